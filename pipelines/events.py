@@ -33,8 +33,7 @@ _FIELDS: dict[str, Fields] = {
 _ALWAYS: Fields = {"time": float}
 _OPTIONAL: Fields = {
     **dict.fromkeys(("step", "shard", "rate_unit"), str),
-    **dict.fromkeys(("rate", "seconds_left", "amount"), (float, type(None))),
-    "truncated": float,
+    **dict.fromkeys(("rate", "seconds_left", "amount", "truncated"), float),
     "failures": dict,
 }
 

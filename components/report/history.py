@@ -25,7 +25,8 @@ class Round:
 
     Attributes:
         state: the content of `state.json`.
-        model: URI of the folder with the model's files.
+        model: URI of the folder with the model's files, of an adapter its base model's; "" without
+            a model.
         stages: the stage's marker by step (`prepare` at the start, then the iteration's steps);
             steps without a stage, or whose stage was removed, are absent.
         curves: the training metrics, one row per optimizer step.
@@ -62,7 +63,7 @@ class Round:
 
     @property
     def measured(self) -> bool:
-        """Whether the iteration has an evaluated model: the reward check may stop it before."""
+        """Whether the iteration has an evaluated model; not if the reward check ended it."""
         return bool(self.state["evaluation"])
 
     @property
@@ -98,21 +99,16 @@ class Round:
         return counts
 
 
-def read_history(store: Store, run: str, label: str = "") -> list[Round]:
-    """Return a run's iterations, from the start to the last one that ended.
-
-    Args:
-        store: where the run is.
-        run: its name.
-        label: prefix of the iterations' names, where a page shows several runs.
+def read_history(store: Store, run: str) -> list[Round]:
+    """Return a run's iterations, from M_0 to the last one that ended.
 
     Raises:
-        BadInput: the run has not even evaluated its start.
+        BadInput: the run has not evaluated M_0, or an evaluation was removed.
     """
     rounds: list[Round] = []
     for state in read_states(store, run):
         source = final_round(rounds).iteration if rounds else 0
-        rounds.append(_round(state, source, label))
+        rounds.append(_round(state, source))
     if not rounds:
         raise BadInput(
             f"run {run!r} in {store.uri} has no evaluated model",
@@ -131,7 +127,7 @@ def final_round(rounds: list[Round]) -> Round:
     return next(item for item in reversed(rounds) if item.promoted)
 
 
-def _round(state: Counts, source: int, label: str) -> Round:
+def _round(state: Counts, source: int) -> Round:
     markers = {step: _marker(str(state.get(key, ""))) for step, key in STATE_KEYS.items()}
     markers["prepare" if state["iteration"] else "train"] = {}  # the start was not trained
     if state["evaluation"] and not markers["evaluate"]:
@@ -144,7 +140,6 @@ def _round(state: Counts, source: int, label: str) -> Round:
         stages={step: marker for step, marker in markers.items() if marker},
         curves=_curves(state["model"]) if markers["train"] else [],
         source=source,
-        label=label,
     )
 
 

@@ -12,15 +12,14 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import run_key
+from lidr.components.shared.store.runs import read_states, run_key, run_names
 
-_STATE = re.compile(r"runs/([^/]+)/iteration-\d+/state\.json")
 _RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has evaluated its start at least, with the iterations that made a model."""
+    """A run that has evaluated M_0 at least, with the iterations that made a model."""
 
     name: str
     settings: Recipe
@@ -28,22 +27,17 @@ class Run:
 
     @property
     def finished(self) -> str:
-        """When its last iteration ended (UTC, ISO 8601); "" for a run of an older version."""
+        """When its last iteration with a model ended (UTC, ISO 8601); "" if not recorded."""
         return str(self.rounds[-1].state.get("finished", ""))
 
 
-def read_run(store: Store, name: str, label: str = "") -> Run:
+def read_run(store: Store, name: str) -> Run:
     """Return a run.
 
-    Args:
-        store: where it is.
-        name: of the run.
-        label: prefix of its iterations' names, where a page shows several runs.
-
     Raises:
-        BadInput: there is no such run, or it has not evaluated its start.
+        BadInput: there is no such run, or it has not evaluated M_0.
     """
-    rounds = models_of(read_history(store, name, label))
+    rounds = models_of(read_history(store, name))
     return Run(name, Recipe.model_validate_json(store.read(run_key(name, "recipe.json"))), rounds)
 
 
@@ -56,7 +50,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
             says otherwise.
 
     Raises:
-        BadInput: no run of it has evaluated its start; the message names the models there are.
+        BadInput: no run of it can be read; the message names the models there are.
     """
     known: dict[str, list[str]] = defaultdict(list)
     unread = []
@@ -77,30 +71,40 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
     if not runs:
         there = ", ".join(sorted(known)) or "none"
         raise BadInput(
-            f"no run of a model {model!r} in {store.uri} has evaluated its start",
-            remedy=f"Check --store and the name; there are {there}.",
+            f"no run of a model {model!r} in {store.uri} can be read"
+            + (f": {'; '.join(unread)}" if unread else ""),
+            remedy=f"Check --store and the name; there are runs of {there}.",
         )
     return sorted(runs, key=lambda run: (run.finished, run.name)), unread
 
 
 def reused(store: Store, run: str) -> frozenset[str]:
-    """Return the URIs of a run's stages that an iteration of another run recorded before.
+    """Return the URIs of a run's stages that an iteration of another run recorded first.
 
-    A stage that no finished iteration of an earlier run recorded counts as this run's own. So does
-    one whose other runs are of an older version, which did not record when an iteration ended.
+    Where the other run has not recorded when its iteration ended, a stage counts as this run's own.
     """
     first: dict[str, tuple[str, str]] = {}
     own: set[str] = set()
-    for entry in store.list("runs"):
-        if not (found := _STATE.fullmatch(entry.key)):
-            continue
-        state: Counts = json.loads(store.read(entry.key))
-        when = str(state.get("finished", "")) or ("" if found[1] == run else "~")
-        for uri in filter(None, (str(state.get(name, "")) for name in STATE_KEYS.values())):
-            if found[1] == run:
-                own.add(uri)
-            first[uri] = min(first.get(uri, ("~", "~")), (when, found[1]))
+    for name in run_names(store):
+        for state in _states_of(store, name, required=name == run):
+            when = str(state.get("finished", "")) or ("" if name == run else "~")
+            for uri in filter(None, (str(state.get(key, "")) for key in STATE_KEYS.values())):
+                if name == run:
+                    own.add(uri)
+                first[uri] = min(first.get(uri, ("~", "~")), (when, name))
     return frozenset(uri for uri in own if first[uri][1] != run)
+
+
+def _states_of(store: Store, run: str, *, required: bool) -> list[Counts]:
+    """Return a run's states; none of a damaged run, unless it is required."""
+    try:
+        return read_states(store, run)
+    except StoreError:
+        raise
+    except BadInput:
+        if required:
+            raise
+        return []
 
 
 def _model_of(recipe: bytes) -> str:

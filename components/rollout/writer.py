@@ -22,17 +22,20 @@ filling the memory."""
 
 
 class Writer:
-    """Writes chunks on its own thread; a failed write is raised at the next one or at exit.
+    """Writes chunks on its own thread; a failed write is raised by a later `write`, or at exit.
 
-    There is only one thread, so a chunk is on the store before those that follow from it.
+    There is only one thread, and it writes nothing after a failure, so a chunk is on the store
+    before those that follow from it.
 
     Args:
-        records: how many will be written; from `MIN_RECORDS` on, a separate process encodes them.
+        expected: records that will be written; from `MIN_RECORDS` on, a separate process encodes
+            them.
     """
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, expected: int) -> None:
+        self._failed = False
         self._encode = encode
-        if records >= MIN_RECORDS:
+        if expected >= MIN_RECORDS:
             self._encode = encode_in_subprocess
             start_subprocess()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="lidr-writer")
@@ -65,5 +68,11 @@ class Writer:
         self._waiting.append(self._pool.submit(self._write, chunk, records))
 
     def _write(self, chunk: Chunk[Any], records: Sequence[Any]) -> None:
-        data = self._encode(chunk.task.finish, records, chunk.task.kind)
-        chunk.stage.create(chunk.name, data)
+        if self._failed:
+            return
+        try:
+            data = self._encode(chunk.task.finish, records, chunk.task.kind)
+            chunk.stage.create(chunk.name, data)
+        except BaseException:
+            self._failed = True
+            raise

@@ -89,7 +89,8 @@ class TextEncoder:
         for answer in samples:
             key, text = (prompt_id, answer.sample), usable_text(self._settings, answer)
             if text is None or room < 1:
-                found.failures[key] = answer.failure or Failure.PROMPT_TOO_LONG
+                why = answer.failure if text is None else None
+                found.failures[key] = why or Failure.PROMPT_TOO_LONG
                 continue
             tokens = self._chat.encode_answer(messages, text, ended=answer.failure is None)
             found.cut += len(tokens) > room

@@ -15,7 +15,7 @@ from lidr.components.shared.models.outside import ModelLocation
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; return its exit status: 0 ok, 1 failure, 2 bad input."""
+    """Run one command; return its exit status: 0 ok, 1 failure, 2 bad input; for serve, vLLM's."""
     options, extra = _parser().parse_known_args(arguments)
     if extra and options.command != "serve":
         _parser().error(f"unknown arguments: {' '.join(extra)}")
@@ -40,11 +40,11 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lidr.components.serve", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("follow", help="point a server at the version an alias names")
-    one.add_argument("model", help="name of the registered model")
-    one.add_argument("--alias", default="champion")
-    one.add_argument("--namespace", required=True)
-    server = one.add_mutually_exclusive_group(required=True)
+    follower = commands.add_parser("follow", help="point a server at the version an alias names")
+    follower.add_argument("model", help="name of the registered model")
+    follower.add_argument("--alias", default="champion")
+    follower.add_argument("--namespace", required=True)
+    server = follower.add_mutually_exclusive_group(required=True)
     server.add_argument("--deployment", metavar="NAME")
     server.add_argument("--inference-service", metavar="NAME")
     for name, what in (
@@ -62,7 +62,10 @@ def _follow(options: argparse.Namespace) -> None:
         else InferenceService(options.inference_service, options.namespace)
     )
     found = follow(options.model, options.alias, server)
-    print(f"now serves {found.source}" if found else f"{server.name} serves the {options.alias}")
+    if found:
+        print(f"{server.name} now serves {found.adapter or found.source}")
+    else:
+        print(f"{server.name} already serves the {options.alias}")
 
 
 if __name__ == "__main__":

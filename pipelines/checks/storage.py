@@ -38,12 +38,12 @@ _ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/p
 def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield whether the store does what a run needs, tried on objects deleted afterwards."""
     uri = inputs.profile.store
-    if inputs.on_cluster and (inside := _inside_only(inputs, api)):
-        yield inside
-        return
-    if inputs.on_cluster and "://" not in uri:
+    if inputs.on_cluster and ("://" not in uri or uri.startswith("file://")):
         detail = f"{uri} is a folder of this machine, which pods cannot reach"
         yield missing("store", detail, "Set store to s3://bucket/prefix in the profile.")
+        return
+    if inputs.on_cluster and (inside := _inside_only(inputs, api)):
+        yield inside
         return
     with _removing_new_folders(uri):
         try:
@@ -69,19 +69,22 @@ def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
             config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}") or {}
             url = (config_map.get("data") or {}).get(_ENDPOINT, "")
             if url and inputs.only_inside(url):
-                port = urlsplit(url).port or 80
-                remedy = (
-                    f"{_port_forward(url, namespace)} {port}, and set ${_ENDPOINT} to "
-                    f"http://localhost:{port}, with the store's key"
-                )
+                command, here = _port_forward(url, namespace)
+                remedy = f"{command}, and set ${_ENDPOINT} to {here}, with the store's key"
                 return unknown("store", f"{url} is reached from inside the cluster only", remedy)
     return None
 
 
-def _port_forward(url: str, namespace: str) -> str:
-    """Return the command that forwards to a Service, without its port."""
-    service, _, end = (urlsplit(url).hostname or "").partition(".")
-    return f"kubectl -n {end.partition('.')[0] or namespace} port-forward svc/{service}"
+def _port_forward(url: str, namespace: str) -> tuple[str, str]:
+    """Return the command that forwards to a Service, and the address that it then has here."""
+    place = urlsplit(url)
+    service, _, end = (place.hostname or "").partition(".")
+    port = place.port or (443 if place.scheme == "https" else 80)
+    where = f" -n {own}" if (own := end.partition(".")[0] or namespace) else ""
+    return (
+        f"kubectl{where} port-forward svc/{service} {port}",
+        f"{place.scheme}://localhost:{port}",
+    )
 
 
 @contextlib.contextmanager
@@ -185,7 +188,7 @@ def _clear(store: Store, prefix: str) -> None:
 def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether MLflow answers, accepts the login, and lets it write runs and versions.
 
-    The address used here may be a tunnel's.
+    MLFLOW_TRACKING_URI, e.g. of a port-forward, goes before the profile's address.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or inputs.profile.tracking_uri
     if not uri and inputs.on_cluster and inputs.profile.config_maps:
@@ -204,10 +207,8 @@ def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield refused("MLflow", error)
         return
     if inputs.only_inside(uri):
-        remedy = (
-            f"{_port_forward(uri, inputs.profile.namespace)} 5000, and set $MLFLOW_TRACKING_URI "
-            "to http://localhost:5000"
-        )
+        command, here = _port_forward(uri, inputs.profile.namespace)
+        remedy = f"{command}, and set $MLFLOW_TRACKING_URI to {here}"
         yield unknown("MLflow", f"{uri} is reached from inside the cluster only", remedy)
     elif uri.startswith(_SQLITE):
         yield _database(Path(uri.removeprefix(_SQLITE)))
@@ -219,7 +220,8 @@ def _database(file: Path) -> Finding:
     if not file.exists():
         return ok("MLflow", f"{file} will be made")
     try:
-        with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
+        read_only = f"{file.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(read_only, uri=True)) as database:
             database.execute("select version_num from alembic_version").fetchone()
     except sqlite3.Error as error:
         return missing("MLflow", f"{file} cannot be read: {error}", "Move it away, or fix it.")

@@ -41,11 +41,17 @@ def open_registry(store: str) -> Any:
     Raises:
         BadInput: there is no such registry; it is not created.
     """
-    return connect(tracking_uri(store))
+    return connect(
+        tracking_uri(store), remedy="Set MLFLOW_TRACKING_URI, or give the --store of a run."
+    )
 
 
-def connect(uri: str) -> Any:
+def connect(uri: str, *, remedy: str = "Correct the address of the registry.") -> Any:
     """Return an `mlflow.MlflowClient` for an existing registry.
+
+    Args:
+        uri: its address.
+        remedy: the remedy if it does not exist.
 
     Raises:
         BadInput: `uri` names an SQLite file that does not exist, or has no scheme.
@@ -54,7 +60,7 @@ def connect(uri: str) -> Any:
     if uri.startswith(_SQLITE) and not Path(database).is_file():
         raise BadInput(
             f"no MLflow database at {database}",
-            remedy="Set MLFLOW_TRACKING_URI, or give the --store of a run.",
+            remedy=remedy,
         )
     if "://" not in uri:
         raise BadInput(
@@ -67,6 +73,8 @@ def connect(uri: str) -> Any:
 def audit_log_at(client: Any, name: str, store: str) -> Store:
     """Return the folder that holds a registered model's lease and audit log.
 
+    A model that does not name it yet is given the tag that does.
+
     Args:
         client: an `mlflow.MlflowClient`.
         name: name of the registered model.
@@ -76,14 +84,14 @@ def audit_log_at(client: Any, name: str, store: str) -> Store:
         BadInput: there is no such model, or its store is a folder that does not exist.
     """
     model = read_model(client, name)
-    if AUDIT_LOG_TAG in model.tags:
+    if model.tags.get(AUDIT_LOG_TAG):
         return audit_log_of(client, model, "")
-    known = [home for each in all_versions(client, name) if (home := store_of(each))]
+    known = [uri for each in all_versions(client, name) if (uri := store_of(each))]
     home = known[-1] if known else store
     if "://" not in home and not Path(home).is_dir():
         raise BadInput(
             f"no store holds the audit log of {name!r}: there is no folder {home}",
-            remedy="Give --store.",
+            remedy="Restore the store." if known else "Give --store.",
         )
     root = home if "://" in home else str(Path(home).absolute())
     return audit_log_of(client, model, default_audit_log(root, name))

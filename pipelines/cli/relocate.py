@@ -10,8 +10,9 @@ import typer
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.registry.ancestry import open_existing
+from lidr.components.shared.tracking import tracking_uri
 from lidr.pipelines.cli.outputs import Output, OutputOption, say
-from lidr.pipelines.cli.registered import open_registry
+from lidr.pipelines.cli.registered import connect
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 from lidr.pipelines.maintenance.relocate_pointers import stale_pointers
 from lidr.pipelines.maintenance.relocate_registry import (
@@ -29,7 +30,11 @@ def relocate_command(
     old: Annotated[str, typer.Argument(metavar="OLD", help="Where the store was.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Where it is now.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare the digests of all models there first.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="First compare the files of the moved models in NEW with their markers.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
@@ -39,19 +44,19 @@ def relocate_command(
     """Point registered versions, and the pointers of runs, at a store's new place."""
     move = StoreMove.between(old, new)
     _require_disjoint(move)
-    home = open_existing(move.new)
-    client = open_registry(home.uri)
+    home = open_existing(move.new, remedy="Correct NEW.")
+    client = connect(tracking_uri(home.uri), remedy="Set MLFLOW_TRACKING_URI.")
     if not dry_run:
         finish_interrupted(client)
-    models = list(models_to_move(client, move))
-    for moving in models:
-        require_moved(moving, move, verify=verify)
+    relocations = list(models_to_move(client, move))
+    for relocation in relocations:
+        require_moved(relocation, move, verify=verify)
     pointers = list(stale_pointers(home, move))
     if not dry_run:
-        _relocate(client, models, move)
+        _relocate(client, relocations, move)
         for key, data in pointers:
             home.write(key, data)
-    document = _document(models, move, [key for key, _ in pointers], dry_run)
+    document = _document(relocations, move, [key for key, _ in pointers], dry_run)
     say(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
 
 
@@ -60,27 +65,29 @@ def _require_disjoint(move: StoreMove) -> None:
         raise BadInput(f"{move.new} and {move.old} overlap", remedy="Give two different stores.")
 
 
-def _relocate(client: Any, models: list[ModelRelocation], move: StoreMove) -> None:
-    for moving in models:
-        for account in relocate_model(client, moving, move):
+def _relocate(client: Any, relocations: list[ModelRelocation], move: StoreMove) -> None:
+    for relocation in relocations:
+        name = relocation.model.name
+        for account in relocate_model(client, relocation, move):
             say(
-                f"lidr: warning: the permissions of {account} on {moving.model.name!r} were not "
+                f"lidr: warning: the permissions of {account} on {name!r} were not "
                 "copied; an administrator must grant them again",
                 error=True,
             )
 
 
 def _document(
-    models: list[ModelRelocation], move: StoreMove, pointers: list[str], dry_run: bool
+    relocations: list[ModelRelocation], move: StoreMove, pointers: list[str], dry_run: bool
 ) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "old": move.old,
         "new": move.new,
+        "models": [relocation.model.name for relocation in relocations],
         "versions": [
             {"name": version.name, "version": version.number, "source": version.source}
-            for moving in models
-            for version in moving.moved(move)
+            for relocation in relocations
+            for version in relocation.moved(move)
         ],
         "pointers": pointers,
     }
@@ -91,5 +98,8 @@ def _text(document: dict[str, Any]) -> str:
     lines += [f"{document['new']}/{key}" for key in document["pointers"]]
     verb = "would point" if document["dry_run"] else "point"
     versions, pointers = len(document["versions"]), len(document["pointers"])
-    lines.append(f"{versions} versions and {pointers} files of runs {verb} to {document['new']}.")
+    lines.append(
+        f"{versions} versions and {pointers} files of runs {verb} to {document['new']}; registered "
+        f"models: {', '.join(document['models']) or 'none'}."
+    )
     return "\n".join(one_line(line) for line in lines)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import islice
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.maintenance.prune_plan import PrunePlan
 
 PRUNED = "maintenance/prune.json"
-"""Key of the last prune's numbers on the store, which `lidr notify --port` serves."""
-
-_MAX_RUNS = 1000
+"""Key of the numbers of the last plan that was recorded, dry or not; `lidr notify --port` serves
+them."""
 
 
 def live_runs(profile: Profile, store: Store) -> tuple[str, ...]:
-    """Return the names of the live runs in the experiment of a profile.
+    """Return the names on the store of the live runs in the experiment of a profile.
+
+    In Kubeflow a schedule's run has a name of its own; the store says which run it executes.
 
     Raises:
         BadInput: the profile's runs are not on the store, or Kubeflow cannot be read.
@@ -31,8 +32,10 @@ def live_runs(profile: Profile, store: Store) -> tuple[str, ...]:
             f"the runs of profile {profile.name!r} are on {profile.store}, not on {store.uri}",
             remedy="Name the profile of the store that is pruned.",
         )
-    listed = islice(runs.list_runs(Client(profile), profile.kubeflow.experiment), _MAX_RUNS)
-    return tuple(str(run.display_name) for run in listed if runs.is_live(run))
+    listed = runs.list_runs(Client(profile), profile.kubeflow.experiment)
+    live = [run for run in listed if runs.is_live(run)]
+    scheduled = [scheduled_run(store, run.run_id) for run in live if run.recurring_run_id]
+    return tuple(filter(None, [*(str(run.display_name) for run in live), *scheduled]))
 
 
 def note_findings(store: Store, plan: PrunePlan, *, dry_run: bool) -> None:

@@ -51,6 +51,8 @@ def test_good_events_come_back_in_order():
             PROGRESS | {"total": float("nan")},
             PROGRESS | {"failures": {"truncated": "many"}},
             PROGRESS | {"rate": float("inf")},
+            PROGRESS | {"rate": None},
+            PROGRESS | {"seconds_left": None},
         ),
     ],
 )

@@ -115,7 +115,7 @@ def test_loop_ends_well_before_a_training_that_the_reward_check_stops(fake_world
     assert [state[name] for name in empty] == [""] * 5
     status = fake_world.lidr("status", fake_world.run.name, "--output", "json")
     told = json.loads(status.stdout)
-    assert told["state"] == "done"
+    assert (told["state"], told["notes"]) == ("done", [reason])
     assert {row["state"] for row in told["rows"]} == {"done"}
 
     again = fake_world.lidr("run", "tiny_world", *rounds)

@@ -485,6 +485,17 @@ def test_a_store_that_only_pods_reach_is_told(bare: Checked, monkeypatch):
     )
 
 
+def test_a_folder_is_no_store_of_pods_whatever_their_endpoint(bare: Checked, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    settings = bare.objects[f"{CORE}/configmaps/lidr-environment"]["data"]
+    settings["AWS_ENDPOINT_URL"] = "http://lidr-object-store:8333"
+    for folder in (str(tmp_path), f"file://{tmp_path}"):
+        bare.cluster.configure(store=folder)
+        _, found, _ = bare.check("--only", "store")
+        assert found["store"]["state"] == "missing"
+        assert "which pods cannot reach" in found["store"]["detail"]
+
+
 def test_images_that_are_on_every_node_need_no_registry(bare: Checked):
     bare.services.images.clear()
     image = f"{bare.services.host}/lidr/train:0.1.0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
@@ -18,6 +20,13 @@ def test_kubeflow_says_which_runs_go_on(cluster: Cluster, submitted: str):
     assert live_runs(cluster.profile, cluster.store) == ("second",)
     cluster.end_run()
     assert live_runs(cluster.profile, cluster.store) == ()
+
+
+def test_a_schedule_s_run_is_kept_by_its_name_on_the_store(cluster: Cluster, submitted: str):
+    cluster.kubeflow.run.recurring_run_id = "a-schedule"
+    note = {"run": "nightly-1a2b3c4d"}
+    cluster.store.write(f"scheduled/{submitted}.json", json.dumps(note).encode())
+    assert set(live_runs(cluster.profile, cluster.store)) == {RUN, "nightly-1a2b3c4d"}
 
 
 def test_profile_of_another_store_is_refused(cluster: Cluster, tmp_path):

@@ -162,7 +162,10 @@ def test_versions_load_from_the_bucket_that_the_store_moved_to(
     arguments = ("relocate", chain.store, f"{new}/lidr")
     code, out, err = lidr(*arguments, "--dry-run", "--verify")
     assert (code, err) == (0, "")
-    assert f"3 versions and 4 files of runs would point to {new}/lidr" in out
+    assert (
+        f"3 versions and 4 files of runs would point to {new}/lidr; registered models: {NAME}."
+        in out
+    )
     assert tags_and_aliases(client) == known
     assert lidr(*arguments, "--verify")[0] == 0
     text = json.dumps(known).replace(old, new)
@@ -176,7 +179,10 @@ def test_versions_load_from_the_bucket_that_the_store_moved_to(
     state = json.loads(open_store(f"{new}/lidr").read("runs/first/iteration-1/state.json"))
     assert state["model"].startswith(f"{new}/lidr/stages/train/")
     code, out, _ = lidr(*arguments)
-    assert (code, out) == (0, f"0 versions and 0 files of runs point to {new}/lidr.\n")
+    assert (code, out) == (
+        0,
+        f"0 versions and 0 files of runs point to {new}/lidr; registered models: none.\n",
+    )
     made = client.create_model_version(NAME, f"{new}/x", await_creation_for=0)
     assert int(made.version) == 5
 

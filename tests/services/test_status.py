@@ -13,6 +13,7 @@ import pytest
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.runs import recipe_key, state_key
 from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stored import StoredRun
 from tests.kfp_api import now
 from tests.kubernetes_api import running, unschedulable, waiting
@@ -204,6 +205,27 @@ def test_profile_of_another_store_makes_no_run_a_failed_one(
         f"the run is on the store {home}, not on the profile's ({other}): what it has written is "
         "not shown"
     ]
+
+
+def test_a_run_whose_pods_are_gone_says_what_ends_it(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task(f"{LOOP}.prepare", "Running"))
+    told = cluster.json("status", RUN)
+    assert told["state"] == "running"
+    assert told["notes"] == [
+        "Kubeflow calls the run running, but no pod of it is in namespace lidr. If its Workflow "
+        "was deleted, `lidr cancel` ends it, and the same `lidr submit` continues it"
+    ]
+
+
+def test_warnings_come_in_their_order_whichever_api_wrote_them(cluster: Cluster, submitted: str):
+    step = f"{ROUND}.train.executor"
+    pod = cluster.kubernetes.put_step(submitted, step, **waiting("ContainerCreating"))
+    cluster.kubernetes.warn(pod, "FailedScheduling", "no node")
+    cluster.kubernetes.events[0] |= {"lastTimestamp": None, "eventTime": "2026-01-01T00:00:02Z"}
+    cluster.kubernetes.warn(pod, "FailedMount", "no volume")
+    cluster.kubernetes.events[1]["lastTimestamp"] = "2026-01-01T00:00:01Z"
+    found = namespace_of(cluster.profile).warnings(pod)
+    assert found == ["FailedMount: no volume", "FailedScheduling: no node"]
 
 
 def test_less_access_is_a_shorter_status(cluster: Cluster, submitted: str, monkeypatch):

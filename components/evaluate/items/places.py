@@ -46,8 +46,9 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
 def _copied(source: str) -> Path:
     """Return a local copy of a remote or pinned file, which lives as long as the process."""
     path = Path(_scratch().name) / digest_of(source) / Path(parse_source(source).address).name
-    path.parent.mkdir(parents=True)
-    path.write_bytes(read_file(source, "evaluation.data"))
+    data = read_file(source, "evaluation.data")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
     return path
 
 
@@ -73,7 +74,8 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     found[splits[0]] = found[splits[0]] or _in_folder(place, language)
     if not found[splits[0]]:
         raise BadInput(
-            f"the folder has no file {splits[0]}.* or {language}.* ({', '.join(SUFFIXES)})",
+            f"the folder has no file {splits[0]}.*, {splits[0]}-*.* or {language}.* "
+            f"({', '.join(SUFFIXES)})",
             file=place,
             remedy="Name the file, or the folder that holds it.",
         )

@@ -118,7 +118,7 @@ class Wait:
     def __init__(self, service: str, seconds: float | None = None, *, long: bool = False) -> None:
         self._service = service
         self._seconds = retry_seconds() if seconds is None else seconds
-        self._alive = monotonic()
+        self._last_progress = monotonic()
         self._long = long
         self._problem: LidrError | None = None
         self._failures = 0
@@ -126,10 +126,13 @@ class Wait:
         self._reported_since: float | None = None
         self._ended = Event()
 
-    def alive(self, amount: int = 0) -> None:
-        """Note that a long answer makes progress; boto3 reports an amount in bytes."""
-        if self._problem is None:  # after a failure, only a complete answer counts
-            self._alive = monotonic()
+    def note_progress(self, amount: int = 0) -> None:
+        """Put off the report of a wait: the request makes progress. boto3 passes bytes.
+
+        Without effect after a failure, when only a complete answer counts, and with `long`.
+        """
+        if self._problem is None:
+            self._last_progress = monotonic()
 
     def call(self, action: Callable[[], Result], explain: Explain) -> Result:
         """Call and repeat it as `retry` does; a `Wait` is for one call."""
@@ -158,7 +161,7 @@ class Wait:
             raise error
         now = monotonic()
         if self._long and self._problem is None:
-            self._alive = now
+            self._last_progress = now
         self._problem = problem
         self._end = min(self._end, now + self._seconds)
         if now >= self._end:
@@ -190,18 +193,18 @@ class Wait:
             if self._service in _reported or self._ended.is_set():
                 return
             _reported.add(self._service)
-            self._reported_since = self._alive
+            self._reported_since = self._last_progress
         waited = f"for {_duration(REPORT_SECONDS)}"
         what = f"{self._service} has not answered {waited}"
         if self._problem:
             what = f"{self._problem.message.rstrip('.')} ({waited} now)"
-        asked = f"asking again for up to {_duration(self._seconds)}"
-        emit("warning", message=f"{what}; {asked}")
+        asked = f"; asking again for up to {_duration(self._seconds)}" if self._seconds else ""
+        emit("warning", message=f"{what}{asked}")
 
     def _seconds_to_report(self) -> float:
         """Return the seconds until the wait is reported; a long request must fail first."""
         working = self._long and self._problem is None
-        return REPORT_SECONDS if working else self._alive + REPORT_SECONDS - monotonic()
+        return REPORT_SECONDS if working else self._last_progress + REPORT_SECONDS - monotonic()
 
 
 def _duration(seconds: float) -> str:

@@ -100,14 +100,18 @@ def store_uri(client: Any, version: Version) -> str:
     )
 
 
-def open_existing(uri: str) -> Store:
+def open_existing(uri: str, *, remedy: str = "Correct --store.") -> Store:
     """Open a store that must exist: a missing folder is not created.
+
+    Args:
+        uri: of the store.
+        remedy: the remedy if it does not exist.
 
     Raises:
         BadInput: it does not exist.
     """
     if "://" not in uri and not Path(uri).is_dir():
-        raise BadInput(f"there is no store at {uri}", remedy="Correct --store.")
+        raise BadInput(f"there is no store at {uri}", remedy=remedy)
     return open_store(uri)
 
 

@@ -164,9 +164,14 @@ def note_scheduled(store: Store, run: str) -> None:
     store.write(_scheduled_key(), json.dumps({"run": run}).encode())
 
 
-def scheduled_run(store: Store) -> str:
-    """Return the run that `watch` chose in this KFP run; "" if it found nothing new."""
-    note = read_json(store, _scheduled_key(), {"run": str})
+def scheduled_run(store: Store, execution: str = "") -> str:
+    """Return the run that `watch` chose in a KFP run; "" if it found nothing new.
+
+    Args:
+        store: holds its record.
+        execution: the KFP run's id; "" for this process's.
+    """
+    note = read_json(store, _scheduled_key(execution), {"run": str})
     return str(note["run"]) if note else ""
 
 
@@ -175,8 +180,8 @@ def forget_scheduled(store: Store) -> None:
     store.delete(_scheduled_key())
 
 
-def _scheduled_key() -> str:
-    return f"scheduled/{os.environ.get(EXECUTION_VARIABLE) or 'local'}.json"
+def _scheduled_key(execution: str = "") -> str:
+    return f"scheduled/{execution or os.environ.get(EXECUTION_VARIABLE) or 'local'}.json"
 
 
 def _failure_key(run: str) -> str:

@@ -151,7 +151,7 @@ class S3Store:
             pages = self._client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=start)
             found: Any = []
             for page in pages:
-                wait.alive()
+                wait.note_progress()
                 found.extend(page.get(field, []))
             return tuple(found)
 
@@ -166,7 +166,7 @@ class S3Store:
 
         def put(wait: Wait) -> None:
             self._client.upload_file(
-                str(path), self.bucket, name, extra, wait.alive, self._transfer
+                str(path), self.bucket, name, extra, wait.note_progress, self._transfer
             )
 
         _retry_if_damaged(lambda: self._ask(key, put))
@@ -187,7 +187,7 @@ class S3Store:
         self._ask(
             key,
             lambda wait: self._client.download_file(
-                self.bucket, name, str(path), None, wait.alive, self._transfer
+                self.bucket, name, str(path), None, wait.note_progress, self._transfer
             ),
         )
         self._verify(key, metadata, digest_of_file(path))

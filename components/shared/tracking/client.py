@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
@@ -156,14 +156,14 @@ def _make_tables(database: Path) -> None:
 def experiment_id(client: Any, name: str, store: str) -> str:
     """Return the id of an experiment, which is created if it does not exist.
 
-    With SQLite, its artifacts go into the store's folder, beside the database.
+    With SQLite, its artifacts go into the store's folder.
     """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    location = str(Path(store) / "mlflow") if tracking_uri(store).startswith(_SQLITE) else None
+    location = f"{store}/mlflow" if tracking_uri(store).startswith(_SQLITE) else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:  # another process was first
@@ -175,12 +175,13 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
 
     Args:
         action: the call; it must be safe to repeat.
-        max_refusals: of the call itself, after which to give up: concurrent writers can cause some.
+        max_refusals: refusals of the call after which to give up; concurrent writers cause a few.
 
     Raises:
         BadInput: the server refuses us: a wrong password, a host name it does not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
-        MlflowException, RegistryFailed: it refused the call itself, `max_refusals` times.
+        MlflowException: it refused the call, `max_refusals` times.
+        RegistryFailed: it did so until LIDR_RETRY_SECONDS were over.
     """
     from mlflow.exceptions import MlflowException
 
@@ -209,7 +210,7 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
     """
     status, text = error.get_http_status_code(), str(error)
     place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
-    where = f"MLflow at {place.scheme}://{place.hostname}:{place.port}" if place.port else "MLflow"
+    where = f"MLflow at {place.scheme}://{_host(place)}" if place.hostname else "MLflow"
     if status == 401:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         return BadInput(
@@ -233,13 +234,25 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
             f"{where} shows a certificate that is not trusted",
             remedy="Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate authority.",
         )
-    return _unavailable(error, where) if status >= 500 or status == 429 else None
+    if status < 500 and status != 429:
+        return None
+    return _unavailable(error, where, served=place.scheme in ("", "http", "https"))
 
 
-def _unavailable(error: Any, where: str) -> TrackingFailed:
+def _host(place: SplitResult) -> str:
+    return f"{place.hostname}:{place.port}" if place.port else str(place.hostname)
+
+
+def _unavailable(error: Any, where: str, *, served: bool) -> TrackingFailed:
     from mlflow.exceptions import RestException
 
     text = str(error)
+    if not served:
+        return TrackingFailed(
+            f"MLflow's database cannot be used ({_cause(text)})",
+            remedy="Check the file, its disk, and what else uses it; then run the same command "
+            "again.",
+        )
     answered = _ANSWERED.search(text)
     if answered or isinstance(error, RestException):
         said = f"HTTP {answered[1]}" if answered else _cause(text)

@@ -1,9 +1,9 @@
 """What runs on each node: torchrun, for a job from the store; its exit code says why it failed.
 
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
-trainer program. Trainer's torch policy describes them in PET_* variables, which torchrun reads;
-with `--alone` this is the only node. torchrun's rendezvous is static and restarts nothing: if a
-rank dies, all of them end, and JobSet restarts them.
+trainer program. Kubeflow Trainer describes the nodes in PET_* variables, which torchrun reads, for
+a static rendezvous; `--alone` is one node without it. torchrun restarts nothing: if a rank dies,
+all of them end, and JobSet restarts them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ PROGRAM = "lidr.components.train.trainer"
 """`python -m PROGRAM JOB.json SUMMARY.json` is one rank."""
 
 _TAIL_LINES = 20
+
+_GRACE_SECONDS = 25
+"""torchrun sends SIGTERM to the other ranks, and SIGKILL 30 seconds later, in whole seconds."""
 
 
 def main(arguments: list[str]) -> int:
@@ -92,7 +95,7 @@ def _run(
 
 
 def _counting_gpus(job: TrainingJob) -> AbstractContextManager[None]:
-    """Count this node's GPUs for the run; on one machine the train step does that already."""
+    """Count this node's GPUs, if the job names a run; on one machine its train step counts them."""
     if not job.run:
         return nullcontext()
     return counting_gpus(open_store(job.store), job.run, job.iteration, "train")
@@ -108,13 +111,13 @@ def _torchrun(
     from torch.distributed.launcher.api import elastic_launch
 
     logs = scratch / "logs"
-    ranks = ["--rdzv-conf", f"timeout={rendezvous_timeout().total_seconds():.0f}"]
+    rendezvous = ["--rdzv-conf", f"timeout={rendezvous_timeout().total_seconds():.0f}"]
     if options.alone:
         # The machine's own name may not resolve, so the ranks use the loopback address.
-        ranks = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-        ranks += ["--local-addr", "127.0.0.1"]
+        rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+        rendezvous += ["--local-addr", "127.0.0.1"]
     flags = [
-        *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *ranks),
+        *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *rendezvous),
         *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
     ]
     config, entrypoint, command = run.config_from_args(run.parse_args([*flags, *arguments]))
@@ -132,38 +135,47 @@ def _torchrun(
 
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
     """Return why the ranks ended: what a rank raised, or else how the first one died."""
-    died = [_record_death(rank, failure, scratch) for rank, failure in failures.items()]
+    began = min(failure.timestamp for failure in failures.values())
+    died = [_record_death(rank, failure, scratch, began) for rank, failure in failures.items()]
     records = sorted(scratch.glob("[0-9]*.json"))
     raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
     return root_cause([*raised, *died])
 
 
-def _record_death(rank: int, failure: ProcessFailure, scratch: Path) -> RecordedFailure:
+def _record_death(
+    rank: int, failure: ProcessFailure, scratch: Path, began: float
+) -> RecordedFailure:
+    """Return how a rank died; `began` is when the first one was seen dead."""
     # Where torchrun keeps what a rank printed: `logs/<run>/attempt_0/<local rank>/`.
     logs = next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-    remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
+    ended = code == -signal.SIGTERM or failure.timestamp - began >= _GRACE_SECONDS
+    out_of_memory = code == -signal.SIGKILL and not ended
+    remedy = "Give the ranks more memory, or lower training.max_length." if out_of_memory else ""
     return RecordedFailure(
         kind="launch_failed",
         message=f"rank {rank} {manner}",
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,
-        time=_time_of_death(failure, logs / "stderr.log"),
+        time=_order_time(logs / "stderr.log", killed=out_of_memory, ended=ended),
         log=_last_lines(logs),
     )
 
 
-def _time_of_death(failure: ProcessFailure, log: Path) -> float:
-    """Return when a rank died, in seconds since 1970, so that the cause comes first.
+def _order_time(log: Path, *, killed: bool, ended: bool) -> float:
+    """Return a sort key for deaths, in seconds since 1970, so that the cause comes first.
 
-    Its log's last change is finer than torchrun's whole seconds. A rank that was killed from
-    outside counts as first, because the others then lose it; one that torchrun ended, as last.
+    A log's last change is finer than torchrun's whole seconds.
+
+    Args:
+        log: of what the rank printed.
+        killed: whether something outside killed it: it counts as first, since the others lose it.
+        ended: whether torchrun ended it after another's death: it counts as last.
     """
     died = log.stat().st_mtime if log.is_file() else time.time()
-    shift = {-signal.SIGKILL: -3600, -signal.SIGTERM: 3600}
-    return died + shift.get(failure.exitcode, 0)
+    return died + (3600 if ended else -3600 if killed else 0)
 
 
 def _last_lines(folder: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The launcher of a training run on a cluster: its ranks are the nodes of a TrainJob."""
+"""The launcher of a training run on a cluster: its ranks run on the nodes of a TrainJob."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class ClusterLauncher:
 
     Args:
         launch: from the profile.
-        trainjobs: runs a program on the nodes of a TrainJob.
+        launcher: runs a program on the nodes of a TrainJob.
     """
 
-    def __init__(self, launch: Launch, trainjobs: TrainJobLauncher) -> None:
+    def __init__(self, launch: Launch, launcher: TrainJobLauncher) -> None:
         self._launch = launch
-        self._trainjobs = trainjobs
+        self._launcher = launcher
 
     def run(self, job: TrainingJob) -> TrainingSummary:
-        """Start the ranks and wait for them; errors as in `launch`."""
+        """Start the ranks and wait for them; raises as `lidr.components.train.launch` does."""
         stage = Stage(open_store(job.store), job.stage)
         exchange = TrainExchange(stage)
-        self._trainjobs.run(
+        self._launcher.run(
             LaunchedWork(
                 component="train",
                 stage=stage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,19 @@ def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
         total(durations_of(first.rounds))[0] + total(times)[0]
     )
     section = throughput(second.rounds, times)
-    assert f"{len(times) - 4} stages were reused" in section.lede
+    assert f"{len(times) - 4} stages were reused and not counted" in section.lede
+
+
+def test_stages_are_the_same_on_a_store_that_was_copied(store, tmp_path):
+    there = tmp_path / "there"
+    shutil.copytree(store, there)
+    home = open_store(str(there))
+    (there / "runs" / "broken" / "iteration-0").mkdir(parents=True)
+    (there / "runs" / "broken" / "iteration-0" / "state.json").write_text("{")
+    second = read_run(home, "second")
+    times = durations_of(second.rounds, reused(home, "second"))
+    fresh = {(each.item.iteration, each.step) for each in times if not each.reused}
+    assert fresh == {(t, step) for t in (1, 2) for step in ("train", "evaluate")}
 
 
 def test_runs_that_do_not_say_when_they_ended_claim_no_stage_of_others(tmp_path):

@@ -179,6 +179,11 @@ def test_texts_beyond_the_context_are_cut_alike_for_both_models(root: Path):
     assert found.value is not None
     bounded = replace_model(recipe(root), max_length=32)
     assert scores_of(run(bounded, given))["es", 0].failure == "prompt_too_long"
+    cut = replace(long, failure=Failure.TRUNCATED)
+    kept = {"icr": recipe(root).pairing.icr.model_dump(), "filters": "paper"}
+    bounded = replace_model(scored_recipe(pairing=kept), max_length=32)
+    found = scores_of(run(bounded, answered(root, {("es", 0): cut})))["es", 0]
+    assert found.failure == "prompt_too_long", "its text could be used, but for its prompt"
 
 
 def replace_model(settings: Recipe, **model: object) -> Recipe:

@@ -116,7 +116,7 @@ def test_what_is_served_already_is_not_written_again(registry, api: KubernetesAp
     run()
     capsys.readouterr()
     assert run() == 0
-    assert capsys.readouterr().out == "lidr-champion serves the champion\n"
+    assert capsys.readouterr().out == "lidr-champion already serves the champion\n"
     assert [method for method, _ in api.requests] == ["GET", "PATCH", "GET"]
 
 

@@ -49,16 +49,19 @@ def adapter(candidate: ModelCandidate) -> str:
     if folder is None:
         return ""
     check_mergeable(folder)
-    apart = candidate.trained and recipe.training.lora.rank and not recipe.training.lora.merge
-    served = choose_engine(recipe)[0] is EngineName.VLLM
-    for setting in settings_beyond_factors(folder) if apart or served else ():
+    setting = next(settings_beyond_factors(folder), "")
+    if setting and choose_engine(recipe)[0] is EngineName.VLLM:
         raise BadInput(
-            f"the adapter has {setting}, which "
-            + ("cannot be added to" if apart else "vLLM does not apply"),
+            f"the adapter has {setting}, which vLLM does not apply",
             file=folder,
-            remedy="Set training.lora.merge to true."
-            if apart
-            else "Merge it into the weights where you trained it, and name the merged model.",
+            remedy="Merge it into the weights where you trained it, and name the merged model.",
+        )
+    kept_unmerged = recipe.training.lora.rank and not recipe.training.lora.merge
+    if setting and candidate.trained and kept_unmerged:
+        raise BadInput(
+            f"the adapter has {setting}, which cannot be added to",
+            file=folder,
+            remedy="Set training.lora.merge to true.",
         )
     if not (folder / WEIGHTS).is_file():
         return "its weights are elsewhere and not looked into"
@@ -77,11 +80,13 @@ def lora(candidate: ModelCandidate) -> str:
 
 
 def rotary(candidate: ModelCandidate) -> str:
-    """Decide whether texts of different lengths may share a batch."""
+    """Refuse a context beyond dynamic rotary scaling; decide which texts may share a batch."""
     config, recipe = candidate.config, candidate.recipe
     check_context(config, recipe.model.max_length)
     threshold = longrope_threshold(config)
-    return f"longrope; above {threshold:,} tokens each text by itself" if threshold else ""
+    if not threshold:
+        return ""
+    return f"longrope; texts on both sides of {threshold:,} tokens share no batch"
 
 
 def attention(candidate: ModelCandidate) -> str:
@@ -95,7 +100,7 @@ def attention(candidate: ModelCandidate) -> str:
 
 
 def precision(candidate: ModelCandidate) -> str:
-    """Decide in which precision trained weights are written."""
+    """Decide the precision of the weights and, where training rewrites them, of the result."""
     own = str(candidate.text_config.dtype or "float32").removeprefix("torch.")
     training = candidate.recipe.training
     if not candidate.trained or (training.lora.rank and not training.lora.merge):
@@ -107,4 +112,4 @@ def precision(candidate: ModelCandidate) -> str:
         if own != "bfloat16"
         else "bfloat16 where inference has it (rounded stochastically), else float32",
     }[training.export]
-    return f"{own}; what training makes of it is written in {written}"
+    return f"{own}; trained weights are written in {written}"

@@ -17,7 +17,7 @@ from lidr.components.shared.models.chat.encoding import TextEncoder
 from lidr.components.shared.models.chat.protocols import Chat, GivenAnswers
 from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
-from lidr.components.shared.models.chat.thoughts import COMMON, final_channel, strip_thoughts
+from lidr.components.shared.models.chat.thoughts import THINK, final_channel, strip_thoughts
 from lidr.components.shared.models.chat.turns import Turn, TurnReader, eos_token_ids
 from lidr.components.shared.records.kinds import Failure, Message
 
@@ -210,8 +210,8 @@ class ChatRenderer:
         if self.template.harmony:
             return text if self.primed(chat) else final_channel(text)
         marks = self.template.marks
-        if not marks and text.lstrip().startswith(COMMON.opening):
-            marks = (COMMON,)
+        if not marks and text.lstrip().startswith(THINK.opening):
+            marks = (THINK,)
         opened = self.template.opened and not self.primed(chat)
         return strip_thoughts(text, marks, opened=opened)
 

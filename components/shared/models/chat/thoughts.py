@@ -18,7 +18,8 @@ _STYLES = (
     (re.compile(rf"<\|(?:begin|end)_of_({_WORD})\|>"), "<|begin_of_{}|>", "<|end_of_{}|>"),
     (re.compile(rf"\u25c1/?({_WORD})\u25b7"), "\u25c1{}\u25b7", "\u25c1/{}\u25b7"),
 )
-"""Styles of marks: a pattern that finds the word in either mark, and the two marks with it."""
+"""Styles of marks: a pattern that captures the word of either mark, then the opening and the
+closing mark, in which {} is the word."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ HARMONY = ThoughtMarks("<|channel|>analysis<|message|>", "<|channel|>final<|mess
 """Channels (https://cookbook.openai.com/articles/openai-harmony): the final one is the answer."""
 
 CHANNEL = ThoughtMarks("<|channel>thought", "<channel|>")
+"""Gemma's channels: what follows the thought is the answer."""
 
-COMMON = ThoughtMarks("<think>", "</think>")
+THINK = ThoughtMarks("<think>", "</think>")
 
 
 def find_marks(template: str, tokens: Iterable[str]) -> tuple[ThoughtMarks, ...]:
@@ -66,7 +68,7 @@ def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = F
         opened: whether the prompt ended inside a thought.
     """
     if opened:
-        _, closed, text = _after_first(text, marks)
+        _, closed, text = _partition_at_closing(text, marks)
         if not closed:
             return None
     for each in marks:
@@ -78,12 +80,15 @@ def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = F
             end = text.find(each.closing, start)
             if end < 0:
                 return None
-            before, after = text[:start].rstrip(), text[end + len(each.closing) :]
-            text = f"{before}{after}" if before else after.lstrip()
+            before, after = text[:start], text[end + len(each.closing) :]
+            if not before.strip():
+                text = after.lstrip()
+            else:  # the white space before a thought stays, unless there is some after it
+                text = (before.rstrip() if after[:1].isspace() else before) + after
     return text.lstrip() if opened else text
 
 
-def _after_first(text: str, marks: Sequence[ThoughtMarks]) -> tuple[str, str, str]:
+def _partition_at_closing(text: str, marks: Sequence[ThoughtMarks]) -> tuple[str, str, str]:
     ends = [(text.find(each.closing), each.closing) for each in marks if each.closing in text]
     return text.partition(min(ends)[1]) if ends else (text, "", "")
 

@@ -137,7 +137,7 @@ def test_retry_says_nothing_of_an_answer_that_makes_progress(monkeypatch, heard)
     def transfer() -> None:
         for _ in range(12):
             time.sleep(0.05)
-            wait.alive(100)
+            wait.note_progress(100)
 
     wait.call(transfer, explain)
     assert heard == []

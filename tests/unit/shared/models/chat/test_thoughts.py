@@ -6,7 +6,7 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.models.chat.thoughts import COMMON, find_marks, strip_thoughts
+from lidr.components.shared.models.chat.thoughts import THINK, find_marks, strip_thoughts
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
 from lidr.components.shared.records.schema import Failure
 from tests.shapes import CHATML, SHAPES, Shape, shaped_tokenizer
@@ -158,18 +158,20 @@ def test_stop_strings_end_answers_and_not_thoughts():
         ("a\n</think>\n\n4", "4"),
         ("<think>a</think><think>b</think>4", "4"),
         ("It is <think>a</think> 4", "It is 4"),
+        ("It is <think>a</think>4", "It is 4"),
+        ("x\n\n<think>a</think>y", "x\n\ny"),
         ("<think>a", None),
         ("4 <think>a", None),
         ("", ""),
     ],
 )
 def test_thoughts_are_taken_out(text, said):
-    assert strip_thoughts(text, [COMMON]) == said
+    assert strip_thoughts(text, [THINK]) == said
 
 
 def test_a_thought_that_the_prompt_began_is_taken_out():
-    assert strip_thoughts("a\n</think>\n\n4", [COMMON], opened=True) == "4"
-    assert strip_thoughts("4", [COMMON], opened=True) is None
+    assert strip_thoughts("a\n</think>\n\n4", [THINK], opened=True) == "4"
+    assert strip_thoughts("4", [THINK], opened=True) is None
 
 
 def test_an_answer_that_begins_with_a_thought_loses_it_whatever_the_files_show():

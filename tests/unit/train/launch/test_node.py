@@ -1,0 +1,43 @@
+"""Why a node's ranks ended: the one that died first is the cause, whatever torchrun did then."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lidr.components.train.launch.node import _cause
+
+
+def died(local_rank: int, code: int, at: int, scratch: Path, printed: float) -> Any:
+    """Return a failure as torchrun reports it, and leave what the rank printed."""
+    folder = scratch / "logs" / "run" / "attempt_0" / str(local_rank)
+    folder.mkdir(parents=True)
+    log = folder / "stderr.log"
+    log.write_text(f"rank {local_rank} was here\n")
+    os.utime(log, (printed, printed))
+    return SimpleNamespace(local_rank=local_rank, exitcode=code, timestamp=at)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message", "remedy"),
+    [
+        # Rank 1 dies of itself; rank 0 waits in the driver until torchrun kills it.
+        ((-signal.SIGKILL, 1030), (-signal.SIGSEGV, 1000), "rank 1 was killed by SIGSEGV", ""),
+        ((-signal.SIGTERM, 1001), (3, 1000), "rank 1 exited with 3", ""),
+        # Rank 0 is killed for its memory; rank 1 loses it, and fails of that.
+        ((-signal.SIGKILL, 1000), (1, 1000), "rank 0 was killed by SIGKILL", "Give the ranks more"),
+    ],
+)
+def test_the_cause_is_the_first_death(tmp_path, first, second, message, remedy):
+    failures = {
+        0: died(0, *first, tmp_path, printed=900.0),
+        1: died(1, *second, tmp_path, printed=950.0),
+    }
+    found = _cause(failures, tmp_path)
+    assert found.message.startswith(message)
+    assert found.remedy.startswith(remedy) and bool(found.remedy) == bool(remedy)

@@ -23,7 +23,7 @@ def cleanup(store: str, state: str, run: str = "") -> str:
     Args:
         store: URI of the store.
         state: how the loop ended, as KFP names it.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         How many files were removed, as text.

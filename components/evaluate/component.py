@@ -20,7 +20,7 @@ def evaluate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`.
         model: URI of the stage that holds the model.
         iteration: t of the model M_t that is measured.

@@ -69,7 +69,7 @@ def evaluate(
             evaluation items; "" where there is none.
         model: URI of the stage that holds the model.
         iteration: t of M_t, for progress and tracking only.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         log: is called with accuracy, off-target and cut shares by language, for Kubeflow's page.
 
     Returns:

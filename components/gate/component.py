@@ -20,7 +20,7 @@ def gate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         before: URI of the evaluate stage of M_t.
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.

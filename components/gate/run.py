@@ -39,7 +39,7 @@ def gate(
         max_iterations: the loop stops after this many iterations.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage, whose counts are the decision: `decision` (promote, keep or stop),

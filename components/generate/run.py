@@ -48,7 +48,7 @@ def generate(
         shard: number of this worker's part of the chunks, from 0.
         shards: number of workers; with several, the merge step finishes the stage.
         log: called with throughput, cache hit rate and failure shares.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `responses/<language>/<chunk>.parquet` with Response records.

@@ -10,7 +10,7 @@ def grade(recipe: str, store: str, run: str, inputs: str, responses: str, iterat
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         iteration: t + 1.

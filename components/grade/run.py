@@ -50,7 +50,7 @@ def grade(
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         iteration: t + 1.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `scores.parquet` (Score, from 0 to 1) and `judgements.parquet`

@@ -10,7 +10,7 @@ def judge(recipe: str, store: str, run: str, evaluation: str, before: str, itera
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, for head to head; empty for M_0.
         iteration: t of the model M_t whose answers are judged.

@@ -45,7 +45,7 @@ def judge(
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, to compare with; "" for M_0.
         iteration: t of M_t, for progress and tracking only.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `judgements.parquet` (Judgement) and `items.parquet` (EvalItem, scores

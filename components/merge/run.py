@@ -35,7 +35,7 @@ def merge(
         inputs: URI of the stage `prepare`.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URIs of the generate stage and, if the rewarder needs it, the translate stage.

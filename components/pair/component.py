@@ -23,7 +23,7 @@ def pair(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         rewards: URI of the stage that says which answer is better: translate, score or grade.

@@ -78,7 +78,7 @@ def pair(
         rewards: URI of the stage that the rewarder needs: translate, score or grade.
         model: URI of the stage that holds M_t, whose answers these are.
         iteration: t + 1.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `pairs.parquet` (PreferencePair), `dropped.parquet` (DroppedPair),

@@ -10,7 +10,7 @@ def prepare(recipe: str, store: str, run: str) -> str:
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage `prepare`, which is also the stage that holds M_0.

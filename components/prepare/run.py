@@ -67,7 +67,7 @@ def prepare(recipe: str, store: str, run: str = "") -> str:
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `prompts/<language>.parquet`, and either `model/` with

@@ -12,7 +12,7 @@ def score(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.

@@ -62,7 +62,7 @@ def score(
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `scores.parquet` (Score), and `logps/<policy or reference>/<language>.

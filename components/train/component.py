@@ -30,7 +30,7 @@ def train(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds M_0.
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.

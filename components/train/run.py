@@ -43,7 +43,7 @@ def train(
             the result by rounding only: it is not part of the stage's digest, but its marker has
             it.
         placement: KFP's TaskConfig, for the nodes of a TrainJob.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `model/` with M_{t+1}, `metrics.jsonl` with a row per optimizer

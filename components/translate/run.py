@@ -44,7 +44,7 @@ def translate(
         shard: number of this worker's part of the chunks, from 0.
         shards: number of workers; with several, the merge step finishes the stage.
         log: called with throughput, cache hit rate and failure shares.
-        run: name of the run, for tracking only.
+        run: name of the run, for its lease, notes and tracking.
 
     Returns:
         URI of the stage: `translations/<source>-<target>/<chunk>.parquet` with Translation

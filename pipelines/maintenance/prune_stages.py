@@ -14,10 +14,10 @@ from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.stage import Stage
 
 _READ_THREADS = 8
-_WEIGHTS = ("base", "source", "adapter")
-_ASIDE = {name for step in STEPS for name in step.any_iteration}
-_MAKING = [step.name for step in STEPS if step.reads]
-_LATER = _MAKING[: _MAKING.index("train") + 1]
+_WEIGHT_INPUTS = ("base", "source", "adapter")
+_INPUTS_OF_ANY_ITERATION = {name for step in STEPS for name in step.any_iteration}
+_READING_STEPS = [step.name for step in STEPS if step.reads]
+_STEPS_UP_TO_TRAIN = _READING_STEPS[: _READING_STEPS.index("train") + 1]
 """Steps from a model to the one that is trained from it."""
 
 
@@ -40,7 +40,7 @@ class StoredStage:
 
     @property
     def finished(self) -> bool:
-        """Whether it is complete, or at least has a marker, even an unreadable one."""
+        """Whether it has a marker, readable or not, and was not pruned."""
         return self.node.presence in (Presence.WHOLE, Presence.DAMAGED)
 
     @property
@@ -72,8 +72,8 @@ class StoredStages:
     def needed(self, roots: Collection[str]) -> set[str]:
         """Return stages and what they were made from in the same iteration.
 
-        The model that answered belongs to the iteration before, so it is not among them. The
-        weights under an adapter are, and those that a stage `prepare` points to.
+        Models that an earlier iteration trained are left out, except as the weights under an
+        adapter; weights that a stage `prepare` points to are among them.
         """
 
         def inputs(node: Node) -> list[str]:
@@ -81,7 +81,7 @@ class StoredStages:
             return [
                 uri
                 for name, uri in node.inputs.items()
-                if name in _WEIGHTS or not (earlier or "/stages/train/" in uri)
+                if name in _WEIGHT_INPUTS or not (earlier or "/stages/train/" in uri)
             ]
 
         return self._reach(roots, inputs)
@@ -91,12 +91,14 @@ class StoredStages:
         users: dict[str, list[str]] = defaultdict(list)
         for stage in self.by_uri.values():
             for name, uri in stage.node.inputs.items():
-                if name not in _ASIDE:
+                if name not in _INPUTS_OF_ANY_ITERATION:
                     users[uri].append(stage.uri)
 
         def following(uri: str) -> list[str]:
             trained = uri != model and "/stages/train/" in uri
-            return [u for u in users[uri] if not trained or u.split("/")[-2] not in _LATER]
+            return [
+                u for u in users[uri] if not trained or u.split("/")[-2] not in _STEPS_UP_TO_TRAIN
+            ]
 
         return reach([model], following)
 

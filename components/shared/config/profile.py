@@ -37,11 +37,11 @@ class Images(Strict):
     """Container images, best by digest (`name@sha256:...`)."""
 
     generate: str = Field("lidr/generate:latest", pattern=_IMAGE_PATTERN)
-    """vLLM: generate, translate and evaluate."""
+    """vLLM: generate, translate and evaluate, and the nodes of a rollout."""
     train: str = Field("lidr/train:latest", pattern=_IMAGE_PATTERN)
     """torch, transformers and peft: prepare, score and train."""
     control: str = Field("lidr/control:latest", pattern=_IMAGE_PATTERN)
-    """CPU only: pair, judge, grade, gate, register, report and state."""
+    """CPU only: all other steps."""
 
     def of(self, kind: StepKind) -> str:
         """Return the image of a kind of step."""
@@ -102,7 +102,8 @@ class TrainingPlacement(TrainingSettings):
     admission_minutes: float = Field(60.0, gt=0.0)
     """Minutes after which a TrainJob whose pods do not run is given up. Default 60."""
     deadline_hours: float = Field(0.0, ge=0.0)
-    """Hours after which a TrainJob is ended, even if no step follows it. Default 0: never."""
+    """Hours after which a training's TrainJob is ended, even if the step that watches it is gone; a
+    rollout's is steps.generate.timeout_hours. Default 0: never."""
     gpu_memory_gib: float = Field(0.0, ge=0.0)
     """Memory of one accelerator, in GiB: a plan that does not fit is refused before anything
     starts. Default 0: not checked."""
@@ -168,7 +169,7 @@ class Profile(Strict):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
     """Lower-case letters, digits and hyphens."""
     runner: Literal["local", "kubeflow"] = "local"
-    """`local` runs every step as a process here. Default local."""
+    """`local` runs each step as a process here, `kubeflow` as pods of a pipeline. Default local."""
     store: str = "lidr-store"
     """Folder or `s3://bucket/prefix` for all results. Default ./lidr-store."""
     tracking_uri: str = ""
@@ -235,7 +236,7 @@ def _unpriced(profile: Profile) -> str:
     """Return why a bound of the cost would have no effect, or ""."""
     prices = prices_of(profile)
     if not prices:
-        return "no step has accelerators, whose time would cost something"
+        return "no step has accelerators, so nothing has a cost"
     bare = [kind for kind, price in prices.items() if not price]
     return f"the GPUs of {', '.join(bare)} have no price: name it in prices.gpus" if bare else ""
 

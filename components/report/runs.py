@@ -73,7 +73,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
         raise BadInput(
             f"no run of a model {model!r} in {store.uri} can be read"
             + (f": {'; '.join(unread)}" if unread else ""),
-            remedy=f"Check --store and the name; there are runs of {there}.",
+            remedy=f"Check --store and the name; there are runs of: {there}.",
         )
     return sorted(runs, key=lambda run: (run.finished, run.name)), unread
 

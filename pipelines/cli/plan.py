@@ -95,7 +95,7 @@ def plan_command(
     calibrate: CalibrateOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say what a recipe takes: time, GPUs, memory, store, cost; and what gains its gate detects."""
+    """Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see."""
     if calibrate is not None:
         if recipe:
             raise BadInput("--calibrate takes no RECIPE", remedy="Leave one of them out.")

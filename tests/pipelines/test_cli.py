@@ -329,7 +329,7 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["report", "--store", "s"], "takes a RUN, a RUN and --against, or --model"),
         (["report", "one", "--model", "m", "--store", "s"], "takes a RUN, a RUN and --against"),
         (["report", "--against", "one", "--model", "m", "--store", "s"], "takes a RUN"),
-        (["report", "--model", "absent", "--store", "."], "there are none"),
+        (["report", "--model", "absent", "--store", "."], "there are runs of: none"),
         (["report", "one", "--against", "two", "--store", "."], "run 'one' in"),
     ],
 )

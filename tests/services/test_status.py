@@ -219,7 +219,7 @@ def test_a_run_whose_pods_are_gone_says_what_ends_it(cluster: Cluster, submitted
 
 def test_warnings_come_in_their_order_whichever_api_wrote_them(cluster: Cluster, submitted: str):
     step = f"{ROUND}.train.executor"
-    pod = cluster.kubernetes.put_step(submitted, step, **waiting("ContainerCreating"))
+    pod = cluster.kubernetes.put_step(submitted, step, **waiting("ContainerCreating", ""))
     cluster.kubernetes.warn(pod, "FailedScheduling", "no node")
     cluster.kubernetes.events[0] |= {"lastTimestamp": None, "eventTime": "2026-01-01T00:00:02Z"}
     cluster.kubernetes.warn(pod, "FailedMount", "no volume")

@@ -47,7 +47,7 @@ def test_the_runs_of_a_model_are_found_in_the_order_they_ended(store):
     runs, unread = runs_of_model(open_store(store), "tiny-world")
     assert [run.name for run in runs] == [RUN, "second"]
     assert unread == []
-    with pytest.raises(BadInput, match=r"no run of a model 'other'.*there are tiny-world"):
+    with pytest.raises(BadInput, match=r"no run of a model 'other'.*there are runs of: tiny-world"):
         runs_of_model(open_store(store), "other")
 
 

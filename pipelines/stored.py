@@ -74,7 +74,7 @@ class StoredRun:
         if self.budget_stop:
             return str(self.budget_stop["reason"])
         last = self.states[-1]
-        return "" if last["evaluation"] else str(last["reason"])
+        return "" if last["evaluation"] or last["promoted"] else str(last["reason"])
 
     @property
     def complete(self) -> bool:

@@ -105,7 +105,7 @@ def test_a_deployment_follows_the_alias(registry: MlflowClient, api: KubernetesA
         "lidr.dev/champion-source": "s3://lidr/store/3/model",
         "lidr.dev/champion-adapter": "s3://lidr/store/3/adapter",
     }
-    assert "now serves s3://lidr/store/3/model" in capsys.readouterr().out
+    assert "now serves s3://lidr/store/3/adapter" in capsys.readouterr().out
     api.servers[DEPLOYMENT]["spec"]["template"]["metadata"]["annotations"] = before["spec"][
         "template"
     ]["metadata"]["annotations"]

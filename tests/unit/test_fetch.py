@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from lidr.components.evaluate.items.problems import problems
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.retry import RETRY_VARIABLE
+from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
+from lidr.components.shared.inputs.named import InputKind, NamedInput
 from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.store.local import LocalStore
@@ -175,6 +178,44 @@ def test_fetch_refuses_a_model_that_the_hub_lacks(host, recipe, tmp_path):
     host.files.pop(f"/api/models/org/model/revision/{REVISION}")
     with pytest.raises(BadInput, match=rf"hf://org/model@{REVISION} cannot be looked up"):
         bring(recipe, str(tmp_path / "store"))
+
+
+def named(source: str, kind: InputKind = InputKind.ITEMS) -> NamedInput:
+    return NamedInput(("evaluation", "data", "mine"), source, kind, ("en", "es"))
+
+
+def test_a_file_per_language_comes_from_the_hub(host, tmp_path):
+    files = {f"data/{code}.jsonl": items(code) for code in ("en", "es", "fr")}
+    host.add_repository("org/items", files)
+    store = open_store(str(tmp_path / "store"))
+    source = f"hf://datasets/org/items@{REVISION}/data/{{language}}.jsonl"
+    plan = fetch_plan(named(source), store)
+    assert [each.name for each in plan.files()] == ["data/en.jsonl", "data/es.jsonl"]
+    assert plan.place.endswith("/data/{language}.jsonl")
+    three = NamedInput(("evaluation", "data", "mine"), source, InputKind.ITEMS, ("en", "es", "fr"))
+    assert fetch_plan(three, store).stage.uri != plan.stage.uri
+    with pytest.raises(BadInput, match=r"org/items@.* has no data/de\.jsonl"):
+        fetch_plan(replace(three, languages=("de", "en")), store).files()
+
+
+def test_what_cannot_be_fetched_says_what_it_is(tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    folder = tmp_path / "items"
+    (folder / "en").mkdir(parents=True)
+    (folder / "es").mkdir()
+    (folder / "empty").mkdir()
+    (folder / "en" / "test.jsonl").touch()
+    for source, kind, message in (
+        (f"{folder}/{{config}}.jsonl", InputKind.ITEMS, "not {config}"),
+        (f"{folder}/{{language_name}}", InputKind.ITEMS, "not {language_name}"),
+        (f"{folder}/{{language}}", InputKind.ITEMS, "a folder; one file each is wanted"),
+        (f"{folder}/empty", InputKind.ITEMS, "an empty folder"),
+        (f"{folder}/en", InputKind.MODEL, "not a folder with a model's files"),
+        (f"{folder}/absent", InputKind.MODEL, "no such file or folder"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            fetch_plan(named(source, kind), store)
+        assert message in str(refused.value)
 
 
 def test_a_damaged_copy_in_the_store_is_noticed_when_it_is_read(host, recipe, tmp_path):

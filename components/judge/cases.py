@@ -74,7 +74,8 @@ class ItemsToJudge:
 
     Attributes:
         items: in the order of tasks, languages and questions.
-        unanswered: how many questions have no answer that could be judged, by task and language.
+        unanswered: questions without a complete answer of the model or, head to head, of the model
+            before, by task and language.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -96,7 +97,7 @@ def collect_items(recipe: Recipe, settings: Judge, evaluation: str, before: str)
         before: URI of the evaluate stage of the model before it; "" for M_0.
 
     Raises:
-        BadInput: a question has no reference, or the evaluation holds no answers.
+        BadInput: a question has no reference answer, or the evaluation holds no answers.
     """
     tasks = judged_tasks(settings, before)
     own = _answers(evaluation)

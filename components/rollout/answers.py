@@ -42,7 +42,7 @@ class Answers:
         settings: the recipe.
         stage: the generate stage.
         prompts: the iteration's prompts.
-        iteration: its number t, part of every request's seed.
+        iteration: its number, from 1 (t + 1 where M_t answers), part of every request's seed.
         identify: returns the language of each text.
     """
 
@@ -68,10 +68,10 @@ class Answers:
     def chunks(
         self, shard: Shard, followers: Followers | None = None
     ) -> Iterator[Chunk[AnswerRequest]]:
-        """Yield a share's chunks; all languages of the same prompts are adjacent.
+        """Yield a shard's chunks; all languages of the same prompts are adjacent.
 
         Args:
-            share: which chunks.
+            shard: which chunks.
             followers: returns the followers of a language's `index`-th chunk.
         """
         size = self._prompts.size(self._settings.languages.dominant)

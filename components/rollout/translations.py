@@ -55,7 +55,7 @@ class Translations:
         stage: the translate stage.
         responses: the generate stage; only the chunks that are translated now must exist.
         prompts: the iteration's prompts.
-        iteration: its number t, part of every request's seed.
+        iteration: its number, from 1 (t + 1 where M_t answers), part of every request's seed.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Translations:
         self._size = prompts.size(settings.languages.dominant)
 
     def chunks(self, shard: Shard) -> Iterator[Chunk[TranslationJob]]:
-        """Yield a share's chunks; the requests of a chunk share one direction and instruction."""
+        """Yield a shard's chunks; the requests of a chunk share one direction and instruction."""
         for index in shard.indexes(self._size, self._settings.generation.chunk_size):
             for source, target in directions(self._settings):
                 yield self.chunk(source, target, index)

@@ -36,7 +36,7 @@ class DeferredEngine:
         return self._ready().score(requests)
 
     def stats(self) -> dict[str, float]:
-        """Return the engine's own measurements, and its `tokens_per_second` if it wrote any."""
+        """Return the engine's own figures, and `tokens_per_second` once there are completions."""
         own = self._engine.stats() if self._engine else {}
         if not self._tokens:
             return own
@@ -50,10 +50,12 @@ class DeferredEngine:
 
     def _timed(self, completions: Iterator[Completion]) -> Iterator[Completion]:
         began = time.monotonic()
-        for completion in completions:
-            self._tokens += completion.output_tokens
-            yield completion
-        self._seconds += time.monotonic() - began
+        try:
+            for completion in completions:
+                self._tokens += completion.output_tokens
+                yield completion
+        finally:
+            self._seconds += time.monotonic() - began
 
     def _ready(self) -> Engine:
         if self._engine is None:

@@ -1,4 +1,4 @@
-"""Messages, and why a text ends or is missing; apart from `schema`, whose imports are slow."""
+"""Chat messages, finish reasons and failures; not in `schema`, which imports pyarrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Message = dict[str, str]
 
 
 class Failure(StrEnum):
-    """Why a response or translation has no usable text."""
+    """What is wrong with a response or translation; one of `CUT_SHORT` still has a text."""
 
     PROMPT_TOO_LONG = "prompt_too_long"
     TRUNCATED = "truncated"
@@ -17,7 +17,7 @@ class Failure(StrEnum):
     UNTAGGED = "untagged"
     """The translation has no closing `</translated>` tag."""
     REPETITION = "repetition"
-    """It reached max_tokens repeating itself."""
+    """It reached its limit repeating itself."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation, so its response is not translated."""
     SOURCE_FAILED = "source_failed"
@@ -37,11 +37,11 @@ class Recovery(StrEnum):
 
 
 CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
-"""Failures of responses that reached max_tokens but do have a text."""
+"""Failures of responses that reached their limit (`max_tokens`, or the end of the context)."""
 
 
 class FinishReason(StrEnum):
-    """Why the engine stopped: end of text, `max_tokens`, or it never ran."""
+    """Why the engine stopped: end of turn or a stop string, the limit, or nothing was asked."""
 
     STOP = "stop"
     LENGTH = "length"

@@ -16,7 +16,7 @@ from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines.placement import Placement
 
 _MAX_ITERATIONS = 5
-"""For the gate, which stops at this iteration; a promotion is iteration 1."""
+"""Any number above the gate's iteration: no further iteration follows that it could stop."""
 
 
 def build_promotion(
@@ -72,7 +72,7 @@ def build_promotion(
             place(evaluate(**common, inputs=inputs, model=chosen[role], iteration=number)).outputs[
                 "Output"
             ]
-            for number, role in enumerate(("champion", "challenger"))
+            for number, role in enumerate(("champion", "challenger"), start=1)
         ]
         verdicts: dict[str, Any] = {}
         if judged:
@@ -81,7 +81,7 @@ def build_promotion(
                     judge(**common, evaluation=after, before=before, iteration=number)
                 ).output
                 for number, (key, before, after) in enumerate(
-                    [("judged_before", "", measured[0]), ("judged_after", *measured)]
+                    [("judged_before", "", measured[0]), ("judged_after", *measured)], start=1
                 )
             }
         decision = place(
@@ -89,7 +89,7 @@ def build_promotion(
                 **common,
                 before=measured[0],
                 after=measured[1],
-                iteration=1,
+                iteration=2,  # 1 would hold the champion to what is said of an M_0
                 max_iterations=_MAX_ITERATIONS,
                 **verdicts,
             )

@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
         value: P(the first answer is better), or the expected score from 0 to 10; None on failure.
         failure: why there is no value.
-        alternatives: those at the verdict's token; empty if the server gave none.
+        alternatives: those at the verdict's token; empty if the server gave none, None on failure.
     """
 
     value: float | None
@@ -95,7 +95,7 @@ def _conclusion(text: str) -> str:
 
 def _alternatives_at(positions: Sequence[Position], written: str) -> Alternatives:
     """Return the alternatives to the last token that is the verdict."""
-    found = [each for each in positions if each.token.strip(" \n*\"'()[].") == written]
+    found = [each for each in positions if _bare(each.token) == written]
     return found[-1].alternatives if found else {}
 
 
@@ -126,9 +126,14 @@ def _expected(score: int, positions: Sequence[Position]) -> tuple[float, Alterna
     return sum(number * share for number, share in shares.items()) / total, alternatives
 
 
+def _bare(token: str) -> str:
+    """Return a token without the spaces and marks that may stand around a verdict."""
+    return token.strip(" \n*\"'()[].")
+
+
 def _number(token: str) -> str:
     """Return the ASCII number that a token is, or ""."""
-    bare = token.strip(" \n*")
+    bare = _bare(token)
     return bare if bare.isascii() and bare.isdigit() else ""
 
 
@@ -139,6 +144,6 @@ def _probability(alternatives: Alternatives, written: str) -> float:
         sum(
             math.exp(min(logprob, 0.0))
             for token, logprob in alternatives.items()
-            if token.strip(" \n*") == written
+            if _bare(token) == written
         ),
     )

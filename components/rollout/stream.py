@@ -123,11 +123,15 @@ class Stream:
         opened.empty -= 1
         if record is not None and record.failure:
             self.failures[record.failure] += 1
+        if not opened.empty:  # before what follows, which may be complete at once
+            self._close_chunk(opened)
         if not self._whole_chunks:
             for derive, follower in opened.followers:
                 self._feed(derive, opened, follower, place)
-        if not opened.empty:
-            self._finish(opened)
+        elif not opened.empty:
+            for derive, follower in opened.followers:
+                for each in range(opened.chunk.size):
+                    self._feed(derive, opened, follower, each)
 
     def _feed(self, derive: _Derive, opened: _OpenChunk, follower: _OpenChunk, place: int) -> None:
         """Ask what follows from the record at a place; a follower may have fewer places."""
@@ -136,13 +140,9 @@ class Stream:
             item = None if record is None else derive(opened.items[place], record)
             self._ask(follower, place, item)
 
-    def _finish(self, opened: _OpenChunk) -> None:
+    def _close_chunk(self, opened: _OpenChunk) -> None:
         self._open -= 1
         self._close(opened.chunk, [record for record in opened.records if record is not None])
-        if self._whole_chunks:
-            for derive, follower in opened.followers:
-                for place in range(opened.chunk.size):
-                    self._feed(derive, opened, follower, place)
 
 
 def count_missing(chunks: Iterable[Chunk[Any]], present: Collection[str]) -> int:

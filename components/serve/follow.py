@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from urllib3.exceptions import HTTPError
 
@@ -28,10 +28,12 @@ class ChampionServer(ABC):
     Attributes:
         name: of the object.
         namespace: of the object.
+        manifests: the component of manifests/ that makes it and grants the right to change it.
     """
 
     name: str
     namespace: str
+    manifests: ClassVar[str]
 
     @abstractmethod
     def patch(self, model: ModelLocation) -> Object:
@@ -57,6 +59,8 @@ class ChampionServer(ABC):
 @dataclass(frozen=True)
 class Deployment(ChampionServer):
     """The apps/v1 Deployment of manifests/components/champion."""
+
+    manifests = "champion"
 
     def patch(self, model: ModelLocation) -> Object:  # noqa: D102
         annotations = {SOURCE: model.source, ADAPTER: model.adapter}
@@ -86,6 +90,8 @@ class Deployment(ChampionServer):
 @dataclass(frozen=True)
 class InferenceService(ChampionServer):
     """A serving.kserve.io/v1beta1 InferenceService: KServe fetches the model itself."""
+
+    manifests = "champion-kserve"
 
     def patch(self, model: ModelLocation) -> Object:  # noqa: D102
         if model.adapter:
@@ -193,11 +199,12 @@ def _call(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except ApiException as error:
+        said = f"cannot {what} {thing}: HTTP {error.status} {error.reason}"
         if error.status in (403, 404):
-            raise BadInput(
-                f"cannot {what} {thing}: HTTP {error.status} {error.reason}",
-                remedy="Apply manifests/components/champion, its Role too.",
-            ) from error
-        raise LidrError(f"cannot {what} {thing}: HTTP {error.status} {error.reason}") from error
+            remedy = f"Apply manifests/components/{server.manifests}, its Role too."
+            raise BadInput(said, remedy=remedy) from error
+        if 400 <= error.status < 500 and error.status not in (408, 409, 429):
+            raise BadInput(said) from error
+        raise LidrError(said) from error
     except HTTPError as error:
         raise LidrError(f"cannot {what} {thing}: the API server does not answer") from error

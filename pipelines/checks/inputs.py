@@ -59,7 +59,7 @@ _GIB = 1 << 30
 
 
 def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether the model's files are complete and safe, and whether its chats render."""
+    """Yield whether the models of `pairing.icr` can be read, and what admission says of M_0."""
     yield from rewarding_findings(inputs)
     recipe = inputs.recipe
     if recipe.is_toy:
@@ -81,6 +81,11 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     yield from faults
     adapter_names, adapter = list[str](), None
     if address := recipe.model.adapter or own:
+        if inputs.on_cluster and "://" not in address:
+            detail = f"{address} is a folder of this machine, which pods may not see"
+            yield unknown("adapter files", detail, "Name s3://bucket/prefix, which can be checked.")
+            if not Path(address).is_dir():
+                return
         adapter_names, adapter, faults = _fetch(inputs, "adapter files", address, weights=True)
         yield from faults
     if folder is not None:
@@ -94,7 +99,8 @@ def _admitted(inputs: CheckInputs, source: str, candidate: ModelCandidate) -> It
     for each in admit(candidate).findings:
         if each.property == "files":
             yield _files(inputs, source, each)
-            yield _weights(source, candidate.folder, candidate.names or ())
+            if not each.refused:
+                yield _weights(source, candidate.folder, candidate.names or ())
         elif each.refused:
             yield missing(each.property, each.decision, each.remedy or "See the message.")
         else:
@@ -222,7 +228,7 @@ def _duplicates(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Finding]:
 def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
     for task in judge.tasks:
         name = f"questions {task.name}"
-        files = (task.questions, task.references, judge.prompts)
+        files = (task.questions, task.references)
         if inputs.on_cluster and (local := [f for f in files if f and "://" not in f]):
             detail = f"{local[0]} is on this machine, which pods cannot reach"
             yield missing(name, detail, _FETCH_REMEDY)
@@ -231,7 +237,10 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
             yield ok(name, _count_questions(inputs.recipe, judge, task))
         except LidrError as error:
             yield refused(name, error)
-    if judge.prompts:
+    if judge.prompts and inputs.on_cluster and "://" not in judge.prompts:
+        detail = f"{judge.prompts} is on this machine, which pods cannot reach"
+        yield missing("judge prompts", detail, _FETCH_REMEDY)
+    elif judge.prompts:
         graded = [PROMPT] if inputs.recipe.pairing.rewarder == "judge" else []
         try:
             for kind in dict.fromkeys([*(PROMPT_OF[task.name] for task in judge.tasks), *graded]):

@@ -17,7 +17,7 @@ from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.inputs.questions import require_questions
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import run_key
+from lidr.components.shared.store.runs import LOCAL_EXECUTION, run_key
 from lidr.components.state.run import require_same_recipe
 from lidr.pipelines.begin import begin, utc_day
 from lidr.pipelines.cli.execution import execute_here
@@ -36,7 +36,6 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.summary import print_summary
 from lidr.pipelines.local import LocalJob
-from lidr.pipelines.notices.notify import LOCAL_EXECUTION
 from lidr.pipelines.planning.budget import account_of
 
 if TYPE_CHECKING:

@@ -7,26 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lidr.components.shared.config.notify import NOTIFY_URL
-from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.recipes import resolve_recipe
-from lidr.components.shared.store.runs import EXECUTION_VARIABLE, read_failure, read_result
+from lidr.components.shared.store.runs import (
+    EXECUTION_VARIABLE,
+    own_execution,
+    read_failure,
+    read_result,
+)
 from lidr.pipelines.notices.delivery import deliver, enqueue
 from lidr.pipelines.notices.notice import Notice, of_end, of_failure
 
-LOCAL_EXECUTION = "LIDR_EXECUTION"
-"""Environment variable that distinguishes executions of `lidr run` with the same run name."""
 
-
-def notify_end(store: Store, run: str, recipe: str, *, well: bool) -> None:
+def notify_end(store: Store, run: str, *, well: bool) -> None:
     """Send the notice of a loop that has ended, if NOTIFY_URL is set.
 
     Args:
         store: that the run is on.
         run: its name.
-        recipe: as JSON, or its reference on the store; its name is in the command that resumes.
         well: whether the loop ended well.
     """
     url = os.environ.get(NOTIFY_URL, "")
@@ -37,11 +36,10 @@ def notify_end(store: Store, run: str, recipe: str, *, well: bool) -> None:
         if result:
             send(store, of_end(run, result), url)
         elif not well:
-            on_cluster = os.environ.get(EXECUTION_VARIABLE, "")
-            name = Recipe.model_validate_json(resolve_recipe(store.uri, recipe)).name
-            command = f"lidr {'submit' if on_cluster else 'run'} {name} --run {run}"
-            execution = on_cluster or os.environ.get(LOCAL_EXECUTION, "")
-            failure = read_failure(store, run, on_cluster)
+            verb = "submit" if os.environ.get(EXECUTION_VARIABLE) else "run"
+            execution = own_execution()
+            failure = read_failure(store, run, execution)
+            command = f"lidr {verb} RECIPE --run {run}"
             send(store, of_failure(run, execution, failure, command), url)
 
 

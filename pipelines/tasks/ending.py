@@ -17,6 +17,7 @@ from lidr.components.shared.store.runs import (
     forget_failure,
     forget_scheduled,
     overview_key,
+    own_execution,
     read_failure,
     read_states,
     scheduled_run,
@@ -40,7 +41,8 @@ def finish(
     Args:
         recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
-        run: name of the run; "" if `check_inputs` has chosen it, or found nothing new.
+        run: name of the run; "" on a schedule: `check_inputs` has chosen it, found nothing new, or
+            failed.
         state: how the loop ended, as KFP names it.
         error: what KFP says of a failure.
         overview: path of the file that Kubeflow's page shows; "" for none.
@@ -65,7 +67,7 @@ def finish(
     if overview:
         _copy_overview(home, name, Path(overview))
     if state not in _CANCELLED:  # the user who cancelled it knows
-        notify_end(home, name, recipe, well=well)
+        notify_end(home, name, well=well)
     if not run:
         forget_scheduled(home)
     return final
@@ -77,7 +79,7 @@ def _copy_overview(store: Store, run: str, file: Path) -> None:
         page = store.read(overview_key(run))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(page)
-    except (OSError, LidrError) as error:  # the report failed, or was written by an older version
+    except (OSError, LidrError) as error:  # the store, or Kubeflow's file
         emit("warning", message=f"Kubeflow's page shows no report: {error}")
 
 
@@ -85,10 +87,9 @@ def _final_state(store: Store, run: str, state: str) -> str:
     """Return the loop's state, corrected if Kubeflow still calls it running."""
     if state != _UNFINISHED:
         return state
-    if _has_stopped(store, run):
-        return ENDED_WELL[0]
-    own = os.environ.get(EXECUTION_VARIABLE, "")
-    return _CANCELLED[0] if was_cancelled(own_namespace(), own) else state
+    if was_cancelled(own_namespace(), os.environ.get(EXECUTION_VARIABLE, "")):
+        return _CANCELLED[0]
+    return ENDED_WELL[0] if _has_stopped(store, run) else state
 
 
 def _has_stopped(store: Store, run: str) -> bool:
@@ -105,7 +106,7 @@ def _has_stopped(store: Store, run: str) -> bool:
 
 def _reason(store: Store, run: str, state: str, error: str) -> str:
     """Return why the loop failed: the failed step's message, else KFP's."""
-    failure = read_failure(store, run, os.environ.get(EXECUTION_VARIABLE, ""))
+    failure = read_failure(store, run, own_execution())
     reason = f"{failure['step']}: {failure['message']}" if failure else error
     if not reason and state in _CANCELLED:
         reason = "it was cancelled"

@@ -90,7 +90,7 @@ def test_failure_on_a_cluster_is_told_with_the_submit_that_goes_on(tmp_path, mon
         for _ in range(2):  # the exit task is tried again
             ended(tmp_path, monkeypatch, "FAILED")
     assert receiver.texts == [
-        "lidr: run mine has failed at M_2 train: no machine was found. `lidr submit tiny-world "
+        "lidr: run mine has failed at M_2 train: no machine was found. `lidr submit RECIPE "
         "--run mine` resumes it."
     ]
 

@@ -57,6 +57,12 @@ def _read(file: str, key: str, pin: str) -> bytes:
     if file.startswith("hf://"):
         return _fetch_hub_file(file, key).read_bytes()
     if is_web(file):
+        if not pin:
+            raise BadInput(
+                "has no sha256 of its own",
+                file=file,
+                remedy=f"Add it to {key}: what a web server sends may change.",
+            )
         with tempfile.TemporaryDirectory(prefix="lidr-web-") as folder:
             download(file, Path(folder) / "file", pin)
             return (Path(folder) / "file").read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -52,6 +53,11 @@ def ask_hub(
                 f"{what}: {who} {passing}",
                 remedy="Check the network and whether the hub opens in a browser, then run again.",
             )
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise BadInput(
+                f"{what}: the disk is full",
+                remedy="Free some space, or set HF_HOME to a folder on another disk.",
+            ) from error
         if isinstance(error, OSError | ValueError) or "HTTPError" in _names(error):
             said = " ".join(str(error).split())
             raise BadInput(f"{what}: {said}", remedy=remedy) from error

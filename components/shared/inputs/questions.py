@@ -163,7 +163,7 @@ def _text(
     row: dict[str, Any], names: tuple[str, ...], file: str, line: int, *, required: bool = True
 ) -> str:
     value = next((row[name] for name in names if row.get(name) is not None), None)
-    if value is None and not required:
+    if not required and value in (None, ""):
         return ""
     if not _is_text(value):
         raise BadInput(

@@ -168,7 +168,8 @@ class Cluster:
                 **options,
             )
         except Exception as error:
-            transient_reason(error, f"read the log of pod {pod}")
+            if status_of(error) != 400:  # 400: the container has never started
+                transient_reason(error, f"read the log of pod {pod}")
             return ""
         text: str = answer.data.decode("utf-8", "replace")
         return text

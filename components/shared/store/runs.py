@@ -28,6 +28,9 @@ FOLDER = "runs"
 EXECUTION_VARIABLE = "KFP_RUN_ID"
 """Environment variable with the id of the KFP run, the same in all of its pods."""
 
+LOCAL_EXECUTION = "LIDR_EXECUTION"
+"""Environment variable that distinguishes executions of `lidr run` with the same run name."""
+
 _STATE: Fields = {
     **dict.fromkeys(("model", "evaluation", "version", "verdict", "reason"), str),
     "iteration": int,
@@ -130,6 +133,11 @@ def _stages_prefix(run: str, iteration: int) -> str:
     return run_key(run, f"iteration-{iteration}/stages")
 
 
+def own_execution() -> str:
+    """Return the id of the KFP run, or of the `lidr run`, that this process belongs to; or ""."""
+    return os.environ.get(EXECUTION_VARIABLE) or os.environ.get(LOCAL_EXECUTION, "")
+
+
 def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseException) -> None:
     """Record why a step failed, for the report and for `lidr status`.
 
@@ -140,7 +148,7 @@ def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseE
         "iteration": iteration,
         "message": str(error) or type(error).__name__,
         "expected": isinstance(error, LidrError),
-        "execution": os.environ.get(EXECUTION_VARIABLE, ""),
+        "execution": own_execution(),
     }
     store.write(_failure_key(run), json.dumps(failure).encode())
 
@@ -148,7 +156,7 @@ def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseE
 def read_failure(store: Store, run: str, execution: str = "") -> dict[str, Any] | None:
     """Return the last failure of a step: `step`, `iteration`, `message`; None if there is none.
 
-    With an `execution`, the id of a KFP run, it must be a failure of that one.
+    With an `execution` (see `own_execution`) it must be a failure of that one.
     """
     failure = read_json(store, _failure_key(run), _FAILURE)
     return failure if failure and execution in ("", failure["execution"]) else None

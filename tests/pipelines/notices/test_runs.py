@@ -51,9 +51,9 @@ def test_failure_is_told_with_its_reason_and_each_execution_s_own(telling, recei
     assert code == 1
     assert [body["text"] for _, body in receiver.received] == [
         "lidr: run mine has failed at M_0 train: prompts/en.jsonl:7: the file is broken. Mend it. "
-        "`lidr run tiny-world --run mine` resumes it.",
+        "`lidr run RECIPE --run mine` resumes it.",
         "lidr: run mine has failed at M_0 train: an unexpected error, see `lidr logs`. "
-        "`lidr run tiny-world --run mine` resumes it.",
+        "`lidr run RECIPE --run mine` resumes it.",
     ]
     kept = [*telling.store.rglob("*.json*"), *telling.store.rglob("*.log")]
     everything = told + "".join(path.read_text("utf-8", "replace") for path in kept)

@@ -51,6 +51,7 @@ class Run:
         self.settings = [
             f"prompts.per_iteration={prompts}",
             f"evaluation.limit={prompts}",
+            "toy.evaluation_items=800",
             "translation.round_trip_sample=50",
             "gate.max_iterations=1",
         ]

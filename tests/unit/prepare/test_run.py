@@ -49,7 +49,7 @@ def test_prompts_that_say_the_same_leave_in_all_languages_and_are_counted(model,
         assert [row.prompt_id for row in rows] == ["1"]
     assert stage.counts() == {"prompts": 1, "duplicates": {"exact": 1, "near": 0}}
     told = json.loads(stage.read("duplicates.jsonl"))
-    assert told == {"prompt_id": "2", "duplicate_of": "1", "similarity": 1.0}
+    assert told == {"prompt_id": "2", "duplicate_of": "1", "similarity": 1.0, "exact": True}
     assert "1 of 2 prompts are left out, in all languages" in capsys.readouterr().err
     assert open_stage(whole).counts() == {"prompts": 2}, "they stay unless it is asked for"
 

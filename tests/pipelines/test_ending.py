@@ -106,6 +106,21 @@ def test_run_that_somebody_cancelled_is_told_to_nobody(tmp_path, monkeypatch, st
     assert receiver.received == []
 
 
+def test_run_that_was_cancelled_is_so_though_an_earlier_execution_had_stopped(
+    tmp_path, monkeypatch
+):
+    store = open_store(str(tmp_path))
+    for number, verdict in enumerate(("continue", "stop")):
+        written = {**STATE, "iteration": number, "verdict": verdict}
+        store.write(state_key("mine", number), json.dumps(written).encode())
+    monkeypatch.setattr(ending, "report", lambda **_: "well")
+    monkeypatch.setattr(ending, "report_failure", lambda **_: "failed")
+    end = {"recipe": "", "store": str(tmp_path), "run": "mine", "state": "RUNNING"}
+    assert ending.finish(**end) == "well"
+    monkeypatch.setattr(ending, "was_cancelled", lambda *_: True)
+    assert ending.finish(**end) == "failed"
+
+
 def test_loop_whose_pod_was_killed_is_a_failure_though_kubeflow_calls_it_running(
     tmp_path, monkeypatch
 ):

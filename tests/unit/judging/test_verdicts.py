@@ -43,6 +43,12 @@ def test_a_preference_is_weighted_over_both_letters_however_spaced():
     assert verdict.value == pytest.approx(0.6 / 0.8)
 
 
+def test_a_verdict_with_a_mark_around_it_keeps_its_weights():
+    alternatives = {"(A": math.log(0.6), "B.": math.log(0.2)}
+    verdict = read_preference("(A)", (Position("(A", alternatives), at(")")))
+    assert verdict.value == pytest.approx(0.75)
+
+
 def test_the_weights_are_those_where_the_verdict_stands():
     thought = at("A", A=0.01, B=0.99)
     verdict = read_preference("<think>A</think>B", (thought, at("</think>"), at("B", A=0.3, B=0.6)))

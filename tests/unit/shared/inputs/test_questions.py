@@ -36,6 +36,11 @@ def test_an_array_and_lines_hold_the_same(tmp_path, text):
     assert read(tmp_path, text, limit=1) == WANTED[:1]
 
 
+def test_what_a_question_may_lack_may_also_be_empty(tmp_path):
+    row = '{"question_id": 81, "turns": ["a", "b"], "reference": "", "criteria": ""}'
+    assert read(tmp_path, row, "mt_bench") == [Question("81", ("a", "b"))]
+
+
 def test_turns_are_for_conversations(tmp_path):
     row = '{"question_id": 81, "turns": ["a", "b"]}'
     assert read(tmp_path, row, "mt_bench") == [Question("81", ("a", "b"))]

@@ -60,4 +60,4 @@ def test_every_model_is_judged_in_every_language(tmp_path):
     assert all(0 <= item.score <= 1 for item in items)
     page = (store / "runs/small/report.html").read_text()
     assert 'id="judged"' in page
-    assert "Head to head: win rate against the model before" in page
+    assert "Head to head: win rate against its predecessor" in page

@@ -68,7 +68,7 @@ def evaluate(
         inputs: URI of the stage `prepare`, which holds the training prompts and the tiny world's
             evaluation items; "" where there is none.
         model: URI of the stage that holds the model.
-        iteration: t of M_t, for progress and tracking only.
+        iteration: t of M_t, for progress, notes and tracking.
         run: name of the run, for its lease, notes and tracking.
         log: is called with accuracy, off-target and cut shares by language, for Kubeflow's page.
 

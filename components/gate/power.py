@@ -201,8 +201,6 @@ def _row(
 
 def _own_items(recipe: Recipe) -> int | None:
     """Return the items of the language that has fewest; None if the tasks decide."""
-    settings, languages = recipe.evaluation, recipe.languages.all
-    limits = [settings.limit, recipe.toy.evaluation_items if recipe.is_toy else 0]
-    each = min(filter(None, limits), default=0)
-    tasks = Counter(settings.tasks_in(languages).values())
-    return each * min(tasks[code] for code in languages) or None
+    languages = recipe.languages.all
+    tasks = Counter(recipe.evaluation.tasks_in(languages).values())
+    return (recipe.items_per_task or 0) * min(tasks[code] for code in languages) or None

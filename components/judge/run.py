@@ -44,7 +44,7 @@ def judge(
         store: URI of the store.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, to compare with; "" for M_0.
-        iteration: t of M_t, for progress and tracking only.
+        iteration: t of M_t, for progress, notes and tracking.
         run: name of the run, for its lease, notes and tracking.
 
     Returns:

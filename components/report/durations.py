@@ -82,10 +82,10 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], usage: s
         used = (
             f", {hours(gpu_seconds)} GPU hours (the GPUs that a step could see, as long as it ran)"
         )
-    elif on_gpus:
-        used = "; no GPU hours in addition"
+    elif unknown:
+        used = ""
     else:
-        used = "" if unknown else "; no step saw a GPU"
+        used = "; no GPU hours in addition" if on_gpus else "; no step saw a GPU"
     if unknown:
         used += f"; the GPU hours of {counted(len(unknown), 'stage')} are not known"
     reused = sum(each.reused for each in times)

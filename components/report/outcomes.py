@@ -90,7 +90,7 @@ def score_table(
                 ]
                 for code in settings.languages.all
             ),
-            ["Average of the others", *(averaged(each) for each in counts)],
+            ["Average of the other languages", *(averaged(each) for each in counts)],
         ],
     )
 
@@ -111,7 +111,7 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
             Chart(
                 f"Lead of {dominant}, in points",
                 _gap_chart(settings, rounds),
-                legend=[("dominant", dominant), ("mean", "Average of the others")],
+                legend=[("dominant", dominant), ("mean", "Average of the other languages")],
             ),
             Chart(
                 "Off-target answers",
@@ -201,7 +201,7 @@ def _gap_table(settings: Recipe, rounds: list[Round]) -> Table:
     return Table(
         f"{language(dominant)} minus the average of the others, in points "
         "(limits as if languages were independent)",
-        ["Model", language(dominant), "Average of the others", "Gap", "95% interval"],
+        ["Model", language(dominant), "Average of the other languages", "Gap", "95% interval"],
         [
             [
                 item.name,

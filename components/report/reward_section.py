@@ -120,20 +120,13 @@ def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
 
 def _charts(settings: Recipe, item: Round) -> list[Chart]:
     found = []
-    rules = settings.pairing.reward
-    bars = {
-        "on_target": rules.min_on_target,
-        "numbers": rules.min_faithfulness,
-        "right": rules.min_agreement,
-        "agrees": rules.min_agreement,
-    }
     for measure, caption in _CHARTS.items():
         lines = _chart_rows(settings.languages, item, measure)
         if not lines:
             continue
         low = min(row.value["low"] for row in lines)
-        bar = bars[measure]
-        domain = rounded_domain(min(low, bar, 0.9), 1.0)
+        bar = settings.pairing.reward.stopping_shares[measure]
+        domain = rounded_domain(min(low, bar or 1.0, 0.9), 1.0)
         title = caption.format(item.predecessor)
         marks = {bar: "tolerance"} if bar else {}
         identity = f"{measure.replace('_', '-')}-{item.iteration}"

@@ -58,9 +58,8 @@ def _attempt(
         stream = Stream(plan(), present, whole_chunks=session.works_in_batches, close=writer.write)
         requests = stream.requests()
         try:
-            if (
-                first := next(requests, None)
-            ) is not None:  # an engine is started for a request only
+            first = next(requests, None)
+            if first is not None:  # else no engine is started
                 _answer(session, stream, chain([first], requests), total)
         finally:
             session.requests += stream.skipped

@@ -25,7 +25,7 @@ class EngineSession:
         tokens: output tokens so far.
         seconds: spent on generation.
         requests: places that are done, those that needed no request included.
-        failures: records without usable text, by reason.
+        failures: records with a failure, by reason.
     """
 
     def __init__(self, recipe: Recipe, model: str) -> None:
@@ -49,7 +49,7 @@ class EngineSession:
     def engine(self) -> Engine:
         """The engine, started now if it is not running."""
         if self._engine is None:
-            if self._recipe.generation.engine == "auto":  # what names its engine explains nothing
+            if self._recipe.generation.engine == "auto":  # a named engine needs no explanation
                 name, reason = choose_engine(self._recipe)
                 emit("note", message=f"engine: {name}, because {reason}")
             self._engine = open_engine(self._recipe, self._model)

@@ -51,7 +51,7 @@ class Stream:
         self.skipped = 0
         """Places that needed no request."""
         self.failures: Counter[str] = Counter()
-        """Records without usable text, by reason."""
+        """Records with a failure, by reason."""
         self._chunks = iter(chunks)
         self._present = present
         self._whole_chunks = whole_chunks

@@ -31,7 +31,7 @@ from lidr.components.shared.inputs.prompt_files import (
     translation_task_ids,
     unread_fields,
 )
-from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
+from lidr.components.shared.inputs.questions import checked_questions
 from lidr.components.shared.models.admission import (
     ModelCandidate,
     PropertyFinding,
@@ -196,9 +196,8 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
     recipe, order = inputs.recipe, list[str]()
     for code in recipe.languages.all:
         name, files = f"prompts {code}", recipe.prompts.files[code]
-        if inputs.on_cluster and (local := [file for file in files if "://" not in file]):
-            detail = f"{shown(local)} is a file of this machine, which pods cannot reach"
-            yield missing(name, detail, _FETCH_REMEDY)
+        if here := _only_here(inputs, name, *files):
+            yield here
             continue
         try:
             dominant = code == recipe.languages.dominant
@@ -228,18 +227,15 @@ def _duplicates(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Finding]:
 def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
     for task in judge.tasks:
         name = f"questions {task.name}"
-        files = (task.questions, task.references)
-        if inputs.on_cluster and (local := [f for f in files if f and "://" not in f]):
-            detail = f"{local[0]} is on this machine, which pods cannot reach"
-            yield missing(name, detail, _FETCH_REMEDY)
+        if here := _only_here(inputs, name, task.questions, task.references):
+            yield here
             continue
         try:
             yield ok(name, _count_questions(inputs.recipe, judge, task))
         except LidrError as error:
             yield refused(name, error)
-    if judge.prompts and inputs.on_cluster and "://" not in judge.prompts:
-        detail = f"{judge.prompts} is on this machine, which pods cannot reach"
-        yield missing("judge prompts", detail, _FETCH_REMEDY)
+    if here := _only_here(inputs, "judge prompts", judge.prompts):
+        yield here
     elif judge.prompts:
         graded = [PROMPT] if inputs.recipe.pairing.rewarder == "judge" else []
         try:
@@ -251,21 +247,23 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
             yield ok("judge prompts", judge.prompts)
 
 
+def _only_here(inputs: CheckInputs, name: str, *files: str) -> Finding | None:
+    """Return a finding if a run on a cluster names a file of this machine."""
+    local = [file for file in files if file and "://" not in file]
+    if not inputs.on_cluster or not local:
+        return None
+    detail = f"{shown(local)} is on this machine, which pods cannot reach"
+    return missing(name, detail, _FETCH_REMEDY)
+
+
 def _count_questions(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
     """Return how many questions a task has in each language; all of them are read.
 
     Raises:
         BadInput: a question is unusable, or has no reference answer.
     """
-    counts = []
-    for code in judge.languages_of(task, recipe.languages.all):
-        questions = read_questions(judge.answered_by(task), code)
-        if task.references:
-            references = read_references(task, code)
-            for question in questions:
-                reference_of(question, references, task, code)
-        counts.append(f"{code} {len(questions):,}")
-    return ", ".join(counts)
+    codes = judge.languages_of(task, recipe.languages.all)
+    return ", ".join(f"{code} {len(checked_questions(judge, task, code)):,}" for code in codes)
 
 
 def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:

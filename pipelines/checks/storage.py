@@ -38,7 +38,7 @@ _ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/p
 def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield whether the store does what a run needs, tried on objects deleted afterwards."""
     uri = inputs.profile.store
-    if inputs.on_cluster and ("://" not in uri or uri.startswith("file://")):
+    if inputs.on_cluster and _is_folder(uri):
         detail = f"{uri} is a folder of this machine, which pods cannot reach"
         yield missing("store", detail, "Set store to s3://bucket/prefix in the profile.")
         return
@@ -57,6 +57,10 @@ def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
             yield from _try_operations(store, prefix)
         finally:
             _clear(store, prefix)
+
+
+def _is_folder(uri: str) -> bool:
+    return "://" not in uri or uri.startswith("file://")
 
 
 def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
@@ -91,8 +95,8 @@ def _port_forward(url: str, namespace: str) -> tuple[str, str]:
 def _removing_new_folders(uri: str) -> Iterator[None]:
     """Remove a local store's folder afterwards if it was not there before."""
     folder = Path(uri.removeprefix("file://")).absolute()
-    local = "://" not in uri or uri.startswith("file://")
-    absent = [each for each in (folder, *folder.parents) if local and not each.exists()]
+    own = (folder, *folder.parents) if _is_folder(uri) else ()
+    absent = [each for each in own if not each.exists()]
     try:
         yield
     finally:

@@ -55,8 +55,9 @@ def lineage_command(
         _print(found, document)
     if findings:
         raise CorruptStage(
-            f"{len(findings)} of the files and markers behind {found.version.label} are not as "
-            f"they were written, first {findings[0].uri}, which {findings[0].what}",
+            f"{len(findings)} of the files and markers behind {found.version.label} cannot be read "
+            "or are not as they were written, "
+            f"first {findings[0].uri}, which {findings[0].what}",
             remedy="Restore them from a backup, or run the recipe again.",
         )
 

@@ -103,12 +103,12 @@ def plan_command(
         return
     if replacement_minutes is not None and not node_mtbf_hours:
         raise BadInput(
-            "--replacement-minutes is of nodes that fail", remedy="Add --node-mtbf-hours."
+            "--replacement-minutes needs nodes that fail", remedy="Add --node-mtbf-hours."
         )
     simulated = bool(gpus or node_mtbf_hours or slowness or other_load)
     if replications is not None and not simulated:
         raise BadInput(
-            "--replications is of a simulation",
+            "--replications needs a simulation",
             remedy="Add --gpus, --node-mtbf-hours, --slowness or --other-load.",
         )
     inputs = _inputs(recipe, or_default(profile), seed, settings, calibration)

@@ -243,8 +243,7 @@ def _row(
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
     state = _joint_state([part.state for part in group])
-    same = [part for part in group if part.state == state]
-    worst = next((part for part in same if part.error), same[0] if same else group[0])
+    telling = next((part for part in group if part.state == state and part.error), None)
     return StepRow(
         iteration,
         step,
@@ -254,8 +253,8 @@ def _row(
         total=len(group) if sharded else 0,
         unit="shards" if sharded else "",
         gpu_seconds=sum(part.seconds(now) for part in group if part.held) * gpus.get(step, 0),
-        note=worst.error,
-        pod=worst.pod if state == "failed" else "",
+        note=telling.error if telling else "",
+        pod=telling.pod if telling and state == "failed" else "",
     )
 
 

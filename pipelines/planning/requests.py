@@ -222,12 +222,12 @@ class Requests:
         return [name for name in self._recipe.evaluation.tasks if not name.startswith(known)]
 
     def _items(self, task: str) -> int:
-        if self._recipe.is_toy:
-            count = self._recipe.toy.evaluation_items
-            return min(count, self._recipe.evaluation.limit or count)
+        known = self._recipe.items_per_task
+        if self._recipe.is_toy and known:
+            return known
         sizes = (size for name, size in self._assumed.items.items() if task.startswith(name))
         count = next(sizes, self._assumed.evaluation_items)
-        return min(count, self._recipe.evaluation.limit or count)
+        return min(count, known or count)
 
     def _translated(self, source: str, target: str, text: float, count: int) -> Load:
         asked = text + self._assumed.instruction_tokens + self._assumed.template_tokens

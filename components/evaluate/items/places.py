@@ -61,7 +61,7 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     """Return the files of each split that exists; the first split is required.
 
     A single file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
-    `<split>-*.parquet` as on the Hugging Face hub, or `<language>.jsonl` for the first split.
+    or `<split>-*.parquet` as on the Hugging Face hub; the first split may go by the language.
 
     Raises:
         BadInput: there is no such file or folder, or it does not have the first split.
@@ -74,8 +74,8 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     found[splits[0]] = found[splits[0]] or _in_folder(place, language)
     if not found[splits[0]]:
         raise BadInput(
-            f"the folder has no file {splits[0]}.*, {splits[0]}-*.* or {language}.* "
-            f"({', '.join(SUFFIXES)})",
+            f"the folder has no file {splits[0]}.* or {language}.* ({', '.join(SUFFIXES)}), nor "
+            f"{splits[0]}-*.parquet or {language}-*.parquet",
             file=place,
             remedy="Name the file, or the folder that holds it.",
         )

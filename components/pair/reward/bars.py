@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lidr.components.shared.config.pairing import Pairing, RewarderName
+from lidr.components.shared.config.pairing import Pairing, RewardCheck, RewarderName
 
 ROUND_TRIP = "round_trip"
 """The only measure that is a mean (of chrF, 0 to 100) instead of a share."""
@@ -50,26 +50,29 @@ def bars_of(pairing: Pairing) -> list[Bar]:
 
     A bar on what a rewarder does not make, such as translations, has nothing to test.
     """
-    rules = pairing.reward
+    return [*_stopping_bars(pairing), *_warning_bars(pairing.reward)]
 
-    def on_translations(measure: str, level: float, problem: str, good: str) -> Bar:
+
+def _stopping_bars(pairing: Pairing) -> list[Bar]:
+    rules = pairing.reward
+    levels = rules.stopping_shares
+
+    def on_translations(measure: str, problem: str, good: str) -> Bar:
+        level = levels[measure]
         return Bar(measure, level, _half_way(level), problem, good, _ANOTHER_MODEL)
 
     def on_choice(measure: str, problem: str, good: str) -> Bar:
-        level, remedy = rules.min_agreement, _CHECK_REWARDER[pairing.rewarder]
+        level, remedy = levels[measure], _CHECK_REWARDER[pairing.rewarder]
         return Bar(measure, level, level, problem, good, remedy)
 
-    faithful = rules.min_faithfulness
     return [
         on_translations(
             "on_target",
-            rules.min_on_target,
             "translations are in the wrong language",
             "are in the right one",
         ),
         on_translations(
             "not_copied",
-            1 - rules.max_copies,
             "the model returns texts as they are instead of translating them",
             "are translated",
         ),
@@ -83,9 +86,9 @@ def bars_of(pairing: Pairing) -> list[Bar]:
             "the reward looks inverted, by the dominant answers",
             "choose the one side that ends like the dominant answer",
         ),
-        on_translations("numbers", faithful, "translations lose numbers", "keep all of them"),
-        on_translations("code", faithful, "translations change code", "keep it"),
-        on_translations("links", faithful, "translations lose links", "keep all of them"),
+        on_translations("numbers", "translations lose numbers", "keep all of them"),
+        on_translations("code", "translations change code", "keep it"),
+        on_translations("links", "translations lose links", "keep all of them"),
         Bar(
             ROUND_TRIP,
             rules.min_round_trip,
@@ -94,6 +97,11 @@ def bars_of(pairing: Pairing) -> list[Bar]:
             "in chrF (0 to 100)",
             _ANOTHER_MODEL,
         ),
+    ]
+
+
+def _warning_bars(rules: RewardCheck) -> list[Bar]:
+    return [
         Bar(
             "rejected_on_target",
             None,

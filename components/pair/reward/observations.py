@@ -97,41 +97,33 @@ def only_chosen(chosen: bool, rejected: bool) -> bool | None:
 
 
 def _sides_right(prompt: Prompt, candidate: Candidate) -> tuple[bool, bool] | None:
-    """Tell whether chosen and rejected end with the prompt's reference answer.
-
-    None without a reference answer, or where it has neither a number nor a letter.
-    """
+    """Tell whether chosen and rejected end with the prompt's reference answer; None without one."""
     answer = reference_answer(prompt)
     if answer is None:
         return None
     language = candidate.language
     chosen, rejected = (_ends_with(text, answer, language) for text in sides_of(candidate))
-    return None if chosen is None or rejected is None else (chosen, rejected)
+    return chosen, rejected
 
 
 def reference_answer(prompt: Prompt) -> str | None:
-    """Return a prompt's reference answer; None without one, or if it is blank."""
-    return prompt.answer if prompt.answer and prompt.answer.strip() else None
+    """Return a prompt's reference answer; None without one, or if it has no letter and no digit."""
+    return prompt.answer if prompt.answer and _letters(prompt.answer) else None
 
 
-def _ends_with(text: str, answer: str, language: str) -> bool | None:
+def _ends_with(text: str, answer: str, language: str) -> bool:
     """Tell whether a text's last number is the answer's, or its last words are the answer.
 
-    None if the answer has neither number nor letter. Answers have their numbers as English writes
-    them, as in evaluation data.
+    Answers have their numbers as English writes them, as in evaluation data.
     """
     if (wanted := extract_number(answer, "en")) is not None:
         return extract_number(text, language) == wanted
-    ending = "".join(each for each in answer.casefold() if _is_letter(each))
-    if not ending:
-        return None
-    folded = text.casefold()
-    places = [place for place, each in enumerate(folded) if _is_letter(each)]
-    end = "".join(folded[place] for place in places[-len(ending) :])
-    if end != ending:
+    ending, letters = _letters(answer), _letters(text)
+    if [each for _, each in letters[-len(ending) :]] != [each for _, each in ending]:
         return False
-    start = places[-len(ending)]
-    return start == 0 or not _is_letter(folded[start - 1]) or language in UNSPACED
+    before = [place for place, _ in letters[: -len(ending)]]
+    begins_word = not before or letters[-len(ending)][0] > before[-1] + 1
+    return begins_word or language in UNSPACED
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:
@@ -139,6 +131,17 @@ def sides_of(candidate: Candidate) -> tuple[str, str]:
     return candidate.chosen or "", candidate.rejected or ""
 
 
-def _is_letter(character: str) -> bool:
-    """Tell whether a character belongs to a word: a letter, a digit, or a mark on one."""
-    return character.isalnum() or unicodedata.category(character).startswith("M")
+def _letters(text: str) -> list[tuple[int, str]]:
+    """Return the letters and digits of a text with their places, in one case, and signs of vowels.
+
+    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, an emoji's variant.
+    """
+    folded = unicodedata.normalize("NFC", text.casefold())
+    return [(place, each) for place, each in enumerate(folded) if each.isalnum() or _is_vowel(each)]
+
+
+def _is_vowel(character: str) -> bool:
+    """Tell whether a mark is a letter of its own, as in Indic scripts: it combines with none."""
+    kind = unicodedata.category(character)
+    variant = "\ufe00" <= character <= "\ufe0f"
+    return kind in ("Mc", "Mn") and not unicodedata.combining(character) and not variant

@@ -33,7 +33,7 @@ _NOUN_CAPITALISING = frozenset({"de"})
 
 
 def is_copy(source: str, translation: str) -> bool:
-    """Tell whether 90% of a translation's 5-grams of characters are its source's."""
+    """Tell whether 90% of the longer text's 5-grams of characters are in both."""
     return _overlap(source, translation) >= _MIN_COPY_OVERLAP
 
 

@@ -58,7 +58,7 @@ class SampleRewarder:
     """
 
     def __init__(self, inputs: RewarderInputs) -> None:
-        self._settings = inputs.recipe
+        self._recipe = inputs.recipe
         self._prompts = _read_prompts(inputs)
 
     def candidates(self) -> list[Candidate]:
@@ -67,14 +67,14 @@ class SampleRewarder:
         Of equal scores the first sample counts. Where all scores are equal and the texts are not,
         there is no preference.
         """
-        order = self._settings.languages.all.index
+        order = self._recipe.languages.all.index
         rows = sorted(self._prompts, key=lambda row: order(row.prompt.language))
         return [_candidate(row) for row in rows]
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
         """Return what is observed of the pairs by language, then in all languages."""
         prompts = {(row.prompt.prompt_id, row.prompt.language): row.prompt for row in self._prompts}
-        found = {code: Observations() for code in self._settings.languages.all}
+        found = {code: Observations() for code in self._recipe.languages.all}
         for candidate, reason in decided:
             seen = found[candidate.language]
             prompt = prompts[candidate.prompt_id, candidate.language]

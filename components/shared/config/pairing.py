@@ -63,6 +63,16 @@ class RewardCheck(Strict):
     max_identical: Share = 0.6
     """Largest share of pairs with identical sides; only a warning. Default 0.6."""
 
+    @property
+    def stopping_shares(self) -> dict[str, float]:
+        """The share below which a measure stops training, by measure; 0 if it never does."""
+        return {
+            "on_target": self.min_on_target,
+            "not_copied": 1 - self.max_copies,
+            **dict.fromkeys(("right", "agrees"), self.min_agreement),
+            **dict.fromkeys(("numbers", "code", "links"), self.min_faithfulness),
+        }
+
 
 class Filters(Strict):
     """Which pairs are dropped, besides failed translations, missing partners and empty chosen."""

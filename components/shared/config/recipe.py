@@ -122,6 +122,12 @@ class Recipe(Strict):
         return self.judge is not None and bool(self.judge.tasks)
 
     @property
+    def items_per_task(self) -> int | None:
+        """Evaluation items of a task in a language, as far as limit and toy tell; else None."""
+        limits = (self.evaluation.limit, self.toy.evaluation_items if self.is_toy else 0)
+        return min(filter(None, limits), default=None)
+
+    @property
     def is_toy(self) -> bool:
         """Whether M_0, prompts and evaluation items are the tiny world's."""
         return self.model.source == "toy"

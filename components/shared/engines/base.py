@@ -48,7 +48,7 @@ class Completion:
     """What the model wrote: `text` without special tokens, with the stop string that ended it.
 
     `finish_reason` is a `FinishReason`; `output_tokens` includes the token that ended the turn;
-    `failure` is set if there is no usable text.
+    `failure` is what is wrong with the text, if anything.
     """
 
     key: str

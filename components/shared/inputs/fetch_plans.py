@@ -19,7 +19,8 @@ from lidr.components.shared.inputs.web import Advance, download
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage
 
-_OTHER_PLACEHOLDER = re.compile(r"\{(?!language\})[a-z_]+\}")
+_UNSUPPORTED = re.compile(r"\{(language_name|config)\}")
+"""What `evaluation.data` may have in an address besides `{language}`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
             web server sends), has a placeholder beside `{language}`, or does not exist.
     """
     source = parse_source(named.source)
-    if other := _OTHER_PLACEHOLDER.search(source.address):
+    if named.kind is InputKind.ITEMS and (other := _UNSUPPORTED.search(source.address)):
         raise BadInput(
             f"{named.label} {source.address!r}: only {{language}} can be filled in, not {other[0]}",
             remedy="Lay its files out by {language}, one each.",
@@ -80,16 +81,20 @@ def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
                 f"{named.label} {source.address!r} names no revision",
                 remedy="Pin it: hf://org/name@<commit>.",
             )
-        return _hub_plan(store, source, HubData(name, revision), "model", named.languages)
+        return _hub_plan(store, source, HubData(name, revision), "model")
     if is_web(source.address):
         return _web_plan(store, source, named.languages)
     return _local_plan(store, source, named)
 
 
+def _codes(address: str, languages: Sequence[str]) -> tuple[str, ...]:
+    """Return the languages that an address has files for; "" for one file of all."""
+    return tuple(languages) if "{language}" in address else ("",)
+
+
 def _web_plan(store: Store, source: Source, languages: Sequence[str]) -> FetchPlan:
     """Plan a file from a web server, or one per language; identified by names and digests."""
-    codes = tuple(languages) if "{language}" in source.address else ("",)
-    files = {code: source.at(code) for code in codes}
+    files = {code: source.at(code) for code in _codes(source.address, languages)}
     if unpinned := [code for code, each in files.items() if not each.sha256]:
         codes_named = f" for {', '.join(unpinned)}" if any(unpinned) else " of its own"
         raise BadInput(
@@ -127,7 +132,7 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
         place = ""
     else:
         place = _file_name(source.address)
-        codes = named.languages if "{language}" in source.address else ("",)
+        codes = _codes(source.address, named.languages)
         names = {place.replace("{language}", c): Path(source.at(c).address) for c in codes}
     absent = next((path for path in names.values() if not path.is_file()), None)
     if absent or not names:
@@ -151,7 +156,10 @@ def _why_unusable(path: Path, kind: InputKind) -> str:
         return "no such file or folder"
     if kind is InputKind.MODEL:
         return "not a folder with a model's files"
-    return "an empty folder" if not any(path.iterdir()) else "a folder; one file each is wanted"
+    if not path.is_dir():
+        return "not a file"
+    empty = not any(each.is_file() for each in path.rglob("*"))
+    return "an empty folder" if empty else "a folder; one file each is wanted"
 
 
 def _wanted(path: Path, kind: InputKind) -> bool:
@@ -167,7 +175,7 @@ def _from_disk(source: Path) -> Callable[[Path, Advance], None]:
 
 
 def _hub_plan(
-    store: Store, source: Source, data: HubData, kind: str, languages: Sequence[str]
+    store: Store, source: Source, data: HubData, kind: str, languages: Sequence[str] = ()
 ) -> FetchPlan:
     """Plan a repository on the model hub at a revision, or one file of it, or one per language."""
     identity: dict[str, object] = {
@@ -175,22 +183,23 @@ def _hub_plan(
         "revision": data.revision,
         "file": data.file,
     }
-    if "{language}" in data.file:
-        identity["languages"] = sorted(languages)
+    codes = _codes(data.file, languages)
+    if any(codes):
+        identity["languages"] = sorted(codes)
     stage = source_stage(store, identity)
     return FetchPlan(
         stage,
         f"{stage.uri}/{data.file}" if data.file else stage.uri,
-        lambda: _hub_parts(data, kind, languages),
+        lambda: _hub_parts(data, kind, codes),
         lambda: source.licence or _hub_licence(data, kind),
         source.address,
     )
 
 
-def _hub_parts(data: HubData, kind: str, languages: Sequence[str]) -> list[SourceFile]:
+def _hub_parts(data: HubData, kind: str, codes: Sequence[str]) -> list[SourceFile]:
     """Return the wanted files of a repository, with the sizes and digests that the hub reports."""
     siblings = _repository(data, kind).siblings or []
-    files = {data.file.replace("{language}", code) for code in languages or ("",)} - {""}
+    files = {data.file.replace("{language}", code) for code in codes} if data.file else set()
     wanted = [each for each in siblings if _wanted_of_repository(each.rfilename, files, kind)]
     missing = sorted(files - {each.rfilename for each in wanted})
     if missing or not wanted:

@@ -23,7 +23,7 @@ def read_file(source: str, key: str) -> bytes:
 
     Args:
         source: as in the recipe: path, `s3://`, `hf://datasets/org/name@revision/file` or
-            `https://`, with or without a pin.
+            `https://`, which needs a pin; others may have one.
         key: the recipe's key, for messages.
 
     Raises:
@@ -59,7 +59,7 @@ def _read(file: str, key: str, pin: str) -> bytes:
     if is_web(file):
         if not pin:
             raise BadInput(
-                "has no sha256 of its own",
+                "has no sha256",
                 file=file,
                 remedy=f"Add it to {key}: what a web server sends may change.",
             )

@@ -41,7 +41,7 @@ def ask_hub(
         remedy: of the BadInput.
 
     Raises:
-        BadInput: the hub refuses: there is no such thing, or access is denied.
+        BadInput: the hub refuses (no such thing, or access is denied), or the disk is full.
         Unavailable: the hub failed for LIDR_RETRY_SECONDS.
     """
     who = f"the model hub at {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}"
@@ -53,10 +53,10 @@ def ask_hub(
                 f"{what}: {who} {passing}",
                 remedy="Check the network and whether the hub opens in a browser, then run again.",
             )
-        if getattr(error, "errno", None) == errno.ENOSPC:
+        if any(getattr(each, "errno", None) == errno.ENOSPC for each in causes):
             raise BadInput(
                 f"{what}: the disk is full",
-                remedy="Free some space, or set HF_HOME to a folder on another disk.",
+                remedy="Free some space, or set HF_HOME (LIDR_CACHE for fetch) to another disk.",
             ) from error
         if isinstance(error, OSError | ValueError) or "HTTPError" in _names(error):
             said = " ".join(str(error).split())

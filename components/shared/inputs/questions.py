@@ -80,11 +80,21 @@ def require_questions(judge: Judge, languages: Sequence[str]) -> None:
     """
     for task in judge.tasks:
         for language in judge.languages_of(task, languages):
-            questions = read_questions(judge.answered_by(task), language)
-            if task.references:
-                references = read_references(task, language)
-                for question in questions:
-                    reference_of(question, references, task, language)
+            checked_questions(judge, task, language)
+
+
+def checked_questions(judge: Judge, task: JudgedTask, language: str) -> list[Question]:
+    """Return a task's questions in one language, each of which has the reference answer it needs.
+
+    Raises:
+        BadInput: a file is missing or broken, or a question has no reference answer.
+    """
+    questions = read_questions(judge.answered_by(task), language)
+    if task.references:
+        references = read_references(task, language)
+        for question in questions:
+            reference_of(question, references, task, language)
+    return questions
 
 
 def reference_of(

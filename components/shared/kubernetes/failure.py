@@ -66,7 +66,7 @@ class RecordedFailure(Strict):
     rank: int = -1
     """Its global rank; -1 for the node as a whole."""
     time: float = 0.0
-    """Seconds since 1970; of several failures, the earliest is the cause."""
+    """Seconds since 1970, shifted where it is known who died first: the earliest is the cause."""
     log: tuple[str, ...] = ()
     """The last lines that the rank printed."""
 

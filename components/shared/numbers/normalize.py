@@ -12,8 +12,10 @@ _FRACTIONS = {
 }
 """Vulgar fractions: ½ is 1/2."""
 
-_MIXED = re.compile(f"(?<=\\w)(?=[{''.join(_FRACTIONS)}])")
-"""Where a fraction follows a whole number, or a word: 2½ is 2 1/2, and -½ is -1/2."""
+_UNSIGNED = r"(?<![^\w)\]}][-+−])(?<!^[-+−])"
+"""A place without a sign of its own before it: a fraction there stands apart, and 2½ is 2 1/2."""
+
+_VULGAR = re.compile(f"{_UNSIGNED}(?=[{''.join(_FRACTIONS)}])")
 
 _TO_ASCII = (
     {
@@ -37,7 +39,7 @@ what has no width is left out."""
 _LATEX = (
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[,;:! ]"), "\u00a0"),
-    (re.compile(r"(?<=\w)(?=\\[dtc]?frac)"), " "),
+    (re.compile(rf"{_UNSIGNED}(?=\\[dtc]?frac)"), " "),
     (re.compile(r"\\[dtc]?frac ?\{ ?(-?[\d.,]++) ?\} ?\{ ?([\d.,]++) ?\}"), r"\1/\2"),
     (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
     (re.compile(r"\\(?=[$%€£])"), ""),
@@ -66,4 +68,4 @@ def normalized(text: str) -> str:
 
 def ascii_signs(text: str) -> str:
     """Return text with its digits, signs and separators in ASCII."""
-    return _MIXED.sub(" ", text).translate(_TO_ASCII)
+    return _VULGAR.sub(" ", text).translate(_TO_ASCII)

@@ -17,8 +17,8 @@ _MAX_CHARS = 300
 def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
     """Turn errors of MLflow in the block into a LidrError with a remedy.
 
-    The block holds calls of the client alone: error types as general as ValueError count as an
-    answer that is not MLflow's.
+    Error types as general as ValueError count as an answer that is not MLflow's, so the block
+    should hold little besides the client's calls.
 
     Args:
         client: an `mlflow.MlflowClient`, for the server's URI.

@@ -44,8 +44,7 @@ def model_bytes(
     inference = recipe.model.dtype
     if inference == "auto":
         inference = "bfloat16" if gpu else "float32"
-    text = text_settings(config)  # of a model that reads images too, the type may be in its part
-    stated = (each.get(key) for each in (config, text) for key in ("dtype", "torch_dtype"))
-    start = str(next(filter(None, stated), "float32")).removeprefix("torch.")
+    text = text_settings(config)
+    start = str(text.get("dtype") or text.get("torch_dtype") or "float32").removeprefix("torch.")
     written = export_type(recipe.training.export, inference, {start})
     return (2.0 if written == "bfloat16" else 4.0) * shape.parameters * iterations

@@ -206,10 +206,11 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
     """Return the LidrError for an MlflowException that concerns the server as a whole.
 
     BadInput if the server does not let us in, TrackingFailed if it does not answer or cannot work;
-    None if it refused only this request. The server's `uri` is by default the environment's.
+    None if it refused only this request. The server's `uri` is by default the environment's, or the
+    SQLite beside the store.
     """
     status, text = error.get_http_status_code(), str(error)
-    place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
+    place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE)
     where = f"MLflow at {place.scheme}://{_host(place)}" if place.hostname else "MLflow"
     if status == 401:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
@@ -236,7 +237,7 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
         )
     if status < 500 and status != 429:
         return None
-    return _unavailable(error, where, served=place.scheme in ("", "http", "https"))
+    return _unavailable(error, where, served=place.scheme in ("http", "https"))
 
 
 def _host(place: SplitResult) -> str:

@@ -41,8 +41,9 @@ PROGRAM = "lidr.components.train.trainer"
 
 _TAIL_LINES = 20
 
-_GRACE_SECONDS = 25
-"""torchrun sends SIGTERM to the other ranks, and SIGKILL 30 seconds later, in whole seconds."""
+_ENDED_AFTER_SECONDS = 25
+"""A rank seen dead so long after the first was killed by torchrun, which waits for 30 seconds
+between SIGTERM and SIGKILL; its times are whole seconds."""
 
 
 def main(arguments: list[str]) -> int:
@@ -150,16 +151,16 @@ def _record_death(
     logs = next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-    ended = code == -signal.SIGTERM or failure.timestamp - began >= _GRACE_SECONDS
-    out_of_memory = code == -signal.SIGKILL and not ended
-    remedy = "Give the ranks more memory, or lower training.max_length." if out_of_memory else ""
+    ended = code == -signal.SIGTERM or failure.timestamp - began >= _ENDED_AFTER_SECONDS
+    killed = code == -signal.SIGKILL and not ended
+    remedy = "Give the ranks more memory, or lower training.max_length." if killed else ""
     return RecordedFailure(
         kind="launch_failed",
         message=f"rank {rank} {manner}",
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,
-        time=_order_time(logs / "stderr.log", killed=out_of_memory, ended=ended),
+        time=_order_time(logs / "stderr.log", killed=killed, ended=ended),
         log=_last_lines(logs),
     )
 

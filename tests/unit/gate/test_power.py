@@ -146,6 +146,11 @@ def test_the_table_is_for_the_recipe():
     assert table["items"] == 300
     limited = make_recipe(evaluation={"tasks": ["tiny_world_{language}"], "limit": 40})
     assert power_table(limited)["items"] == 40
+    unlimited = make_recipe(evaluation={"tasks": ["tiny_world_{language}"], "limit": 1000})
+    assert power_table(unlimited)["items"] == 300, "as many as the toy has"
+    tasks = ("tiny_world_{language}", "mgsm_paper_{language}")
+    twice = {"tasks": tasks, "languages": {tasks[1]: ["en", "es"]}, "limit": 40}
+    assert power_table(make_recipe(evaluation=twice))["items"] == 40, "German has one task"
 
 
 def test_where_the_tasks_decide_there_is_no_own_row():

@@ -97,7 +97,7 @@ class Records:
         record = moved(prompt_id, target, source, text)
         self.round_trips[prompt_id, source, target] = record
 
-    def sources(self) -> list[SampleRecords]:
+    def samples(self) -> list[SampleRecords]:
         return [SampleRecords(self.prompts, self.responses, self.translations, self.round_trips)]
 
 

@@ -23,7 +23,7 @@ Found = dict[tuple[str, str, str], Candidate]
 
 def found_in(records: Records) -> Found:
     """Return the candidates by (prompt_id, language, other language)."""
-    made = candidates(LANGUAGE_SETTINGS, records.sources())
+    made = candidates(LANGUAGE_SETTINGS, records.samples())
     found = {(c.prompt_id, c.language, c.other_language): c for c in made}
     assert len(found) == len(made), "a candidate appears twice"
     return found
@@ -56,7 +56,7 @@ def test_every_prompt_has_two_candidates_for_each_other_language():
 
 def test_the_dominant_language_need_not_be_english():
     languages = make_recipe().languages.model_copy(update={"dominant": "es", "others": ("en",)})
-    made = candidates(languages, good_records("p0").sources())
+    made = candidates(languages, good_records("p0").samples())
     assert [(c.language, c.chosen, c.rejected) for c in made] == [
         ("en", translated("p0", "es", "en"), own("p0", "en")),
         ("es", own("p0", "es"), translated("p0", "en", "es")),
@@ -71,7 +71,7 @@ def test_records_meet_by_id_whatever_their_order_and_files(tmp_path):
     for order, chunk in ((1, 2), (-1, 3)):
         inputs = write(tmp_path, records, order, chunk)
         found = read_samples(settings, inputs.world, inputs.responses, inputs.translations)
-        assert found == records.sources()
+        assert found == records.samples()
         read.append(
             {
                 (c.prompt_id, c.language, c.other_language): c
@@ -205,7 +205,7 @@ def test_white_space_alone_makes_no_difference(chosen, rejected, same):
 
 
 def test_exchanging_the_sides_twice_changes_nothing():
-    [candidate, *_] = candidates(LANGUAGE_SETTINGS, good_records("p0").sources())
+    [candidate, *_] = candidates(LANGUAGE_SETTINGS, good_records("p0").samples())
     turned = candidate.swapped()
     assert (turned.chosen, turned.rejected) == (candidate.rejected, candidate.chosen)
     assert (turned.prompt, turned.language) == (candidate.prompt, candidate.language)

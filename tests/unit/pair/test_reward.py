@@ -48,12 +48,12 @@ def settings(pairing: Mapping[str, Any] | None = None, **reward: Any) -> Recipe:
 def seen(records: Records, recipe: Recipe | None = None, swap: bool = False) -> dict[str, Any]:
     """Return what is counted of records, by place."""
     recipe = recipe or settings()
-    found = candidates(recipe.languages, records.sources())
+    found = candidates(recipe.languages, records.samples())
     detected = languages_of(found, IDENTIFIER)
     decided = decide(recipe.pairing, found, detected)
     if swap:
         decided = [(candidate.swapped(), reason) for candidate, reason in decided]
-    places = measure(pooled("en", observe(recipe, records.sources(), decided, detected)))
+    places = measure(pooled("en", observe(recipe, records.samples(), decided, detected)))
     return {key: place.to_counts(10) for key, place in places.items()}
 
 
@@ -162,6 +162,9 @@ def test_a_reference_answer_without_a_number_must_be_a_text_s_end():
         ("USA", "Es en los U.S.A.", True),
         ("हूँ", "मैं यहाँ हूँ।", True),
         ("हूँ", "मैं कहता हाँ।", False),
+        ("París", "La capital es París ✔️", True),
+        ("القاهرة", "العاصمة القاهرةُ", True),
+        ("café", "Es un cafe\u0301.", True),
         ("2.5", "Son 2,5.", True),
     ],
 )
@@ -181,8 +184,10 @@ def test_a_text_without_spaces_may_end_in_an_answer():
     assert not _ends_with("答案是伦敦。", "巴黎", "zh")
 
 
-def test_an_answer_of_signs_alone_cannot_be_told():
-    assert "right" not in seen(answered_right("c", "√"))["en-es"]
+def test_an_answer_of_signs_alone_is_none():
+    found = seen(answered_right("ccrbbnn", "√"))
+    assert not {"chosen_right", "rejected_right", "right"} & set(found["en-es"])
+    assert shares(found, "agrees")["en-es"] == (2 / 3, 3), "the dominant answer is agreed with"
 
 
 def test_exchanged_sides_invert_the_reward():
@@ -210,10 +215,10 @@ def verdict(records: Records, recipe: Recipe | None = None, pairs: int = 100) ->
 
 def found_in(records: Records, recipe: Recipe | None = None, pairs: int = 100) -> list[Finding]:
     recipe = recipe or settings()
-    found = candidates(recipe.languages, records.sources())
+    found = candidates(recipe.languages, records.samples())
     detected = languages_of(found, IDENTIFIER)
     decided = decide(recipe.pairing, found, detected)
-    places = measure(pooled("en", observe(recipe, records.sources(), decided, detected)))
+    places = measure(pooled("en", observe(recipe, records.samples(), decided, detected)))
     return findings(recipe, places, pairs, 0.0)
 
 

@@ -88,6 +88,25 @@ def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
     assert f"{len(times) - 4} stages were reused and not counted" in section.lede
 
 
+@pytest.mark.parametrize(
+    ("fresh", "reused", "said"),
+    [
+        (3600.0, 0.0, ", 1 GPU hours"),
+        (0.0, 0.0, "no step saw a GPU"),
+        (0.0, 3600.0, "no GPU hours in addition"),
+        (None, 3600.0, "the GPU hours of 1 stage are not known"),
+    ],
+)
+def test_gpu_hours_that_are_unknown_or_reused_are_not_none(store, fresh, reused, said):
+    run = both(store)[0]
+    one, other, *_ = durations_of(run.rounds)
+    times = [replace(one, gpu_seconds=fresh), replace(other, gpu_seconds=reused, reused=True)]
+    lede = throughput(run.rounds, times).lede
+    every = (", 1 GPU hours", "no step saw", "no GPU hours in addition", "are not known")
+    assert said in lede
+    assert sum(each in lede for each in every) == 1
+
+
 def test_stages_are_the_same_on_a_store_that_was_copied(store, tmp_path):
     there = tmp_path / "there"
     shutil.copytree(store, there)

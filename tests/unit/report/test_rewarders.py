@@ -50,6 +50,30 @@ def test_reward_section_says_what_needs_a_translation(sections: list[Section]):
     ]
 
 
+@pytest.mark.parametrize(
+    ("bar", "marks"), [(0.5, {0.5: "tolerance"}), (0.8, {0.8: "tolerance"}), (0, {})]
+)
+def test_a_chart_of_the_check_shows_its_own_bar(tmp_path, monkeypatch, bar: float, marks):
+    drawn = []
+    monkeypatch.setattr(
+        "lidr.components.report.rows.dots", lambda heading, lines, *axis: drawn.append(axis)
+    )
+    settings = scored_recipe(**NO_STEPS)
+    uri = run(write(tmp_path, many("Son 4.", "Son 5."), ANSWERS), settings)
+    rules = settings.pairing.reward.model_copy(update={"min_agreement": bar})
+    pairing = settings.pairing.model_copy(update={"reward": rules})
+    rounds = [
+        Round(
+            {"iteration": 1, "pairs": uri, "evaluation": ""}, "", {"pair": open_stage(uri).marker()}
+        )
+    ]
+    assert reward_check(settings.model_copy(update={"pairing": pairing}), rounds)
+    [(domain, found)] = drawn
+    assert found == marks
+    assert domain[0] <= bar or not bar
+    assert domain[0] > 0, "a bar that is off does not stretch the axis"
+
+
 def test_pair_section_shows_what_was_scored(sections: list[Section]):
     section = sections[1]
     assert "best of a prompt's samples over the worst, by their implicit reward" in section.lede

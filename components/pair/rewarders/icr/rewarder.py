@@ -37,7 +37,7 @@ class IcrRewarder(SampleRewarder):
         return {"length_penalty": {code: round(cost, 6) for code, cost in self._penalties.items()}}
 
     def _penalised(self, row: SampledPrompt) -> SampledPrompt:
-        cost = self._settings.pairing.icr.beta * self._penalties[row.prompt.language]
+        cost = self._recipe.pairing.icr.beta * self._penalties[row.prompt.language]
         samples = (replace(each, score=each.score - cost * len(each.text)) for each in row.samples)
         return replace(row, samples=tuple(samples))
 

@@ -48,22 +48,22 @@ def observe(
         detected: the language of each text (`LanguageIdentifier`).
     """
     found = {key: Observations() for key in direction_keys(settings)}
-    for sources in samples:
-        for (prompt_id, source, target), translation in sources.translations.items():
+    for records in samples:
+        for (prompt_id, source, target), translation in records.translations.items():
             if translation.text is not None:
-                original = sources.responses[prompt_id, source].text
+                original = records.responses[prompt_id, source].text
                 seen = found[f"{source}-{target}"]
                 _observe_translation(seen, settings, original, translation, detected)
-        for (prompt_id, source, target), score in _round_trips(sources, detected):
+        for (prompt_id, source, target), score in _round_trips(records, detected):
             found[f"{source}-{target}"].round_trips.append((prompt_id, score))
     for candidate, reason in decided:
         seen = found[f"{candidate.other_language}-{candidate.language}"]
-        sources = samples[candidate.sample]
-        prompt = sources.prompts[candidate.prompt_id, candidate.language]
+        records = samples[candidate.sample]
+        prompt = records.prompts[candidate.prompt_id, candidate.language]
         observe_pair(seen, prompt, candidate, reason, detected)
         compared = candidate.kind is PairKind.TRANSLATION_CHOSEN and not reference_answer(prompt)
         if reason is None and compared and not candidate.untranslated:
-            agrees = only_chosen(*_agreeing(sources, candidate))
+            agrees = only_chosen(*_agreeing(records, candidate))
             seen.add("agrees", candidate.prompt_id, agrees)
     return found
 
@@ -105,16 +105,16 @@ def _observe_translation(
 
 
 def _round_trips(
-    sources: SampleRecords, detected: Mapping[str, str]
+    records: SampleRecords, detected: Mapping[str, str]
 ) -> Iterator[tuple[tuple[str, str, str], float]]:
     """Yield chrF (0 to 100; Popović 2015) of each response and its round trip.
 
     Copies and responses in the wrong language are left out.
     """
     metric = CHRF()
-    for key, back in sources.round_trips.items():
-        forth = sources.translations.get(key)
-        original = sources.responses[key[0], key[1]].text
+    for key, back in records.round_trips.items():
+        forth = records.translations.get(key)
+        original = records.responses[key[0], key[1]].text
         if back.text is None or forth is None or forth.text is None:
             continue
         off_target = is_in(original, key[1], detected) is False
@@ -122,10 +122,10 @@ def _round_trips(
             yield key, metric.sentence_score(back.text, [original]).score
 
 
-def _agreeing(sources: SampleRecords, candidate: Candidate) -> tuple[bool, bool]:
+def _agreeing(records: SampleRecords, candidate: Candidate) -> tuple[bool, bool]:
     """Tell whether chosen and rejected give the number that the dominant answer gives."""
-    strong = sources.responses.get((candidate.prompt_id, candidate.other_language))
-    wanted = extract_number(strong.text, candidate.other_language) if strong else None
+    dominant = records.responses.get((candidate.prompt_id, candidate.other_language))
+    wanted = extract_number(dominant.text, candidate.other_language) if dominant else None
     if wanted is None:
         return False, False
     language = candidate.language

@@ -16,17 +16,17 @@ class LidrRewarder:
     """Chooses by the language that an answer was written in."""
 
     def __init__(self, inputs: RewarderInputs) -> None:
-        self._settings = inputs.recipe
-        self._sources = read_samples(inputs.recipe, inputs.inputs, inputs.responses, inputs.rewards)
+        self._recipe = inputs.recipe
+        self._samples = read_samples(inputs.recipe, inputs.inputs, inputs.responses, inputs.rewards)
 
     def candidates(self) -> list[Candidate]:
         """Return two candidates of every prompt and other language."""
-        return candidates(self._settings.languages, self._sources)
+        return candidates(self._recipe.languages, self._samples)
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
         """Return observations by direction, out of and into the dominant language, and of all."""
-        found = observe(self._settings, self._sources, decided, detected)
-        return pooled(self._settings.languages.dominant, found)
+        found = observe(self._recipe, self._samples, decided, detected)
+        return pooled(self._recipe.languages.dominant, found)
 
     def counts(self) -> dict[str, Any]:
         """Return no further counts."""

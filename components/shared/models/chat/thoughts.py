@@ -83,8 +83,10 @@ def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = F
             before, after = text[:start], text[end + len(each.closing) :]
             if not before.strip():
                 text = after.lstrip()
-            else:  # the white space before a thought stays, unless there is some after it
-                text = (before.rstrip() if after[:1].isspace() else before) + after
+            elif not after or after[0].isspace():
+                text = before.rstrip() + after
+            else:  # the white space before a thought parts what is around it
+                text = before + after
     return text.lstrip() if opened else text
 
 

@@ -144,7 +144,7 @@ HARNESS = {
     "bengali": (221, 21, 0),
     "cjk": (216, 28, 0),
     "latin": (202, 133, 0),
-    "markers": (242, 154, 4),
+    "markers": (246, 154, 4),
     "mgsm_languages": (231, 231, 6),
     "several": (225, 156, 0),
     "telugu": (224, 42, 0),

@@ -159,6 +159,7 @@ def test_stop_strings_end_answers_and_not_thoughts():
         ("<think>a</think><think>b</think>4", "4"),
         ("It is <think>a</think> 4", "It is 4"),
         ("It is <think>a</think>4", "It is 4"),
+        ("4 <think>a</think>", "4"),
         ("x\n\n<think>a</think>y", "x\n\ny"),
         ("<think>a", None),
         ("4 <think>a", None),

@@ -207,7 +207,7 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
         ["Language", "Gain", "Interval", "Won", "Lost", "p"],
         [
             [
-                "Mean of the others",
+                "Mean of the other languages",
                 rows[0].written,
                 limits(result["mean_gain"]),
                 "",

@@ -45,7 +45,7 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
         [swatch(languages, code), *(_cell(code, each) for each in columns)] for code in codes
     ]
     lines += [
-        ["Mean of the others", *(_mean(each) for each in columns)],
+        ["Mean of the other languages", *(_mean(each) for each in columns)],
         [swatch(languages, languages.dominant), *(_leader(each) for each in columns)],
     ]
     titles = ["Language", *(item.name for item, _ in columns)]

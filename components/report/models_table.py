@@ -25,7 +25,7 @@ def key_figures(settings: Recipe, rounds: list[Round]) -> list[KeyFigure]:
     gain = points(final.average["value"] - first.average["value"])
     found = [
         KeyFigure(
-            "Average of the other languages",
+            "Other languages",
             percent(final.average["value"]),
             f"{gain}; 95% interval {limits(final.average)}" if moved else limits(final.average),
         ),

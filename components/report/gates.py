@@ -85,7 +85,13 @@ def _numbers(settings: Recipe, item: Round) -> Table:
         "mean for a gain (one-sided), of a language for any difference and for a fall (Holm)",
         ["Language", "Gain", "Interval", "p", "p of a fall", "Won", "Lost", "Tolerance"],
         [
-            ["Mean of the other languages", signed(mean["value"]), limits(mean), _p(counts), *[""] * 4],
+            [
+                "Mean of the other languages",
+                signed(mean["value"]),
+                limits(mean),
+                _p(counts),
+                *[""] * 4,
+            ],
             *(
                 [swatch(settings.languages, code), *_line(row)]
                 for code, row in by_language(settings.languages, counts["languages"]).items()

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from lidr.components.evaluate.items.published import published_items
+from lidr.components.evaluate.limits import published_items
 from lidr.components.shared.config.engine_choice import (
     choose_engine,
     choose_engine_for,

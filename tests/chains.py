@@ -51,6 +51,7 @@ class Chain:
         inputs = {
             "model": self.model(t).uri,
             "evaluation": self.rounds[t]["evaluate"].uri,
+            "judgements": "",
             "decision": self.rounds[t]["gate"].uri if t else "",
         }
         parent = self.label(t - 1) if t else ""

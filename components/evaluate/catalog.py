@@ -31,7 +31,7 @@ class Benchmark:
         method: how an answer is obtained.
         metric: the score of an item, from 0 to 1.
         data: what its items are called in `evaluation.data`.
-        revision: the commit that they are pinned to; empty if the harness takes the newest.
+        revision: the commit that they are pinned to here; empty if none is.
         max_tokens: the task's limit of an answer in tokens; 0 if it has none.
     """
 

@@ -129,7 +129,7 @@ def report_overlaps(counts: Mapping[str, Any]) -> None:
             emit(
                 "note",
                 message=f"{row['overlapping']} of {row['items']} evaluation items in {code} share "
-                f"{size} {row['unit']} with a training prompt",
+                f"{size} {row['unit']} in a row, or their whole text, with a training prompt",
             )
 
 

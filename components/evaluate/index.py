@@ -8,6 +8,7 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager as HarnessTaskManager
 
+from lidr.components.evaluate.limits import require_yaml
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -24,15 +25,26 @@ class TaskManager(HarnessTaskManager):
         Raises:
             BadInput: items cannot be downloaded, or a task's file is broken.
         """
+        from datasets.exceptions import DatasetNotFoundError
+
         try:
             return super().load(specs)
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).partition("\n")[0] or repr(error)
-            raise BadInput(
-                f"evaluation.tasks cannot be loaded: {reason}",
-                remedy="Check the network, HF_ENDPOINT and HF_TOKEN, or give local copies of the "
-                "items under evaluation.data.",
-            ) from error
+        except (OSError, RuntimeError) as error:
+            remedy = (
+                "Check the network, HF_ENDPOINT and HF_TOKEN, or give local copies of the items "
+                "under evaluation.data."
+            )
+            if isinstance(error, FileNotFoundError) and not isinstance(error, DatasetNotFoundError):
+                remedy = "Name tasks whose files are there: tiny_world's are those of its recipe."
+            raise _not_loaded(error, remedy) from error
+        except (ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+            remedy = "Correct the task's file, or name each task once, alone or with its group."
+            raise _not_loaded(error, remedy) from error
+
+
+def _not_loaded(error: Exception, remedy: str) -> BadInput:
+    reason = str(error).partition("\n")[0] or repr(error)
+    return BadInput(f"evaluation.tasks cannot be loaded: {reason}", remedy=remedy)
 
 
 def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path) -> Any:
@@ -65,12 +77,15 @@ def require_tasks(settings: Evaluation, languages: Sequence[str], known: Set[str
         known: names of all tasks, groups and tags.
 
     Raises:
-        BadInput: with the languages that the task has, or the nearest names.
+        BadInput: with the languages that the task has, or the nearest names; or with the line where
+            a file of the user's tasks is no YAML.
     """
     for pattern in settings.tasks:
         one = settings.model_copy(update={"tasks": (pattern,)})
         for name, language in one.tasks_in(languages).items():
             if name not in known:
+                if settings.include_path:
+                    require_yaml(Path(settings.include_path))
                 raise _unknown(pattern, name, language, known)
 
 

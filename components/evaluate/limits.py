@@ -16,7 +16,10 @@ import yaml
 from lidr.components.evaluate.catalog import Method, benchmarks
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.inputs.named import InputKind, NamedInput
 
 DEFAULT_MAX_TOKENS = 512
 """Longest answer if neither the recipe nor the task says."""
@@ -70,6 +73,28 @@ def known_tasks(settings: Evaluation) -> dict[str, tuple[str, ...]]:
     return listed | {name: _item_keys(task) for found in own for name, task in found.items()}
 
 
+def languages_reading(recipe: Recipe, key: str) -> tuple[str, ...]:
+    """Return the languages of the known tasks that read a key of `evaluation.data`."""
+    known = known_tasks(recipe.evaluation)
+    asked = recipe.evaluation.tasks_in(recipe.languages.all).items()
+    codes = [code for task, code in asked if canonical(key) in known.get(task, ())]
+    return tuple(dict.fromkeys(codes))
+
+
+def published_items(recipe: Recipe) -> Iterator[NamedInput]:
+    """Yield the published items of our own tasks, and data sets of the hub that are pinned."""
+    evaluation = recipe.evaluation
+    for family, source in SOURCES.items():
+        if {family, source.dataset} & set(evaluation.data):
+            continue
+        if codes := languages_reading(recipe, family):
+            key = ("evaluation", "data", family)
+            yield NamedInput(key, source.source.text(), InputKind.ITEMS, codes)
+    for dataset, commit in evaluation.revisions.items():
+        key = ("evaluation", "data", dataset)
+        yield NamedInput(key, f"hf://datasets/{dataset}@{commit}", InputKind.ITEMS)
+
+
 def _item_keys(task: Mapping[str, Any]) -> tuple[str, ...]:
     arguments = task.get("dataset_kwargs")
     family = arguments.get("family") if isinstance(arguments, dict) else None
@@ -82,9 +107,25 @@ def _item_keys(task: Mapping[str, Any]) -> tuple[str, ...]:
 @cache
 def _tasks(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the single tasks in a folder's YAML files by name."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
-    tasks = [_read_task(path) for path in files]
+    tasks = [_read_task(path) for path in sorted(folder.rglob("*.yaml"))]
     return {task["task"]: task for task in tasks if isinstance(task.get("task"), str)}
+
+
+def require_yaml(folder: Path) -> None:
+    """Refuse a folder with a task file that is no YAML: the harness skips such files silently.
+
+    Raises:
+        BadInput: with the file and the line.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            reason = f"not YAML: {error.problem}"
+            raise BadInput(reason, file=path, line=line, remedy="Correct it.") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise BadInput(f"not YAML: {error}", file=path, remedy="Correct it.") from error
 
 
 def _limit(task: Mapping[str, Any]) -> int:

@@ -72,11 +72,12 @@ def generate(
     def plan() -> Iterator[Chunk[Any]]:
         return answers.chunks(Shard(shard, shards), translations.followers if fused else None)
 
+    within = "" if stage.done() else "generate"  # a finished stage's marker says what it took
     with EngineSession(settings, model) as session:
         roll_out(session, [stage, target] if fused else [stage], plan, machine.restarts)
         write_note(stage, session, shard)
         if fused:
-            write_note(target, session, shard, within="generate")
+            write_note(target, session, shard, within=within)
         figures = worker_figures(session)
     if shards == 1:
         finish_responses(settings, answers)

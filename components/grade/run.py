@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from lidr.components.grade.stage import PROMPT, grade_stage, judge_of
-from lidr.components.judging.cases import Case, request_digest
-from lidr.components.judging.client import ask
-from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.grade.stage import PROMPT, grade_stage
+from lidr.components.judging.cases import Case, judge_of, request_digest
+from lidr.components.judging.judgement_writer import judge_all, usage_of
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.rollout.answers import read_answers, usable_text
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.judge import Judge
-from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import NAMES
@@ -22,12 +19,10 @@ from lidr.components.shared.records.judged import Judgement, Order
 from lidr.components.shared.records.schema import Prompt, Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE, score_counts
 from lidr.components.shared.step import step
-from lidr.components.shared.store.stage import Stage, open_stage
+from lidr.components.shared.store.stage import open_stage
 
 _TASK = "samples"
 """Task name in the judgements of responses; their turn is the sample's number."""
-
-_MILLION = 1_000_000
 
 Place = tuple[str, str, int]
 """Prompt id, language and number of the sample."""
@@ -69,10 +64,15 @@ def grade(
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     answers = read_answers(settings, responses)
     cases = list(_cases(settings, judge, book, answers))
-    judgements = _judge_cases(judge, stage, cases)
+    made = judge_all(stage, judge, cases)
+    judgements = {_place(case): made[case.request] for case in cases}
     scores = {code: _scores(own, judgements) for code, own in answers.items()}
     stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
-    counts = _counts(judge, scores, list(judgements.values()))
+    counts = {
+        **score_counts(scores),
+        "model": judge.endpoint.model,
+        **usage_of(list(judgements.values()), judge.price),
+    }
     emit("number", name="graded", value=f"{counts['scored']:,} of {counts['responses']:,}")
     return stage.finish(counts)
 
@@ -104,18 +104,8 @@ def _case(judge: Judge, prompt: JudgePrompt, asked: Prompt, answer: Response, te
     return Case(*place, answer.sample, Order.ALONE, messages, request)
 
 
-def _judge_cases(judge: Judge, stage: Stage, cases: Sequence[Case]) -> dict[Place, Judgement]:
-    """Return the judgement of each response, asking for those that the stage lacks."""
-    allowed = int(judge.max_failed_share * len(cases))
-    writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
-    try:
-        asked = (case for case in cases if not writer.reuse(case))
-        ask(asked, judge, Machine.from_environment().judge, writer.take)
-    finally:
-        writer.flush()
-    found = [writer.judgements[case.request] for case in cases]
-    writer.close(found)
-    return {(each.item_id, each.language, each.turn): each for each in found}
+def _place(case: Case) -> Place:
+    return case.item_id, case.language, case.turn
 
 
 def _scores(answers: Sequence[Response], judgements: Mapping[Place, Judgement]) -> list[Score]:
@@ -131,19 +121,3 @@ def _score(answer: Response, judgement: Judgement | None) -> Score:
         return Score(*place, None, answer.failure)
     grade = judgement.value
     return Score(*place, None if grade is None else grade / MAX_SCORE, judgement.failure)
-
-
-def _counts(
-    judge: Judge, scores: Mapping[str, Sequence[Score]], judgements: Sequence[Judgement]
-) -> dict[str, Any]:
-    read = sum(each.input_tokens for each in judgements)
-    written = sum(each.output_tokens for each in judgements)
-    dollars = (read * judge.price.input + written * judge.price.output) / _MILLION
-    return {
-        **score_counts(scores),
-        "model": judge.endpoint.model,
-        "judgements": len(judgements),
-        "input_tokens": read,
-        "output_tokens": written,
-        "dollars": round(dollars, 6),
-    }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from lidr.components.judging.cases import judge_of
 from lidr.components.judging.prompts import load_prompt
-from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
-from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
@@ -14,17 +13,6 @@ VERSION = 1
 
 PROMPT = "score"
 """Name of the prompt file for grading a single answer."""
-
-
-def judge_of(settings: Recipe) -> Judge:
-    """Return the recipe's judge.
-
-    Raises:
-        BadInput: it has none.
-    """
-    if settings.judge is None:
-        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
-    return settings.judge
 
 
 def grade_stage(settings: Recipe, store: str, inputs: str, responses: str, iteration: int) -> Stage:

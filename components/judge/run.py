@@ -14,14 +14,12 @@ from lidr.components.judge.cases import (
     judged_tasks,
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
-from lidr.components.judging.client import ask
-from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.judging.cases import judge_of
+from lidr.components.judging.judgement_writer import judge_all
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
-from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
-from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.inputs.questions import digest_of_questions, digest_of_references
 from lidr.components.shared.records.judged import Judgement
@@ -57,14 +55,13 @@ def judge(
         Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
-    if settings.judge is None:
-        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
-    stage = _stage(settings, settings.judge, store, evaluation, before)
+    recipe_judge = judge_of(settings)
+    stage = _stage(settings, recipe_judge, store, evaluation, before)
     if stage.done():
         emit("reused")
     else:
-        items = collect_items(settings, settings.judge, evaluation, before)
-        _judge(settings, settings.judge, stage, items)
+        items = collect_items(settings, recipe_judge, evaluation, before)
+        _judge(settings, recipe_judge, stage, items)
     _announce(stage.counts(), iteration)
     return stage.uri
 
@@ -103,15 +100,7 @@ def _stage(settings: Recipe, judge: Judge, store: str, evaluation: str, before: 
 
 def _judge(settings: Recipe, judge: Judge, stage: Stage, items: ItemsToJudge) -> None:
     cases = list(cases_of(items.items, judge))
-    allowed = int(judge.max_failed_share * len(cases))
-    writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
-    try:
-        asked = (case for case in cases if not writer.reuse(case))
-        ask(asked, judge, Machine.from_environment().judge, writer.take)
-    finally:
-        writer.flush()
-    judged = _by_item(cases, writer.judgements)
-    writer.close([judgement for _, group in judged for judgement in group])
+    judged = _by_item(cases, judge_all(stage, judge, cases))
     stage.write_records("items.parquet", items_of(judged), EvalItem)
     stage.finish(
         {"model": judge.endpoint.model}

@@ -11,14 +11,13 @@ import numpy as np
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.lengths import length_controlled
+from lidr.components.judging.judgement_writer import usage_of
 from lidr.components.judging.verdicts import MAX_SCORE
-from lidr.components.shared.config.judge import Price
+from lidr.components.shared.config.judge import PAIRWISE, Price
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.stats.intervals import macro_average, mean_interval
-
-_MILLION = 1_000_000
 
 Judged = list[tuple[Item, list[Judgement]]]
 """Items with all their judgements."""
@@ -71,7 +70,7 @@ def summarise(
     tasks: dict[str, Any] = {}
     for task, language in places:
         group = [pair for pair in judged if pair[0].place == (task, language)]
-        counts = _place_counts(group, seed_of(seed, "judged", task, language), price)
+        counts = _place_counts(task, group, seed_of(seed, "judged", task, language), price)
         counts["unanswered"] = asked.unanswered[task, language]
         tasks.setdefault(task, {"languages": {}})["languages"][language] = counts
     for counts in tasks.values():
@@ -84,7 +83,7 @@ def summarise(
     )
 
 
-def _place_counts(group: Judged, seed: int, price: Price) -> dict[str, Any]:
+def _place_counts(task: str, group: Judged, seed: int, price: Price) -> dict[str, Any]:
     """Return the counts of one task in one language."""
     scored = [
         (item, judgements, score)
@@ -97,12 +96,11 @@ def _place_counts(group: Judged, seed: int, price: Price) -> dict[str, Any]:
         "left_out": len(group) - len(scored),
         **_judgement_counts(judgements, price),
     }
-    if group and not group[0][0].task.is_pairwise:
+    if task not in PAIRWISE:
         return counts | {"turns": _by_turn(judgements)}
-    sides = [
-        [each.value > 0.5 for each in found if each.value is not None] for _, found, _ in scored
-    ]
-    wins, losses = sum(all(side) for side in sides), sum(not any(side) for side in sides)
+    values = [[each.value for each in found if each.value is not None] for _, found, _ in scored]
+    wins, losses = sum(min(both) > 0.5 for both in values), sum(max(both) < 0.5 for both in values)
+    flipped = sum(min(both) < 0.5 < max(both) for both in values)
     firsts = [first for each in judgements if (first := _first_preference(each)) is not None]
     return counts | {
         "length_controlled": length_controlled(
@@ -113,7 +111,7 @@ def _place_counts(group: Judged, seed: int, price: Price) -> dict[str, Any]:
         "won": wins,
         "tied": len(scored) - wins - losses,
         "lost": losses,
-        "flipped": (len(scored) - wins - losses) / len(scored) if scored else 0.0,
+        "flipped": flipped / len(scored) if scored else 0.0,
         "first_preference": fmean(firsts) if firsts else 0.5,
     }
 
@@ -141,15 +139,10 @@ def _first_preference(judgement: Judgement) -> float | None:
 def _judgement_counts(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, what failed and what they cost."""
     failures = Counter(each.failure for each in judgements if each.failure)
-    read = sum(each.input_tokens for each in judgements)
-    written = sum(each.output_tokens for each in judgements)
     return {
-        "judgements": len(judgements),
+        **usage_of(judgements, price),
         "failures": {reason: failures[reason] for reason in sorted(failures)},
         "unparsable": sum(failures[reason] for reason in UNPARSABLE),
-        "input_tokens": read,
-        "output_tokens": written,
-        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
     }
 
 

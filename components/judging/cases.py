@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.judged import Order
 from lidr.components.shared.records.schema import Message
 
@@ -18,8 +20,8 @@ class Case:
     Attributes:
         task: the task it belongs to.
         language: ISO 639-1 code.
-        item_id: id of the question.
-        turn: number of the turn whose answer is judged, from 0.
+        item_id: id of the question or, in grade, of the prompt.
+        turn: number, from 0, of the judged turn or, in grade, of the sample.
         order: which answer comes first.
         messages: the chat.
         request: its `request_digest`.
@@ -32,6 +34,17 @@ class Case:
     order: Order
     messages: list[Message]
     request: str
+
+
+def judge_of(settings: Recipe) -> Judge:
+    """Return the recipe's judge.
+
+    Raises:
+        BadInput: it has none.
+    """
+    if settings.judge is None:
+        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
+    return settings.judge
 
 
 def request_digest(settings: Judge, place: Sequence[str | int], messages: Sequence[Message]) -> str:

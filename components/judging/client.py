@@ -191,7 +191,9 @@ async def _reply(client: Any, case: Case, settings: Judge, url: str) -> Reply:
     except APIConnectionError:
         return Reply(failure=JudgeFailure.UNREACHABLE)
     except APIStatusError as error:
-        return Reply(failure=_failure(error.status_code, settings, url))
+        failure = _failure(error.status_code, settings, url)
+        said = without_secrets(error.message) if failure is JudgeFailure.REJECTED else ""
+        return Reply(said, failure=failure)
     except (OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineFailed(
             f"{url} does not answer with chat completions: {error!r}",

@@ -1,15 +1,19 @@
-"""Stores judgements as they come, so that a step that was killed asks only for the rest."""
+"""Asks a judge for what a stage lacks, and stores judgements as they come."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lidr.components.judging.cases import Case
-from lidr.components.judging.client import Reply
+from lidr.components.judging.client import Reply, ask
 from lidr.components.judging.verdicts import Verdict, read_preference, read_score
+from lidr.components.shared.config.judge import Judge, Price
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
 from lidr.components.shared.store.stage import Stage
 
@@ -22,7 +26,52 @@ _TRANSIENT = (
     JudgeFailure.SERVER_ERROR,
     JudgeFailure.UNREACHABLE,
 )
-"""Failures of the server, not of the judge: such cases are asked again when the step runs again."""
+"""Failures of the server, not of the judge: a step that did not finish asks such cases again when
+it is repeated; a finished stage keeps them."""
+
+_REMEDIES = {
+    JudgeFailure.TRUNCATED: "Raise judge.max_tokens",
+    JudgeFailure.REJECTED: "Do what the server asks for (judge.top_logprobs: 0 asks for no "
+    "log-probabilities)",
+    JudgeFailure.TIMEOUT: "Raise judge.request_seconds or lower judge.concurrency in the profile",
+    JudgeFailure.RATE_LIMITED: "Lower judge.concurrency in the profile",
+    JudgeFailure.SERVER_ERROR: "Look at the server's log",
+    JudgeFailure.UNREACHABLE: "Look at the server's log",
+}
+"""What may help against a kind of failure; against the others another judge."""
+
+_MAX_SAID_CHARS = 300
+_MILLION = 1_000_000
+
+
+def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Judgement]:
+    """Return the judgement of each case by its request, asking for those that the stage lacks.
+
+    Raises:
+        BadInput: the profile names no server, or it refuses the key.
+        EngineFailed: too many judgements failed; the others are kept for the next attempt.
+        Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
+    """
+    writer = JudgementWriter(stage, len(cases), judge.chunk_size, judge.max_failed_share)
+    try:
+        asked = [case for case in cases if not writer.reuse(case)]
+        ask(asked, judge, Machine.from_environment().judge, writer.take)
+    finally:
+        writer.flush()
+    writer.close([writer.judgements[case.request] for case in cases])
+    return writer.judgements
+
+
+def usage_of(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+    """Return how many judgements there are, their tokens, and what they cost in dollars."""
+    read = sum(each.input_tokens for each in judgements)
+    written = sum(each.output_tokens for each in judgements)
+    return {
+        "judgements": len(judgements),
+        "input_tokens": read,
+        "output_tokens": written,
+        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
+    }
 
 
 class JudgementWriter:
@@ -32,13 +81,14 @@ class JudgementWriter:
         stage: the stage to write to, which is not complete.
         total: how many judgements it will hold.
         chunk_size: judgements per part.
-        max_failed: how many judgements may fail.
+        max_failed_share: share of the judgements that may fail.
     """
 
-    def __init__(self, stage: Stage, total: int, chunk_size: int, max_failed: int) -> None:
+    def __init__(self, stage: Stage, total: int, chunk_size: int, max_failed_share: float) -> None:
         self._stage = stage
         self._chunk_size = chunk_size
-        self._max_failed = max_failed
+        self._total = total
+        self._max_failed = int(max_failed_share * total + 1e-9)
         self._unwritten: list[Judgement] = []
         names = _judgement_files(stage)
         self._parts = sum(name.startswith(_PARTS) for name in names)
@@ -56,6 +106,7 @@ class JudgementWriter:
         found = self.judgements.get(case.request)
         if found is None or found.failure in _TRANSIENT:
             return False
+        self._meter.total -= 1  # so that rate and time left are those of what is asked
         self._count(found)
         return True
 
@@ -72,6 +123,7 @@ class JudgementWriter:
         if len(self._unwritten) >= self._chunk_size:
             self.flush()
         self._count(judgement)
+        self._meter.advance(1, judgement.output_tokens, self.failures)
 
     def flush(self) -> None:
         """Write the judgements that have not been written yet, as one more part."""
@@ -89,17 +141,23 @@ class JudgementWriter:
                 self._stage.store.delete(self._stage.key(name))
 
     def _count(self, judgement: Judgement) -> None:
-        if judgement.failure:
-            self.failures[judgement.failure] += 1
-        self._meter.advance(1, judgement.output_tokens, self.failures)
+        if not judgement.failure:
+            return
+        self.failures[judgement.failure] += 1
         failed = self.failures.total()
-        if failed > self._max_failed:
-            reasons = ", ".join(f"{count} {name}" for name, count in self.failures.most_common())
-            raise EngineFailed(
-                f"the judge failed {failed} of {self._meter.total} judgements ({reasons})",
-                remedy="Choose a judge that does what the prompts ask, or raise "
-                "judge.max_failed_share. Running again asks only for what is missing.",
-            )
+        if failed <= self._max_failed:
+            return
+        reasons = ", ".join(f"{count} {name}" for name, count in self.failures.most_common())
+        most = JudgeFailure(self.failures.most_common(1)[0][0])
+        said = one_line(judgement.raw)[:_MAX_SAID_CHARS]
+        refused = judgement.failure is JudgeFailure.REJECTED and said
+        raise EngineFailed(
+            f"the judge failed {failed} of {self._total} judgements ({reasons})"
+            + (f"; the server said: {said}" if refused else ""),
+            remedy=_REMEDIES.get(most, "Choose a judge that does what the prompts ask")
+            + ", or raise judge.max_failed_share: running again then asks only for what is "
+            "missing.",
+        )
 
 
 def _judgement_files(stage: Stage) -> list[str]:

@@ -30,10 +30,13 @@ _PLACEHOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _CONTROL_TOKEN = re.compile(
-    r"<(?=\|)|\|(?=>)|<(?=｜)|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)"
-    r"|\[(?=/?(?:INST|SYS|SYSTEM_PROMPT)\])",
+    r"<(?=\||｜)|\|(?=>|\])|\[(?=\|)"
+    r"|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)|\[(?=/?(?:INST|SYS)\])"
+    r"|<(?-i:(?=/?[A-Z][A-Z0-9_]*_TOKEN>))|\[(?-i:(?=/?[A-Z][A-Z_]+\]))",
     re.IGNORECASE,
 )
+"""Starts and ends of control tokens: <|im_end|>, <｜User｜>, [|endofturn|], </s>, <EOS_TOKEN>,
+[/INST], [TOOL_CALLS]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,5 +252,6 @@ def _language_counts(decided: Decided, code: str) -> dict[str, Any]:
         "candidates": len(own),
         "kept": sum(reason is None for _, reason in own),
         "identical": sum(c.missing is None and c.identical for c, _ in own),
+        "kept_identical": sum(reason is None and c.identical for c, reason in own),
         "dropped": dict(sorted(dropped.items())),
     }

@@ -74,9 +74,11 @@ def prepare(recipe: str, store: str, run: str = "") -> str:
         `evaluation/<language>.jsonl` (tiny world) or `model.json` that says where M_0 is.
 
     Raises:
-        BadInput: a prompt file or the model folder is unusable; file, line and remedy are named.
+        BadInput: a prompt file or the model folder is unusable (file, line and remedy are named),
+            or no task measures the dominant language, or another one.
     """
     settings = Recipe.model_validate_json(recipe)
+    settings.require_measured()
     target = open_store(store)
     put_recipe(target, recipe)
     return _tiny_world(settings, target) if settings.is_toy else _import(settings, target, run)

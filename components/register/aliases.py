@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.registry.evidence import PASSED, START
+from lidr.components.shared.registry.evidence import GATE_TAG, PASSED, START, GateVerdict
 from lidr.components.shared.registry.promotion import (
     CANDIDATE,
     CHAMPION,
@@ -15,7 +16,9 @@ from lidr.components.shared.registry.promotion import (
     promote,
 )
 from lidr.components.shared.registry.versions import (
+    VERDICT_TAG,
     RegisteredModel,
+    Version,
     audit_log_of,
     read_model,
     read_version,
@@ -24,33 +27,53 @@ from lidr.components.shared.store.base import Store
 
 
 def give_aliases(
-    client: Any, settings: Recipe, label: str, verdict: str, run: str, audit_log: str
+    client: Any,
+    settings: Recipe,
+    label: str,
+    tags: Mapping[str, str],
+    gate: str,
+    run: str,
+    audit_log: str,
 ) -> None:
     """Make a version that passed the gate the candidate and, if the recipe says so, champion.
+
+    A model that was registered when another gate had refused it gets the new verdict as its tags.
 
     Args:
         client: an `mlflow.MlflowClient`.
         settings: the recipe.
         label: "<registered model>/<version>".
-        verdict: of the gate; `start` for M_0.
+        tags: of the version as this run registers it, with the gate's verdict (`start` for M_0).
+        gate: URI of the gate stage; "" for M_0.
         run: name of the run, for the audit entry.
         audit_log: URI of the folder for lease and audit entries, unless the model names one.
     """
     name, _, text = label.rpartition("/")
     number = int(text)
-    if verdict not in (PASSED, START):
+    verdict = GateVerdict(tags[VERDICT_TAG], gate)
+    if verdict.word not in (PASSED, START):
         return
+    version = read_version(client, name, text)
+    if verdict.word == PASSED != version.tags.get(VERDICT_TAG):
+        for tag in (GATE_TAG, VERDICT_TAG):
+            client.set_model_version_tag(name, text, tag, tags[tag])
     model = read_model(client, name)
     home = audit_log_of(client, model, audit_log)
     if model.aliases.get(CANDIDATE, 0) < number:
         advance(client, name, CANDIDATE, number, home)
     if settings.registry.promote == "gated":
-        _promote(client, model, number, home, run)
+        _promote(client, model, version, verdict, home, run)
 
 
-def _promote(client: Any, model: RegisteredModel, number: int, audit_log: Store, run: str) -> None:
+def _promote(
+    client: Any,
+    model: RegisteredModel,
+    version: Version,
+    verdict: GateVerdict,
+    audit_log: Store,
+    run: str,
+) -> None:
     """Promote a version if its gate compared it with the champion, or there is no champion yet."""
-    version = read_version(client, model.name, str(number))
     champion = model.aliases.get(CHAMPION)
     if champion == version.number:
         return
@@ -63,6 +86,6 @@ def _promote(client: Any, model: RegisteredModel, number: int, audit_log: Store,
         )
         return
     reason = f"run {run} passed the gate" if parent else f"run {run} starts here"
-    order = PromotionOrder(reason=reason, expected=champion)
+    order = PromotionOrder(reason=reason, verdict=verdict, expected=champion)
     entry = promote(client, version, audit_log, order)
     emit("number", name="champion", value=f"{version.label} since {entry.time}")

@@ -9,7 +9,7 @@ from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
-from lidr.components.shared.registry.versions import VERDICT_TAG, default_audit_log, ensure_version
+from lidr.components.shared.registry.versions import default_audit_log, ensure_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_admission
@@ -31,6 +31,7 @@ def register(
     decision: str,
     iteration: int,
     parent: str,
+    judgements: str = "",
 ) -> str:
     """Register a model by the URI of its files; repeating it changes nothing.
 
@@ -44,6 +45,7 @@ def register(
         decision: URI of its gate stage; "" for M_0.
         iteration: t of M_t.
         parent: "<registered model>/<version>" it was trained from; "" for M_0.
+        judgements: URI of its judge stage; "" without a judge.
 
     Returns:
         "<registered model>/<version>".
@@ -54,7 +56,12 @@ def register(
     """
     settings = Recipe.model_validate_json(recipe)
     name = settings.registry.model_name or settings.name
-    stages = {"model": model, "evaluation": evaluation, "decision": decision}
+    stages = {
+        "model": model,
+        "evaluation": evaluation,
+        "judgements": judgements,
+        "decision": decision,
+    }
     stage = new_stage(
         open_store(store),
         "register",
@@ -64,7 +71,8 @@ def register(
             "tracking_uri": tracking_uri(store),
             "name": name,
             "iteration": iteration,
-            # Without the date: where it matters, it is part of the model's address.
+            # Without `model.date`, the run's first day: where a chat template shows it, the model's
+            # address holds it.
             "recipe": digest_of(settings.model_dump(mode="json", exclude={"model": {"date"}})),
         },
     )
@@ -80,7 +88,7 @@ def register(
         with wrap_mlflow_errors(client, f"registration of {name!r}"):
             run_id = iteration_run(stage.store, run, iteration, client)
             number = ensure_version(client, name, model_uri(model), tags, run_id, audit_log)
-            give_aliases(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, audit_log)
+            give_aliases(client, settings, f"{name}/{number}", tags, decision, run, audit_log)
         return number
 
     version = f"{name}/{ask_mlflow(register_version)}"

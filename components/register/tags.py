@@ -30,7 +30,8 @@ def version_tags(
     Args:
         settings: the recipe.
         inputs: URI of the stage `prepare`.
-        stages: URIs of the stages `model`, `evaluation` and `decision` ("" for M_0).
+        stages: URIs of the stages `model`, `evaluation`, `judgements` ("" without a judge) and
+            `decision` ("" for M_0).
         iteration: t of M_t.
         parent: "<registered model>/<version>" it was trained from; "" for M_0.
         admission: what was decided about M_0, one finding a property.
@@ -50,6 +51,7 @@ def version_tags(
         "lidr.start_digest": read.get("start", ""),
         "lidr.reference_digest": read.get("reference", ""),
         "lidr.evaluation_digest": digest_of_uri(stages["evaluation"]),
+        BY_NAME["judge"].digest_tag: digest_of_uri(stages["judgements"]),
         GATE_TAG: digest_of_uri(decision),
         VERDICT_TAG: str(open_stage(decision).counts()["decision"]) if decision else START,
         "lidr.git_sha": os.environ.get("LIDR_GIT_SHA", ""),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from lidr.components.report import svg
 from lidr.components.report.svg import Heading, Scale
-from lidr.components.report.words import plain
+from lidr.components.report.words import number, plain
 
 Interval = Mapping[str, Any]
 
@@ -144,7 +144,7 @@ def over_steps(
         (width, height),
         *frame.grid(marks, [plain(mark) for mark in marks]),
         *_divisions(frame, divisions),
-        *frame.below([frame.x(mark) for mark in steps], [plain(mark) for mark in steps]),
+        *frame.below([frame.x(mark) for mark in steps], [number(mark) for mark in steps]),
         *(
             svg.polyline([(frame.x(x), frame.y(y)) for x, y in part], f"curve {curve.kind}")
             for curve in curves

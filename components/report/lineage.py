@@ -12,13 +12,14 @@ from lidr.components.report.blocks import Chart, Section, Table
 from lidr.components.report.history import Round
 from lidr.components.report.svg import Heading, figure, tag, text
 from lidr.components.report.words import number
-from lidr.components.shared.lineage.graph import Graph, Node, Presence, trace
+from lidr.components.shared.lineage.graph import Node, Presence, trace
 from lidr.components.shared.steps import STEPS
 
 _STEPS = tuple(step.name for step in STEPS if step.state or step.name == "model")
 _ROOTS = ("model", "evaluation", "judgements", "decision")
 _ASIDE = ("inputs", "reference")
-"""Inputs without an edge: almost every stage reads the prompts, and most references are starts."""
+"""Inputs without an edge: almost every stage reads `inputs`, and a training's `reference` is mostly
+its `start`, which has one."""
 
 _BOX = (92.0, 40.0)
 _PAGE, _PHONE = 988, 354
@@ -27,7 +28,14 @@ _PAGE, _PHONE = 988, 354
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where boxes are, in pixels: `place` gives the top left corner of (column, row)."""
+    """Where boxes are, in pixels.
+
+    Attributes:
+        identity: id of the drawing in the page.
+        size: width and height.
+        place: gives the top left corner of (column, row).
+        flat: iterations are rows, so that edges within one are horizontal.
+    """
 
     identity: str
     size: tuple[float, float]
@@ -35,27 +43,48 @@ class Layout:
     flat: bool
 
 
-def lineage(rounds: list[Round]) -> Section | None:
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What is drawn.
+
+    Attributes:
+        nodes: the stages that are not gone.
+        rounds: by URI, how many trainings are behind a stage: the number of its row.
+        first: those behind the run's M_0, which another run may have trained.
+    """
+
+    nodes: list[Node]
+    rounds: dict[str, int]
+    first: int
+
+    def name(self, row: int) -> str:
+        """Return a row's model: M₀, M₁, ... of this run, or that it was before them."""
+        return words.model(row - self.first) if row >= self.first else "earlier"
+
+
+def lineage(made: list[Round]) -> Section | None:
     """Return what a run's models were made from; None if their stages are gone."""
-    states = [item.state for item in rounds]
+    states = [item.state for item in made]
     graph = trace(str(state[name]) for state in states for name in _ROOTS if state.get(name))
     nodes = [node for node in graph if node.presence is not Presence.GONE]
     if not nodes:
         return None
+    rounds = graph.rounds()
+    stages = _Stages(nodes, rounds, rounds.get(str(states[0]["model"]), 0))
     return Section(
         "lineage",
         "Lineage",
         "What each model was made from: a box is a stage on the store, named by the digest of all "
         "it read. The command lidr lineage follows one version to its beginning and verifies it.",
-        charts=[Chart("", *_images(graph, nodes))],
-        tables=[_table(graph, nodes)],
+        charts=[Chart("", *_images(stages))],
+        tables=[_table(stages)],
     )
 
 
-def _images(graph: Graph, nodes: list[Node]) -> tuple[Markup, Markup]:
+def _images(stages: _Stages) -> tuple[Markup, Markup]:
     """Return a wide drawing with iterations as rows, and a narrow one with them as columns."""
-    steps = [step for step in _STEPS if step in {node.step for node in nodes}]
-    rows = 1 + max(graph.rounds().values())
+    steps = [step for step in _STEPS if step in {node.step for node in stages.nodes}]
+    rows = 1 + max(stages.rounds.values())
     width, height = _BOX
     wide = Layout(
         "lineage-wide",
@@ -69,12 +98,12 @@ def _images(graph: Graph, nodes: list[Node]) -> tuple[Markup, Markup]:
         lambda column, row: (row * (width + 26) + 13, 32 + column * (height + 28)),
         flat=False,
     )
-    return _draw(graph, nodes, steps, wide), _draw(graph, nodes, steps, narrow)
+    return _draw(stages, steps, wide), _draw(stages, steps, narrow)
 
 
-def _draw(graph: Graph, nodes: list[Node], steps: list[str], layout: Layout) -> Markup:
-    rounds = graph.rounds()
-    drawn = [node for node in nodes if node.step in steps]
+def _draw(stages: _Stages, steps: list[str], layout: Layout) -> Markup:
+    rounds = stages.rounds
+    drawn = [node for node in stages.nodes if node.step in steps]
     places = {n.uri: layout.place(steps.index(n.step), rounds[n.uri]) for n in drawn}
     edges = [
         _edge(places[uri], places[node.uri], layout.flat)
@@ -82,18 +111,19 @@ def _draw(graph: Graph, nodes: list[Node], steps: list[str], layout: Layout) -> 
         for name, uri in node.inputs.items()
         if uri in places and name not in _ASIDE
     ]
-    heads = [_head(layout, row) for row in sorted({rounds[node.uri] for node in drawn})]
+    rows = sorted({rounds[node.uri] for node in drawn})
+    heads = [_head(layout, row, stages.name(row)) for row in rows]
     boxes = [_box(node, places[node.uri]) for node in drawn]
     described = f"{len(drawn)} stages over {len(heads)} iterations; the table below lists them."
     heading = Heading(layout.identity, "Lineage of the run's models", described)
     return figure(heading, layout.size, *edges, *heads, *boxes)
 
 
-def _head(layout: Layout, row: int) -> Markup:
+def _head(layout: Layout, row: int, name: str) -> Markup:
     left, top = layout.place(0, row)
     if layout.flat:
-        return text(0, top + _BOX[1] / 2, words.model(row), "axis")
-    return text(left + _BOX[0] / 2, 10, words.model(row), "axis", "middle")
+        return text(0, top + _BOX[1] / 2, name, "axis")
+    return text(left + _BOX[0] / 2, 10, name, "axis", "middle")
 
 
 def _box(node: Node, place: tuple[float, float]) -> Markup:
@@ -124,17 +154,17 @@ def _edge(start: tuple[float, float], end: tuple[float, float], flat: bool) -> M
     return tag("path", d=f"M{x1:.1f} {y1:.1f}{curve}", class_="edge")
 
 
-def _table(graph: Graph, nodes: list[Node]) -> Table:
-    rounds = graph.rounds()
+def _table(stages: _Stages) -> Table:
+    rounds = stages.rounds
     rows = [
         [
-            f"{words.model(rounds[node.uri])} {node.step}",
+            f"{stages.name(rounds[node.uri])} {node.step}",
             Markup("<code>{}</code>").format(node.digest[:12]),
             ", ".join(f"{name} {uri.rpartition('/')[2][:8]}" for name, uri in node.inputs.items()),
             number(len(node.files)),
             "" if node.presence is Presence.WHOLE else node.presence.value,
         ]
-        for node in sorted(nodes, key=lambda node: rounds[node.uri])
+        for node in sorted(stages.nodes, key=lambda node: rounds[node.uri])
     ]
     columns = ["Stage", "Digest", "Made from", "Files", "State"]
     return Table("Stages behind the models", columns, rows, folded=True, wordy=True)

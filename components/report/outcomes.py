@@ -121,7 +121,7 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
                     "off-target",
                     "Off-target answers by language",
                     values,
-                    (WIDTH, 240.0),
+                    (WIDTH, max(240.0, 60.0 + 16.0 * len(values))),
                 ),
             ),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import yaml
 
@@ -43,9 +44,8 @@ def render(
     settings: Recipe,
     run: str,
     rounds: list[Round],
-    earlier: Collection[str] = (),
+    sections: Sequence[Section],
     failure: str = "",
-    admission: Sequence[Mapping[str, str]] = (),
     usage: RunUsage = NO_USAGE,
     full: str = "",
 ) -> str:
@@ -55,15 +55,13 @@ def render(
         settings: the recipe.
         run: name of the run.
         rounds: its iterations; there may be none if it failed.
-        earlier: URIs of stages that an earlier run made.
+        sections: as `sections_of` returns them.
         failure: why the run failed; "" if it did not.
-        admission: what was decided about M_0, one finding a property.
         usage: what the run has used.
         full: URI of the full report if this is to be its overview, small and without samples.
     """
     result = f"{non_breaking(outcome(settings, rounds))} " if rounds else ""
     ended = usage.facts or _stopped(rounds)
-    sections = sections_of(settings, rounds, earlier, admission, usage) if rounds else []
     facts = [("Why it failed", failure), ("To continue", _CONTINUE)] if failure else ended
     return page(
         product="lidr report",
@@ -103,10 +101,17 @@ def _failed(rounds: list[Round]) -> str:
 def _ended_early(rounds: list[Round], usage: RunUsage) -> str:
     """Return the title of a run that stopped before a training; "" for any other run."""
     if usage.stop:
-        return f"{model(usage.stop['iteration'])} was not started: it would exceed the budget"
+        return f"{model(usage.stop['iteration'])} was not made: it would exceed the budget"
     if not rounds or rounds[-1].measured:
         return ""
-    return f"{rounds[-1].name} was not trained: the reward cannot be trusted"
+    measures = {each["measure"] for each in _stop_findings(rounds[-1])}
+    why = "there were too few pairs" if measures == {"pairs"} else "the reward cannot be trusted"
+    return f"{rounds[-1].name} was not trained: {why}"
+
+
+def _stop_findings(item: Round) -> list[dict[str, Any]]:
+    found = item.counts("pair").get("reward", {}).get("findings", [])
+    return [each for each in found if each["level"] == "stop"]
 
 
 def _stopped(rounds: list[Round]) -> list[tuple[str, str]]:
@@ -114,9 +119,9 @@ def _stopped(rounds: list[Round]) -> list[tuple[str, str]]:
     if not rounds or rounds[-1].measured:
         return []
     last = rounds[-1]
-    found = last.counts("pair").get("reward", {}).get("findings", [])
-    remedies = dict.fromkeys(each["remedy"] for each in found if each["level"] == "stop")
-    to_do = " ".join([*remedies, _TRAIN_ANYWAY])
+    remedies = dict.fromkeys(each["remedy"] for each in _stop_findings(last))
+    anyway = [_TRAIN_ANYWAY] if last.counts("pair").get("pairs") else []  # else nothing to train on
+    to_do = " ".join([*remedies, *anyway])
     return [("Why it stopped", str(last.state["reason"])), ("What to do", to_do)]
 
 
@@ -132,7 +137,15 @@ def sections_of(
     admission: Sequence[Mapping[str, str]] = (),
     usage: RunUsage = NO_USAGE,
 ) -> list[Section]:
-    """Return the report's sections; those without content are left out."""
+    """Return the report's sections; those without content are left out.
+
+    Args:
+        settings: the recipe.
+        rounds: the run's iterations, M_0 at least.
+        earlier: URIs of stages that an earlier run made.
+        admission: what was decided about M_0, one finding a property.
+        usage: what the run has used.
+    """
     languages, models_made = settings.languages, models_of(rounds)
     found = [
         imbalance(languages, [(item, languages.dominant) for item in models_made]),
@@ -155,13 +168,16 @@ def sections_of(
 def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     names = listed([language(code) for code in settings.languages.others])
     source = "A tiny synthetic model" if settings.is_toy else settings.model.source
-    dominant = language(settings.languages.dominant)
+    learnt = f"{names} from its own {language(settings.languages.dominant)}"
+    if settings.pairing.rewarder != "lidr":
+        all_names = listed([language(code) for code in settings.languages.all])
+        learnt = f"{all_names} from the better of its own answers"
     recipe = f"Recipe {settings.name}, seed {settings.seed}."
     if not rounds:
-        return f"{source} was to learn {names} from its own {dominant}. {recipe}"
+        return f"{source} was to learn {learnt}. {recipe}"
     last = models_of(rounds)[-1]
     verdict = {
         "keep": f" {last.name} was not promoted for lack of evidence: {last.predecessor} stays.",
         "stop": f" {last.name} was not promoted: {last.predecessor} stays.",
     }.get(last.decision, "")
-    return f"{source} learns {names} from its own {dominant}.{verdict} {recipe}"
+    return f"{source} learns {learnt}.{verdict} {recipe}"

@@ -82,7 +82,7 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
     counts = item.counts("pair")
     lines = []
     for code, row in by_language(settings.languages, counts["languages"]).items():
-        same = min(max(row["identical"] - row["dropped"].get("identical", 0), 0), row["kept"])
+        same = row.get("kept_identical", 0)
         parts = [
             (row["kept"] - same, "kept"),
             (same, "same"),
@@ -92,7 +92,8 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
     title = (
         f"{item.name} {'learnt' if item.measured else 'was to learn'} from "
         f"{number(counts['pairs'])} of "
-        f"{number(counts['candidates'])} pairs; {percent(counts['identical_share'])} identical"
+        f"{number(counts['candidates'])} candidates; {percent(counts['identical_share'])} of those "
+        "with both sides had identical ones"
     )
     described = "; ".join(
         f"{name}: {number(parts[0][0])} differ, {number(parts[1][0])} identical, "

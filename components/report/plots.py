@@ -16,9 +16,11 @@ def plots(sections: Sequence[Section]) -> Iterator[tuple[str, bytes]]:
     style = style_sheet()
     for section in sections:
         for number, chart in enumerate(section.charts, start=1):
-            words = _NON_WORD.sub("-", chart.caption.lower()).strip("-")[:60]
+            if not chart.image:  # a legend of its own
+                continue
+            words = _NON_WORD.sub("-", f"{section.identity} {number} {chart.caption[:60].lower()}")
             image = standalone(str(chart.image), style)
-            yield f"{section.identity}-{number}-{words}.svg", image.encode("utf-8", "replace")
+            yield f"{words.strip('-')}.svg", image.encode("utf-8", "replace")
 
 
 def standalone(image: str, style: str) -> str:

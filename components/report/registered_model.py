@@ -18,7 +18,16 @@ from lidr.components.report.rows import ReportRow, dots, extent, in_words
 from lidr.components.report.runs import Run
 from lidr.components.report.samples import samples
 from lidr.components.report.svg import Heading, rounded_domain
-from lidr.components.report.words import duration, hours, literal, number, percent, points
+from lidr.components.report.words import (
+    duration,
+    hours,
+    language,
+    listed,
+    literal,
+    number,
+    percent,
+    points,
+)
 from lidr.components.shared.config.recipe import Languages
 
 _MAX_DETAILED_RUNS = 4
@@ -101,10 +110,10 @@ def _title(model: str, runs: Sequence[Run], versions: Sequence[_Version]) -> str
 def _subtitle(runs: Sequence[Run], aliases_problem: str) -> str:
     roles = f" Roles of versions are not known: {aliases_problem}." if aliases_problem else ""
     recent = f" Items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
+    order = f"R1 is the run that ended first, R{len(runs)} the last one."
     return (
-        f"R1 is the run that ended first, R{len(runs)} the last one."
-        f"{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{roles}"
-    )
+        f"{order if len(runs) > 1 else ''}{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{roles}"
+    ).lstrip()
 
 
 def _figures(
@@ -132,7 +141,11 @@ def _sections(
 ) -> list[Section]:
     languages = _languages(runs)
     recent = [item for run in runs[-_MAX_DETAILED_RUNS:] for item in run.rounds]
-    columns = [(each.item, each.run.settings.languages.dominant) for each in versions]
+    columns = [
+        (each.item, languages.dominant)
+        for each in versions
+        if each.run.settings.languages.dominant == languages.dominant
+    ]
     compared = [
         (run.rounds[0], final)
         for run in runs[-_MAX_DETAILED_RUNS:]
@@ -159,6 +172,12 @@ def _languages(runs: Sequence[Run]) -> Languages:
 
 def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
     warnings = [f"A run is left out: {reason}." for reason in unread]
+    leaders = dict.fromkeys(run.settings.languages.dominant for run in runs)
+    if len(leaders) > 1:
+        warnings.append(
+            f"The runs have different dominant languages ({listed(list(map(language, leaders)))}): "
+            "the imbalance map shows those of the last run's alone."
+        )
     if len({(run.settings.evaluation.tasks, run.settings.languages) for run in runs}) > 1:
         warnings.append(
             "Not all runs have the same tasks and languages, so their averages are not comparable."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Sequence
 
+from lidr.components.report.blocks import Section
 from lidr.components.report.history import Round, final_round, read_history
 from lidr.components.report.page import render, sections_of
 from lidr.components.report.plots import plots
@@ -41,10 +42,9 @@ def report(recipe: str, store: str, run: str) -> str:
     earlier = reused(home, run)
     usage = RunUsage.read(home, run, rounds[-1].state.get("used"))
     result = result_of(settings, run, rounds, f"{home.uri}/{key}", usage)
-    page = render(settings, run, rounds, earlier, admission=read_admission(home, run), usage=usage)
-    home.write(key, page.encode("utf-8", "replace"))
-    _write_overview(home, settings, run, rounds, earlier, usage=usage)
-    for name, image in plots(sections_of(settings, rounds, earlier)):
+    sections = sections_of(settings, rounds, earlier, read_admission(home, run), usage)
+    _write_pages(home, settings, run, rounds, sections, usage=usage)
+    for name, image in plots(sections):
         home.write(run_key(run, f"plots/{name}"), image)
     home.write(run_key(run, "result.json"), json.dumps(result, indent=2).encode())
     emit("note", message=outcome(settings, rounds))
@@ -68,26 +68,27 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     rounds = read_history(home, run) if home.exists(state_key(run, 0)) else []
-    key, why = run_key(run, "report.html"), reason or "No step said why."
-    earlier = reused(home, run)
-    admission, usage = read_admission(home, run), RunUsage.read(home, run)
-    page = render(settings, run, rounds, earlier, why, admission, usage)
-    home.write(key, page.encode("utf-8", "replace"))
-    _write_overview(home, settings, run, rounds, earlier, why, usage)
+    key, usage = run_key(run, "report.html"), RunUsage.read(home, run)
+    sections = []
+    if rounds:
+        admission = read_admission(home, run)
+        sections = sections_of(settings, rounds, reused(home, run), admission, usage)
+    _write_pages(home, settings, run, rounds, sections, reason or "No step said why.", usage)
     emit("number", name="report", value=f"{home.uri}/{key}")
     return final_round(rounds).model if rounds else ""
 
 
-def _write_overview(
+def _write_pages(
     store: Store,
     settings: Recipe,
     run: str,
     rounds: list[Round],
-    earlier: Collection[str],
+    sections: Sequence[Section],
     failure: str = "",
     usage: RunUsage = NO_USAGE,
 ) -> None:
-    """Write the report without its samples, small enough for other pages to embed."""
-    full = f"{store.uri}/{run_key(run, 'report.html')}"
-    page = render(settings, run, rounds, earlier, failure, usage=usage, full=full)
-    store.write(overview_key(run), page.encode("utf-8", "replace"))
+    """Write the report, and an overview without samples, small enough for other pages to embed."""
+    key = run_key(run, "report.html")
+    for at, full in ((key, ""), (overview_key(run), f"{store.uri}/{key}")):
+        page = render(settings, run, rounds, sections, failure, usage, full)
+        store.write(at, page.encode("utf-8", "replace"))

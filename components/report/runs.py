@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lidr.components.report.history import Counts, Round, models_of, read_history
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_states, run_key, run_names
@@ -67,7 +68,8 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
         except StoreError:
             raise
         except (BadInput, ValueError) as error:
-            unread.append(f"{name}: {str(error).splitlines()[0]}")
+            reason = error.message if isinstance(error, BadInput) else str(error)
+            unread.append(f"{name}: {one_line(reason).rstrip('.')}")
     if not runs:
         there = ", ".join(sorted(known)) or "none"
         raise BadInput(

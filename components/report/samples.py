@@ -31,6 +31,14 @@ _LEARNT = (
     ("none", "not measured"),
 )
 
+_WORST_CHOSEN = "worst_chosen"
+_SWAPPED: dict[str, str] = {
+    PairKind.TRANSLATION_CHOSEN: PairKind.OWN_CHOSEN,
+    PairKind.OWN_CHOSEN: PairKind.TRANSLATION_CHOSEN,
+    PairKind.BEST_CHOSEN: _WORST_CHOSEN,
+}
+"""What a kind of pair becomes when its sides are exchanged."""
+
 _READ = 'python -c "import pyarrow.parquet as p; print(p.read_table({!r}).slice(0, 9).to_pylist())"'
 
 
@@ -42,11 +50,22 @@ class _Candidate:
     pair: PairSample
     margin: float | None
 
+    @property
+    def swapped(self) -> bool:
+        """Whether chosen and rejected were exchanged after its kind was given (a control run)."""
+        return bool(self.item.counts("pair").get("swapped"))
+
+    @property
+    def kind(self) -> str:
+        """The kind of pair that its chosen and rejected text make."""
+        return _SWAPPED.get(self.pair.kind, self.pair.kind) if self.swapped else self.pair.kind
+
 
 def samples(
     languages: Languages, rounds: Sequence[Round], to_store: str = "../../"
 ) -> Section | None:
-    """Return candidates in turn from every iteration, language, kind and outcome; None without any.
+    """Return the section with candidates, taken in turn from every iteration, language, kind and
+    outcome; None without any.
 
     Args:
         languages: the recipe's.
@@ -58,7 +77,7 @@ def samples(
     turns = [each for each in chain.from_iterable(zip_longest(*candidates)) if each is not None]
     if not turns:
         return None
-    taken = within(_entries(languages, turns), PAIRS_BUDGET)
+    taken = within(_entries(turns), PAIRS_BUDGET)
     shown = turns[: len(taken)]
     return Section(
         "pairs-browser",
@@ -87,24 +106,24 @@ def _margins(item: Round) -> dict[str, float]:
     return {row.pair: row.margin for row in stage.read_records([MARGINS_FILE], PairMargin)}
 
 
-def _entries(languages: Languages, candidates: Sequence[_Candidate]) -> Iterator[BrowserEntry]:
+def _entries(candidates: Sequence[_Candidate]) -> Iterator[BrowserEntry]:
     for each in candidates:
         pair = each.pair
         entry: BrowserEntry = {
             "language": pair.language,
-            "about": f"{_meaning(languages, pair)} · for {each.item.name} · {pair.prompt_id}",
+            "about": f"{_meaning(each)} · for {each.item.name} · {pair.prompt_id}",
             "badges": _badges(each),
             "prompt": shortened(pair.prompt),
             "sides": (
-                ("Chosen", "chosen", _text(pair.chosen), _language_of(pair)),
-                ("Rejected", "rejected", _text(pair.rejected), pair.language),
+                ("Chosen", "chosen", _text(pair.chosen), _language_of(each, "chosen")),
+                ("Rejected", "rejected", _text(pair.rejected), _language_of(each, "rejected")),
                 *((("As it was written", "plain", _text(pair.raw), ""),) if pair.raw else ()),
             ),
             "tags": {
                 "language": pair.language,
                 "outcome": pair.reason or _KEPT,
                 "model": each.item.name,
-                "kind": pair.kind,
+                "kind": each.kind,
                 "learnt": _learnt(each.margin),
             },
         }
@@ -113,15 +132,15 @@ def _entries(languages: Languages, candidates: Sequence[_Candidate]) -> Iterator
         yield entry
 
 
-def _meaning(languages: Languages, pair: PairSample) -> str:
-    own = language(pair.language)
-    other = language(pair.other_language)
+def _meaning(each: _Candidate) -> str:
+    own, other = language(each.pair.language), language(each.pair.other_language)
     meanings: dict[str, str] = {
         PairKind.TRANSLATION_CHOSEN: f"{other} answer, translated, over the {own} answer",
         PairKind.OWN_CHOSEN: f"{own} answer over the translated {other} answer",
         PairKind.BEST_CHOSEN: f"best {own} sample over the worst",
+        _WORST_CHOSEN: f"worst {own} sample over the best",
     }
-    return meanings.get(pair.kind, pair.kind)
+    return meanings.get(each.kind, each.kind)
 
 
 def _badges(each: _Candidate) -> list[tuple[str, str]]:
@@ -139,9 +158,12 @@ def _text(text: str | None) -> str | None:
     return None if text is None else shortened(text)
 
 
-def _language_of(pair: PairSample) -> str:
-    """Return the language of the chosen text; "" if it is known not to be the prompt's."""
-    return "" if pair.reason == DropReason.OFF_TARGET else pair.language
+def _language_of(each: _Candidate, side: str) -> str:
+    """Return the language of a side's text; "" if it is known not to be the prompt's."""
+    sides = ("rejected", "chosen") if each.swapped else ("chosen", "rejected")
+    reasons = (DropReason.OFF_TARGET, DropReason.OFF_TARGET_REJECTED)
+    off_target = each.pair.reason == dict(zip(sides, reasons, strict=True))[side]
+    return "" if off_target else each.pair.language
 
 
 def _learnt(margin: float | None) -> str:
@@ -154,12 +176,13 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Candid
     seen_outcomes = {each.pair.reason or _KEPT for each in shown}
     outcomes = [_KEPT, *(str(reason) for reason in DropReason)]
     found = {_learnt(each.margin) for each in shown}
-    kinds = {each.pair.kind for each in shown}
+    kinds = {each.kind for each in shown}
     seen = {each.pair.language for each in shown}
     names = {
         PairKind.TRANSLATION_CHOSEN: "translation chosen",
         PairKind.OWN_CHOSEN: "own answer chosen",
         PairKind.BEST_CHOSEN: "best sample chosen",
+        _WORST_CHOSEN: "worst sample chosen",
     }
     return browser(
         languages,

@@ -130,7 +130,11 @@ def rounded_domain(low: float, high: float, count: int = 8) -> tuple[float, floa
 
 
 def spread_labels(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return label positions at least `gap` pixels apart, near the given ones, in low to high."""
+    """Return label positions near the given ones, within low to high.
+
+    They are `gap` pixels apart at least, or as far as all of them can be.
+    """
+    gap = min(gap, (high - low) / max(len(positions) - 1, 1))
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = [0.0] * len(positions)
     previous = low - gap

@@ -106,21 +106,21 @@ def _sections(
 
 
 def _not_compared(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
-    """Name the languages without a gain, because their items differ between the runs."""
-    lacking = [
-        language(code)
-        for code in settings.languages.all
-        if any(code in each.counts["languages"] for each in models)
-        and code not in gains.get("gains", {})
-    ]
-    if not lacking:
-        return None
-    return Section(
-        "without",
-        "Not compared item by item",
-        f"In {listed(lacking)} the two runs were evaluated on different items: scores are side "
-        "by side above, but their difference has no paired interval.",
-    )
+    """Name the languages without a gain: measured in one run only, or on other items."""
+    first, second = (set(each.counts["languages"]) for each in models)
+    codes = settings.languages.all
+    once = [language(code) for code in codes if code in first ^ second]
+    both = [c for c in codes if c in first & second and c not in gains.get("gains", {})]
+    others = [language(code) for code in both if code != settings.languages.dominant or gains]
+    said = []
+    if others:
+        said.append(
+            f"In {listed(others)} the two runs were evaluated on different items: scores are side "
+            "by side above, but their difference has no paired interval."
+        )
+    if once:
+        said.append(f"Only one of the runs was evaluated in {listed(once)}.")
+    return Section("without", "Not compared item by item", " ".join(said)) if said else None
 
 
 def _paths(runs: tuple[Run, Run]) -> Section:
@@ -204,7 +204,7 @@ def _yields(runs: tuple[Run, Run]) -> Section:
         "What each iteration learnt from.",
         tables=[
             Table(
-                "Pairs kept of the candidates, and how many of them have identical sides",
+                "Pairs kept of the candidates, and how many candidates have identical sides",
                 ["For", *(f"{what}, {name}" for name in _NAMES for what in ("Pairs", "Identical"))],
                 [
                     [model(t), *(cell for run in runs for cell in _pair_counts(run, t))]

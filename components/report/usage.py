@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from lidr.components.shared.config.budget import NOTHING, Account, Amount
+from lidr.components.shared.config.budget import NOTHING, Account, Amount, plain_amount
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.usage import amounts, read_budget_stop, read_usage, total
 
@@ -34,8 +34,8 @@ class RunUsage:
         Args:
             store: that the run is on.
             run: its name.
-            used: the total in the run's last state, which repeating finished stages leaves as it
-                is; None adds up all notes.
+            used: what the run's last state says was used (repeating finished stages does not
+                change it); None, empty or a run that its budget stopped adds up all notes.
 
         Raises:
             BadInput: a note is damaged.
@@ -43,8 +43,8 @@ class RunUsage:
         account, usages = Account.from_environment(), read_usage(store, run)
         lost = [usage for usage in usages if not usage.ended]
         whole, gone = (total(amounts(each, account).values()) for each in (usages, lost))
-        carried = Amount(**used) if used else whole
-        return cls(account, carried, gone, read_budget_stop(store, run))
+        stop = read_budget_stop(store, run)
+        return cls(account, Amount(**used) if used and not stop else whole, gone, stop)
 
     def to_dict(self) -> dict[str, Any]:
         """Return `gpu_hours`, `cost` and its `currency`, for result.json."""
@@ -57,12 +57,12 @@ class RunUsage:
         if not self.used.gpu_hours:
             return ""
         currency, bounds = self.account.currency, self.account.budget
-        of = [f"{bounds.gpu_hours:,g} GPU hours"] if bounds.gpu_hours else []
-        of += [f"{bounds.cost:,g} {currency}"] if bounds.cost else []
+        of = [f"{plain_amount(bounds.gpu_hours)} GPU hours"] if bounds.gpu_hours else []
+        of += [f"{plain_amount(bounds.cost)} {currency}"] if bounds.cost else []
         budget = f" of a budget of {' and '.join(of)}" if of else ""
-        lost = f", of it {self.lost.text(currency)} lost to interruptions"
+        lost = f"; {self.lost.text(currency)} of that were lost to interruptions"
         return (
-            f"All attempts together held GPUs for {self.used.text(currency)}{budget}"
+            f"All attempts together used {self.used.text(currency)}{budget}"
             f"{lost if self.lost.gpu_hours else ''}."
         )
 

@@ -130,4 +130,5 @@ def literal(text: str) -> Markup:
 
 def hours(seconds: float) -> str:
     """Return GPU seconds as GPU hours, in three significant digits or more."""
-    return f"{seconds / 3600:,.3g}" if seconds < 3_600_000 else f"{seconds / 3600:,.0f}"
+    found = seconds / 3600
+    return f"{found:,.3g}" if found < 999.5 else f"{found:,.0f}"

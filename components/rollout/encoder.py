@@ -45,8 +45,12 @@ def encode_in_subprocess(finish: Finish, records: Sequence[Any], kind: type) -> 
 
 
 def start_subprocess() -> None:
-    """Start the encoding process early: its imports take as long as an engine's start."""
-    _process().submit(_warm)
+    """Start the encoding process early, so that its imports run while the engine starts."""
+    try:
+        _process().submit(_warm)
+    except BrokenProcessPool:  # it died with the engine before this one
+        _process.cache_clear()
+        _process().submit(_warm)
 
 
 @cache

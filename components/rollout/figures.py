@@ -26,7 +26,7 @@ NOTES = f"{_FOLDER}/"
 
 
 def write_note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
-    """Write a note of what this worker's engine measured, if it was started.
+    """Write a note of what this worker's engine measured, if it was started; none to a done stage.
 
     Args:
         stage: the stage it worked on.

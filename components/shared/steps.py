@@ -189,7 +189,12 @@ STEPS = (
     Step(
         "register",
         ("conclude",),
-        reads={"model": MODEL_STEPS, "evaluation": ("evaluate",), "decision": ("gate",)},
+        reads={
+            "model": MODEL_STEPS,
+            "evaluation": ("evaluate",),
+            "judgements": ("judge",),
+            "decision": ("gate",),
+        },
         about="model",
         delivery_seconds=30.0,
     ),

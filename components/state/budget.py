@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidr.components.shared.config.budget import Account, Amount
+from lidr.components.shared.config.budget import Account, Amount, plain_amount
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import state_key
@@ -54,4 +54,4 @@ def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
 
 def _bounds(account: Account, over: list[str]) -> str:
     bounds = account.budget.model_dump()
-    return " and ".join(f"budget.{name} is {bounds[name]:,g}" for name in over)
+    return " and ".join(f"budget.{name} is {plain_amount(bounds[name])}" for name in over)

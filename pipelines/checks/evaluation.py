@@ -13,7 +13,7 @@ from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
-from lidr.components.evaluate.limits import known_tasks, task_folders
+from lidr.components.evaluate.limits import known_tasks, languages_reading, task_folders
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
@@ -38,9 +38,12 @@ def _tasks(recipe: Recipe) -> Finding:
     asked = list(evaluation.tasks_in(recipe.languages.all))
     known = known_tasks(evaluation)
     read = {key for task in asked for key in known.get(task, ())}
-    named = {canonical(key) for key in (*evaluation.data, *evaluation.revisions)}
+    pinned = {canonical(key) for key in evaluation.revisions}
+    named = {canonical(key) for key in evaluation.data} | pinned
+    ours = {*SOURCES, *(source.dataset for source in SOURCES.values())}  # pinned by ourselves
     try:
-        if not set(asked) <= known.keys() or not named <= read:
+        recipe.require_measured()
+        if not set(asked) <= known.keys() or not named <= read or pinned & ours:
             _ask_harness(recipe)
     except LidrError as error:
         return refused(name, error)
@@ -72,7 +75,7 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
     own = family if family in SOURCES else datasets.get(family, "")
     counts: dict[str, int] = {}
     try:
-        for code in _languages(recipe, family):
+        for code in languages_reading(recipe, family) or recipe.languages.all:
             if own:
                 counts[code] = len(problems(own, code, recipe.evaluation.data))
             elif "{config}" not in pattern:
@@ -87,15 +90,6 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
         remedy = "Bring it into the store with `lidr fetch`."
         return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
     return ok(name, detail)
-
-
-def _languages(recipe: Recipe, key: str) -> tuple[str, ...]:
-    """Return the languages of the tasks that read a key of data; all if no known task does."""
-    evaluation = recipe.evaluation
-    known = known_tasks(evaluation)
-    asked = evaluation.tasks_in(recipe.languages.all).items()
-    codes = [code for task, code in asked if canonical(key) in known.get(task, ())]
-    return tuple(dict.fromkeys(codes)) or recipe.languages.all
 
 
 def _rows(pattern: str, code: str) -> int:

@@ -35,8 +35,9 @@ ANSWER_SECONDS = 10.0
 STALE_SECONDS = 30.0
 """The sender of an open attempt that is older than this has died."""
 
-MAX_ATTEMPTS = 500
-"""After so many a notice is given up: at one a minute, after eight hours."""
+QUICK_ATTEMPTS = 10
+PAUSE_SECONDS = 600.0
+"""After so many attempts a notice is tried only so often: each attempt leaves a file."""
 
 _NOTICE: Fields = {"text": str}
 _ATTEMPT: Fields = {"time": float, "failed": str}
@@ -46,12 +47,10 @@ class Delivered(NamedTuple):
     """The result of delivering a run's notices.
 
     Attributes:
-        sent: how many were sent now.
         left: how many wait for the next attempt.
         reason: why the last of them does.
     """
 
-    sent: int = 0
     left: int = 0
     reason: str = ""
 
@@ -76,17 +75,17 @@ def deliver(store: Store, run: str, url: str, *, wait: bool = False) -> Delivere
     """
     unsent = _unsent(store, run)
     if not url:
-        return Delivered(left=len(unsent), reason="no address to send it to")
+        return Delivered(len(unsent), "no address to send it to")
     faults = [
         _Sender(store, f"{_folder(run)}/{name}", files).send(url, wait)
         for name, files in unsent.items()
     ]
     failed = [fault for fault in faults if fault]
-    return Delivered(faults.count(""), len(failed), failed[-1] if failed else "")
+    return Delivered(len(failed), failed[-1] if failed else "")
 
 
 def _unsent(store: Store, run: str) -> dict[str, set[str]]:
-    """Return the names of a run's unsent notices in order, each with the names of its files."""
+    """Return the names of a run's unsent notices by their alphabet, each with its files' names."""
     found: dict[str, set[str]] = defaultdict(set)
     for entry in store.list(_folder(run)):
         *_, name, file = entry.key.split("/")
@@ -108,10 +107,12 @@ class _Sender:
 
     def send(self, url: str, wait: bool) -> str | None:
         """Return "" if it was sent, why it failed, or None if it is not to be sent now."""
-        if self._last >= MAX_ATTEMPTS:
-            return None
-        if self._last and not self._is_over(wait):
-            return "another sender is sending it"
+        if self._last:
+            before = self._read(f"attempt-{self._last}.json", _ATTEMPT)
+            if not _is_over(before, wait):
+                return "another sender is sending it"
+            if self._last >= QUICK_ATTEMPTS and time.time() - before["time"] < PAUSE_SECONDS:
+                return str(before["failed"])
         attempt = f"{self._folder}/attempt-{self._last + 1}.json"
         sent = f"{self._folder}/sent.json"
         if self._store.exists(sent) or not self._store.create(attempt, _attempt_content("")):
@@ -123,22 +124,22 @@ class _Sender:
         self._store.create(sent, _attempt_content(""))
         return ""
 
-    def _is_over(self, wait: bool) -> bool:
-        """Return whether the last attempt has failed, or its sender must have died."""
-        attempt = self._read(f"attempt-{self._last}.json", _ATTEMPT)
-        open_for = STALE_SECONDS - (time.time() - attempt["time"])
-        if attempt["failed"] or open_for <= 0:
-            return True
-        if wait:
-            time.sleep(min(open_for, STALE_SECONDS))
-        return wait
-
     def _read(self, name: str, fields: Fields) -> dict[str, Any]:
         key = f"{self._folder}/{name}"
         found: dict[str, Any] = read_object(
             self._store.read(key), f"{self._store.uri}/{key}", fields
         )
         return found
+
+
+def _is_over(attempt: dict[str, Any], wait: bool) -> bool:
+    """Return whether an attempt has failed, or its sender must have died."""
+    open_for = STALE_SECONDS - (time.time() - attempt["time"])
+    if attempt["failed"] or open_for <= 0:
+        return True
+    if wait:
+        time.sleep(min(open_for, STALE_SECONDS))
+    return wait
 
 
 def _post(url: str, text: str, key: str) -> str:
@@ -158,7 +159,7 @@ def _post(url: str, text: str, key: str) -> str:
             retries=False,
             redirect=False,
         )
-    except (HTTPError, ValueError, UnicodeError) as error:
+    except (HTTPError, ValueError) as error:
         return f"the receiver cannot be reached ({type(error).__name__})"
     return "" if 200 <= answer.status < 300 else f"the receiver answered HTTP {answer.status}"
 

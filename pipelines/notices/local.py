@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 
 from lidr.components.shared.config.notify import Notify
@@ -31,6 +32,7 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
         url: the receiver's address.
     """
     events: list[Event] = []
+    execution = uuid.uuid4().hex
     last = [0.0]
     checking = threading.Lock()  # a check may take seconds, and the screen is drawn meanwhile
 
@@ -38,7 +40,8 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
         try:
             with errors_as_warnings():
                 now, rows = time.time(), merged(event_rows(list(events), running=True))
-                steps = observe(store, Status(run, "running", store.uri, rows), now)
+                status = Status(run, "running", store.uri, rows)
+                steps = observe(store, status, execution, now)
                 for notice in notices_of(run, steps, settings, now):
                     send(store, notice, url)
                 deliver(store, run, url)

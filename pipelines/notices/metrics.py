@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.store.base import Store
+from lidr.pipelines.cluster.tasks import RUN_STATES
 from lidr.pipelines.maintenance.prune_findings import PRUNED
 from lidr.pipelines.notices.monitor import ObservedRun
 
-_STATES = ("waiting", "running", "done", "stopped", "failed", "cancelled")
+_STATES = (*dict.fromkeys(RUN_STATES.values()), "stopped")
 _PRUNE = ("time", "bytes", "stages", "versions", "dry_run")
 
 Sample = tuple[str, dict[str, str], float]
@@ -27,8 +29,9 @@ def exposition(observed: Sequence[ObservedRun], now: float, store: Store) -> str
         store: that has the numbers of the last `lidr prune`.
     """
     lines: list[str] = []
+    samples = list(_samples(observed, now, store))
     for name, what in _HELP.items():
-        found = [each for each in _samples(observed, now, store) if each[0] == name]
+        found = [each for each in samples if each[0] == name]
         if found:
             lines += [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
             lines += [f"{name}{_labels(labels)} {value:.17g}" for _, labels, value in found]
@@ -62,10 +65,10 @@ def _samples(observed: Sequence[ObservedRun], now: float, store: Store) -> Itera
 
 
 def _pruned(store: Store) -> dict[str, float]:
-    """Return the numbers of the last prune; {} if there is none."""
+    """Return the numbers of the last prune; {} if there is none, or the store does not answer."""
     try:
         found = json.loads(store.read(PRUNED))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, LidrError):
         return {}
     if not isinstance(found, dict):
         return {}

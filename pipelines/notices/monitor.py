@@ -104,7 +104,7 @@ class RunMonitor:
         name = str(run.display_name)
         if runs.is_live(run):
             status = Watcher(self._client, self._profile, name).read_status()
-            steps = tuple(observe(self._store, status, now))
+            steps = tuple(observe(self._store, status, str(run.run_id), now))
             state, notices = status.state, list(notices_of(name, [*steps], self._settings, now))
         else:
             steps, (state, notices) = (), self._end(run, name)

@@ -1,8 +1,8 @@
 """Notices about a run in progress: steps that wait long, and steps that make no progress.
 
-Each check compares with `runs/<run>/notices/seen.json`, which says since when every open step has
-had its present progress. So it does not matter which process checks, how often, or after which
-restart.
+Each check compares with `runs/<run>/notices/seen.json`, which says since when every open step of
+this execution has had its present progress. So it does not matter which process checks, how often,
+or after which restart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import run_key
 from lidr.pipelines.notices.notice import Notice, of_silence, of_wait
-from lidr.pipelines.status import END, Status, StepRow
+from lidr.pipelines.status import Status, StepRow, step_title
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,23 @@ class OpenStep:
     @property
     def place(self) -> str:
         """The step's name for people, e.g. `M_1 train`."""
-        row = self.row
-        return row.step if row.iteration == END else f"M_{row.iteration} {row.step}"
+        return step_title(self.row.iteration, self.row.step)
 
     def minutes(self, now: float) -> float:
         """Return for how many minutes it has made no progress."""
         return max(now - self.since, 0.0) / 60
 
 
-def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
+def observe(store: Store, status: Status, execution: str, now: float) -> list[OpenStep]:
     """Return a run's open steps, each with the time of its last progress.
 
     Args:
         store: the run's; `seen.json` is updated there.
         status: the run's.
+        execution: id of the present one; steps of another one do not count.
         now: seconds since 1970.
     """
-    before, seen, steps = _seen(store, status.run), {}, []
+    before, seen, steps = _seen(store, status.run, execution), {}, []
     for row in status.rows:
         if row.state not in ("waiting", "running"):
             continue
@@ -61,7 +61,8 @@ def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
         seen[name] = {"progress": progress, "since": since}
         steps.append(OpenStep(row, since))
     if seen != before:
-        store.write(_seen_key(status.run), json.dumps(seen).encode())
+        content = {"execution": execution, "steps": seen}
+        store.write(_seen_key(status.run), json.dumps(content).encode())
     return steps
 
 
@@ -83,17 +84,18 @@ def notices_of(run: str, steps: list[OpenStep], settings: Notify, now: float) ->
             yield of_silence(run, step.place, minutes, step.since, progress)
 
 
-def _seen(store: Store, run: str) -> dict[str, dict[str, Any]]:
+def _seen(store: Store, run: str, execution: str) -> dict[str, dict[str, Any]]:
     """Return what the last check saw; empty at the first one, or where the file is unreadable."""
     try:
         found = json.loads(store.read(_seen_key(run)))
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or found.get("execution") != execution:
         return {}
+    steps = found.get("steps")
     return {
         name: known
-        for name, known in found.items()
+        for name, known in (steps if isinstance(steps, dict) else {}).items()
         if isinstance(known, dict) and is_finite(known.get("since"))
     }
 

@@ -12,9 +12,10 @@ def as_data(inputs: PlanInputs, plan: Estimate) -> dict[str, Any]:
     """Return a plan as JSON values.
 
     Returns:
-        `recipe`, `profile`, `currency`, `parameters`, `calibration`; `stages` (one a step, all
-        iterations together: `stage`, `times`, `pods`, `gpus` at once, `requests`, `prompt_tokens`,
-        `output_tokens`, `seconds`, `gpu_hours`, `cost`) and `total` with the same keys; `memory`
+        `recipe`, `profile`, `currency`, `parameters`, `calibration`; `stages`, one for each kind of
+        step, summed over the iterations (`stage`, `times` that it runs, `pods` that it starts,
+        `gpus` at once, `requests`, `prompt_tokens`, `output_tokens`, `seconds`, `gpu_hours`,
+        `cost`) and `total` with the same keys; `memory`
         of a training rank in bytes, with `fits` and `remedy`; `store_bytes` by kind; `notes` and
         `sources` of the figures.
     """
@@ -49,7 +50,7 @@ def _stage(name: str, steps: list[PlannedStep]) -> dict[str, Any]:
     return {
         "stage": name,
         "times": len(steps),
-        "pods": sum(work.workers for work in works),
+        "pods": sum(work.pods for work in works),
         "gpus": max(work.workers * work.gpus for work in works),
         "requests": sum(step.load.requests for step in steps),
         "prompt_tokens": round(sum(step.load.prompt_tokens for step in steps)),
@@ -65,7 +66,7 @@ def _total(plan: Estimate, stages: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "stage": "total",
         "times": sum(stage["times"] for stage in stages),
-        "pods": plan.pods,
+        "pods": sum(stage["pods"] for stage in stages),
         "gpus": max(stage["gpus"] for stage in stages),
         **{name: sum(stage[name] for stage in stages) for name in counted},
         "seconds": plan.seconds,

@@ -226,7 +226,7 @@ class _Estimator:
             memory=plan.memory(),
             fits=fits,
             remedy=self._remedy(plan, gpu) if gpu and not fits else "",
-            pods=sum(self._pods(step.work) for step in steps),
+            pods=sum(step.work.pods for step in steps),
             store_bytes=self._store_bytes(),
             notes=tuple(self._notes),
         )
@@ -284,7 +284,8 @@ class _Estimator:
         elif needed == "translate":
             yield self._control(number, "translate")
         if self._profile.shards > 1:
-            yield self._control(number, "merge")
+            merge = self._control(number, "merge")
+            yield replace(merge, work=replace(merge.work, within=True))
         if needed == "score":
             yield PlannedStep(number, self._requests.score, self._work.score())
         elif needed == "grade":
@@ -333,10 +334,6 @@ class _Estimator:
         if nearest is None:
             return "nothing fits: lower training.max_length, or choose GPUs with more memory"
         return f"set {', '.join(plan.changes_to(nearest))}"
-
-    def _pods(self, work: Work) -> int:
-        """Count a step's pods; a TrainJob has a launcher beside its nodes."""
-        return work.workers + (work.coupled and self._profile.training.launcher == "trainjob")
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs

@@ -52,7 +52,7 @@ class Roofline(Strict):
     tensor_parallel: float = Field(gt=0, le=1)
     """Share of decoding's speed that remains when a model is split over several GPUs."""
     engine: float = Field(gt=0, le=1)
-    """Share of all that which the engine reaches."""
+    """Share of the speed computed from the shares above that the engine reaches."""
     sources: tuple[str, ...]
     """Names of sources."""
 
@@ -81,7 +81,7 @@ class AssumedLengths(Strict):
     other_tokens_per_character: float
     """For all other languages."""
     items: Mapping[str, int]
-    """Items per language of tasks whose name starts so."""
+    """Items per language, by the start of a task's name."""
 
     def tokens(self, language: str, characters: float) -> float:
         """Return the tokens of a text of so many characters in a language (ISO 639-1 code)."""
@@ -94,7 +94,8 @@ class AssumedLengths(Strict):
 
 
 class Times(Strict):
-    """What a step waits for besides its work; in seconds unless the name says otherwise."""
+    """Times that a step needs besides its work, in seconds; two sizes and rates have their unit in
+    their names."""
 
     pod_seconds: float
     """Until a pod's program runs."""

@@ -34,7 +34,7 @@ def model_config(model: Model) -> dict[str, Any]:
         source = resolve_model(source).source
     if known := known_models().get(source.removeprefix("hf://").partition("@")[0]):
         return known
-
+    source = resolve_model(source, unpinned=model.unpinned).source
     path = fetch_model(source, weights=False) / "config.json"
     try:
         config = json.loads(path.read_bytes())

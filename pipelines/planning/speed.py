@@ -17,6 +17,7 @@ class ModelServer:
     """One engine and its GPUs.
 
     Attributes:
+        stage: the step that it serves, which a remedy names.
         shape: the model's.
         gpu: their type.
         gpus: how many one engine has; the model is split over them.
@@ -27,6 +28,7 @@ class ModelServer:
         cache_bytes: bytes of one number in the KV cache.
     """
 
+    stage: str
     shape: Architecture
     gpu: Gpu
     gpus: int
@@ -50,8 +52,8 @@ class ModelServer:
         """Return how long the engine works on requests that all arrive at once.
 
         Prompts are bound by arithmetic. A decoding step reads the weights once and every running
-        request's cache, or is bound by arithmetic if many run. The longest request bounds the time
-        from below.
+        request's cache, or is bound by arithmetic if many run. It takes no less than one long
+        request alone: of the longest length allowed, but at most four times the mean.
 
         Raises:
             BadInput: the weights leave no room for a KV cache.
@@ -72,7 +74,7 @@ class ModelServer:
             raise BadInput(
                 f"{self.weights / 1e9:,.0f} GB of weights leave no room on {self.gpus} GPU(s) of "
                 f"{self.gpu.memory_gb:g} GB",
-                remedy="Raise steps.generate.accelerators, or choose a larger GPU.",
+                remedy=f"Raise steps.{self.stage}.accelerators, or choose a larger GPU.",
             )
         cached = (memory - self.weights) / (self.kv_bytes * context)
         return min(cached, self.sequences or self.gpu.sequences, requests)

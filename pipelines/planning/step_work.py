@@ -72,23 +72,29 @@ class StepWork:
     def engine_step(self, stage: StepKind, load: Load, workers: int, pieces: int) -> Work:
         """Return a step that sends requests to engines.
 
+        Where a rollout has several shards, its pods are generate's, which go on to translate.
+
         Args:
             stage: the kind of step.
             load: its requests.
             workers: engines in parallel.
             pieces: chunk files it writes; several that are in progress together count as one.
         """
-        gpu, resources = self._gpus[stage], self._resources[stage]
+        sharded = self._profile.shards > 1 and stage in ("generate", "translate")
+        follows = sharded and stage == "translate"
+        pool: StepKind = "generate" if follows else stage
+        gpu, resources = self._gpus[pool], self._resources[pool]
         share = self._share(load, workers)
         if rate := self._rate(stage):
             startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
             running = self._profile.engine.max_num_seqs or (gpu.sequences if gpu else 1)
         elif gpu:
-            server = self._server(gpu, resources)
+            server = self._server(pool, gpu, resources)
             startup, busy = self._startup(server.weights), server.seconds(share)
+            startup -= self._figures.times.pod_seconds if follows else 0.0
             running = server.sequences or gpu.sequences
         else:
-            server = self._server(self._cores(), resources)
+            server = self._server(pool, self._cores(), resources)
             startup, busy = self._figures.times.control_seconds, server.seconds(share)
             running = server.sequences or server.gpu.sequences
         if pieces > load.requests / running:  # then several of them are in progress together
@@ -100,7 +106,9 @@ class StepWork:
             startup=startup,
             pieces=pieces,
             piece_seconds=busy * workers / pieces,
-            price=self._price(stage),
+            launcher=sharded,
+            within=follows,
+            price=self._price(pool),
         )
 
     def _share(self, load: Load, workers: int) -> Load:
@@ -112,10 +120,11 @@ class StepWork:
             load.longest,
         )
 
-    def _server(self, gpu: Gpu, resources: Resources) -> ModelServer:
+    def _server(self, stage: StepKind, gpu: Gpu, resources: Resources) -> ModelServer:
         options, machine = self._recipe.generation.vllm, self._profile.engine
         fp8 = options.quantization == "fp8"
         return ModelServer(
+            stage,
             self._shape,
             gpu,
             max(1, resources.accelerators),
@@ -151,6 +160,7 @@ class StepWork:
             pieces=pieces,
             piece_seconds=busy / pieces,
             coupled=True,
+            launcher=self._profile.training.launcher == "trainjob",
             price=self._price("train"),
         )
 

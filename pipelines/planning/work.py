@@ -18,6 +18,8 @@ class Work:
         pieces: of all workers' work; a finished one survives the loss of its node.
         piece_seconds: that one piece takes on an undisturbed node.
         coupled: whether all workers must run at once and share each piece, as training's nodes.
+        launcher: whether a pod without GPUs starts the workers, as that of a TrainJob.
+        within: whether its pods are those of the step before.
         price: of one GPU for an hour.
     """
 
@@ -28,7 +30,14 @@ class Work:
     pieces: int = 1
     piece_seconds: float = 0.0
     coupled: bool = False
+    launcher: bool = False
+    within: bool = False
     price: float = 0.0
+
+    @property
+    def pods(self) -> int:
+        """How many it starts."""
+        return 0 if self.within else self.workers + self.launcher
 
     @property
     def seconds(self) -> float:

@@ -111,6 +111,7 @@ def conclude(
         evaluation=made["evaluate"],
         decision=decision,
         parent=version,
+        judgements=made.get("judge", ""),
     )
     write_state(
         **known,

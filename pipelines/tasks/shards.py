@@ -18,7 +18,6 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.kubernetes.exchange import Exchange
 from lidr.components.shared.kubernetes.failure import failure_of
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE
 from lidr.components.shared.store.stage import Stage
 from lidr.components.translate.run import translate
@@ -48,21 +47,16 @@ class ShardJob(Strict):
     """Id of the KFP run, whose lease the shards share."""
 
 
-class ShardShare(Strict):
-    """The stages that a shard has written to."""
-
-    responses: str
-    """URI of the generate stage."""
-    translations: str
-    """URI of the translate stage; "" if the rewarder needs none."""
+class ShardDone(Strict):
+    """Says that a shard's chunks are written; which stages they are in follows from the job."""
 
 
-Shards = Exchange[ShardJob, ShardShare]
+Shards = Exchange[ShardJob, ShardDone]
 
 
 def exchange_of(stage: Stage) -> Shards:
     """Return the files that a rollout exchanges; they are in its generate stage."""
-    return Exchange(stage, ShardJob, ShardShare)
+    return Exchange(stage, ShardJob, ShardDone)
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +73,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def work(job: ShardJob, shard: int) -> ShardShare:
+def work(job: ShardJob, shard: int) -> ShardDone:
     """Write one shard's missing chunks of generate and translate.
 
     Args:
@@ -99,10 +93,10 @@ def work(job: ShardJob, shard: int) -> ShardShare:
         "shards": job.shards,
     }
     responses = generate(**common)
-    settings = Recipe.model_validate_json(resolve_recipe(job.store, job.recipe))
-    if settings.pairing.reward_step != "translate":
-        return ShardShare(responses=responses, translations="")
-    return ShardShare(responses=responses, translations=translate(**common, responses=responses))
+    settings = Recipe.model_validate_json(job.recipe)
+    if settings.pairing.reward_step == "translate":
+        translate(**common, responses=responses)
+    return ShardDone()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

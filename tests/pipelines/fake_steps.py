@@ -223,7 +223,9 @@ def gate(recipe, store, before, after, iteration, max_iterations, pairs="", **ju
 
 
 @step("register")
-def register(recipe, store, run, inputs, model, evaluation, decision, iteration, parent):
+def register(
+    recipe, store, run, inputs, model, evaluation, decision, iteration, parent, judgements
+):
     stage = _work(
         "register", store, {"m": model}, {"i": iteration, "p": parent}, {"version": iteration + 1}
     )

@@ -70,7 +70,9 @@ def published(model: str, gpus: int, figures_of: dict[tuple[int, int], int]) -> 
     fp8 = h100.model_copy(update={"tflops": 2 * h100.tflops})
     shape = read_architecture(known_models()[model])
     peaks = figures().roofline.model_copy(update={"engine": 1.0})
-    server = ModelServer(shape, fp8, gpus, peaks, sequences=2048, weight_bytes=1, cache_bytes=1)
+    server = ModelServer(
+        "generate", shape, fp8, gpus, peaks, sequences=2048, weight_bytes=1, cache_bytes=1
+    )
     ratios = []
     for (prompt, output), speed in figures_of.items():
         load = Load(3000, 3000.0 * prompt, 3000.0 * output, output)
@@ -221,6 +223,14 @@ def test_more_work_takes_longer_and_more_gpus_do_it_sooner(tmp_path):
     assert wide.gpu_hours > large.gpu_hours
     fused = plan(LLAMA, f"cluster {layer(tmp_path, engine={'fused': True})}")
     assert fused.gpu_hours < small.gpu_hours  # one engine less is started
+
+
+def test_shards_translate_in_the_pods_that_generate(tmp_path):
+    shards = layer(tmp_path, shards=4)
+    found = plan(LLAMA, f"cluster {shards}", "prompts.per_iteration=8000")
+    pods = {work.stage: work.pods for work in found.works}
+    assert (pods["generate"], pods["translate"]) == (5, 0), "the launcher and four shards"
+    assert found.pods == sum(work.pods for work in found.works)
 
 
 def test_shards_without_chunks_are_named():

@@ -137,7 +137,7 @@ def test_rollout_forgets_what_another_number_of_shards_has_reported(api, launche
     before = exchange.job().model_copy(update={"shards": 8})
     exchange.publish(before)
     for index in range(8):
-        exchange.succeed(shards.ShardShare(responses="r", translations="t"), index)
+        exchange.succeed(shards.ShardDone(), index)
     rollout.clear_other_sharding(exchange, 8)
     assert exchange.done() == 8
     rollout.clear_other_sharding(exchange, 3)

@@ -107,9 +107,12 @@ def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> No
         BadInput: a key belongs to no task.
     """
     entries = [manager.task_index[task] for name in names for task in leaf_tasks(manager, name)]
-    read = {_dataset_of(entry) for entry in entries} - {""}
-    read |= {key for entry in entries for key in _keys_of_family(entry.cfg or {})}
-    for key, named in (("data", settings.data), ("revisions", settings.revisions)):
+    on_hub = {_dataset_of(entry) for entry in entries} - {""}
+    ours = {key for entry in entries for key in _keys_of_family(entry.cfg or {})}
+    for key, named, read in (
+        ("data", settings.data, on_hub | ours),
+        ("revisions", settings.revisions, on_hub),
+    ):
         if unread := {canonical(each) for each in named} - read:
             raise BadInput(
                 f"evaluation.{key}: no task of the recipe reads {min(unread)!r}"

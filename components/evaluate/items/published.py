@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import Source
-from lidr.components.shared.inputs.named import InputKind, NamedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +90,3 @@ SOURCES = {
 def canonical(dataset: str) -> str:
     """Return the current name of a data set whose owner has been renamed on the hub."""
     return dataset.replace("CohereForAI/", "CohereLabs/")
-
-
-def published_items(recipe: Recipe) -> Iterator[NamedInput]:
-    """Yield the published items of our own tasks, and data sets of the hub that are pinned."""
-    evaluation = recipe.evaluation
-    for family, source in SOURCES.items():
-        if {family, source.dataset} & set(evaluation.data):
-            continue
-        if codes := asked_languages(recipe, family):
-            key = ("evaluation", "data", family)
-            yield NamedInput(key, source.source.text(), InputKind.ITEMS, codes)
-    for dataset, commit in evaluation.revisions.items():
-        key = ("evaluation", "data", dataset)
-        yield NamedInput(key, f"hf://datasets/{dataset}@{commit}", InputKind.ITEMS)
-
-
-def asked_languages(recipe: Recipe, family: str) -> tuple[str, ...]:
-    """Return the languages that a family's tasks are asked in; none if it has no such task."""
-    codes = (
-        code
-        for name in recipe.evaluation.tasks
-        if name.startswith(f"{family}_")
-        for code in recipe.evaluation.languages.get(name, recipe.languages.all)
-    )
-    return tuple(dict.fromkeys(codes))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import encodable
+from lidr.components.shared.inputs.files import json_rows
 
 Row = dict[str, Any]
 
@@ -23,12 +21,12 @@ _COLUMNS = "question", "answer"
 
 
 def read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Return the rows of a file, each with its line number (in Parquet and JSON arrays, its index).
+    """Return the rows of a file, each with the line it starts in (in Parquet its number, from 1).
 
     Raises:
         BadInput: the file is missing, empty or not of a known kind, or a line is broken.
     """
-    readers = {".jsonl": _json_lines, ".json": _array, ".tsv": _tsv, ".parquet": _parquet}
+    readers = {".jsonl": _json, ".json": _json, ".tsv": _tsv, ".parquet": _parquet}
     reader = readers.get(path.suffix)
     if reader is None:
         raise BadInput(
@@ -45,54 +43,29 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
     return rows
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise BadInput("not UTF-8", file=path, line=line, remedy="Save it as UTF-8.") from error
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if line.strip():
-            yield number, _object(line, path, number)
-
-
-def _object(text: str, path: Path, line: int) -> Row:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(
-            f"not JSON: {error}", file=path, line=line, remedy="Fix or remove the line."
-        ) from error
-    if not isinstance(row, dict):
-        raise BadInput("not an object", file=path, line=line, remedy='Write {"question": ...}.')
-    return row
-
-
-def _array(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        rows = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}", file=path, remedy="Fix the file.") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadInput("not an array of objects", file=path, remedy="Give JSON Lines instead.")
-    yield from enumerate(rows, 1)
+def _json(path: Path) -> Iterator[tuple[int, Row]]:
+    return json_rows(str(path), path.read_bytes())
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
-    stream = io.StringIO(_text(path))
-    reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-    for row in reader:
+    """Yield the rows of a file without quotes; a first line that names the columns is none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        broken = error.object[: error.start].count(b"\n") + 1
+        raise BadInput("not UTF-8", file=path, line=broken, remedy="Save it as UTF-8.") from error
+    for number, line in enumerate(lines, 1):
+        row = tuple(line.removesuffix("\r").split("\t"))
+        if row == ("",) or (number == 1 and row == _COLUMNS):
+            continue
         if len(row) != len(_COLUMNS):
             raise BadInput(
                 f"{len(row)} columns instead of question and answer",
                 file=path,
-                line=reader.line_num,
+                line=number,
                 remedy="Fix or remove the line.",
             )
-        yield reader.line_num, dict(zip(_COLUMNS, row, strict=True))
+        yield number, dict(zip(_COLUMNS, row, strict=True))
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:

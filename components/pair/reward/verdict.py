@@ -138,7 +138,10 @@ def findings(settings: Recipe, places: Places, pairs: int, identical_share: floa
     rules = settings.pairing.reward
     found = [*_too_few(settings, pairs), *_broken_bars(settings, places)]
     if identical_share > rules.max_identical:
-        text = f"{identical_share:.0%} of the pairs have identical sides: little is left to learn"
+        text = (
+            f"{identical_share:.0%} of the candidates with both sides have identical ones: little "
+            "is left to learn"
+        )
         found.append(Finding("warn", "identical", text, "The filter `identical` drops them."))
     overall = next(place for key, place in places.items() if key in _OVERALL)
     if not any(overall.is_verifiable(name, rules.min_texts) for name in _CONTENT_MEASURES):

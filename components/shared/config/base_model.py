@@ -41,7 +41,7 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_bool_for_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """`seed: true` would be 1."""
+        """Refuse a boolean where a number belongs: pydantic would read `seed: true` as 1."""
         kind: Any = cls.model_fields[str(info.field_name)].annotation
         if any(isinstance(leaf, bool) for leaf in _leaves(value)) and _is_numeric(kind):
             raise ValueError("input should be a number, not true or false")

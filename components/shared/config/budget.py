@@ -62,7 +62,7 @@ class Amount(Strict):
     """GPU hours, and what they cost."""
 
     gpu_hours: float = Field(0.0, ge=0.0)
-    """GPUs, by the hours that a process held them."""
+    """Hours that processes held GPUs, summed over the GPUs."""
     cost: float = Field(0.0, ge=0.0)
     """By the profile's prices, in their currency; 0 without prices."""
 
@@ -84,12 +84,17 @@ class Amount(Strict):
         )
 
     def text(self, currency: str) -> str:
-        """Return it in words: `12.5 GPU hours (37.50 USD)`."""
+        """Return it in words: `12.50 GPU hours (37.50 USD)`."""
         cost = f" ({self.cost:,.2f} {currency})" if self.cost else ""
         return f"{self.gpu_hours:,.2f} GPU hours{cost}"
 
 
 NOTHING = Amount()
+
+
+def plain_amount(value: float) -> str:
+    """Return a budget as it was given, `2,500,000` or `12.5`, in at most two decimals."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 class Account(FromEnvironment):

@@ -20,6 +20,7 @@ from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import key_fault
 
 
@@ -161,6 +162,24 @@ class Recipe(Strict):
                     "which the recipe's languages lack"
                 )
         return self
+
+    def require_measured(self) -> None:
+        """Refuse to begin a loop whose gain could not be seen.
+
+        Raises:
+            BadInput: no task measures the dominant language, or none measures another one.
+        """
+        measured = set(self.evaluation.tasks_in(self.languages.all).values())
+        if self.languages.dominant not in measured:
+            raise BadInput(
+                f"evaluation.tasks: none measures {self.languages.dominant}, the dominant language",
+                remedy="Add one, or name the language under evaluation.languages.",
+            )
+        if not measured & set(self.languages.others):
+            raise BadInput(
+                "evaluation.tasks: none measures a language but the dominant one",
+                remedy="Add one, or name another language under evaluation.languages.",
+            )
 
     def _require_rewardable(self) -> None:
         """Refuse a rewarder without the samples that it chooses among, or without its judge."""

@@ -131,6 +131,8 @@ def _array_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         ) from error
     except RecursionError as error:
         raise BadInput("nested too deeply", file=file, remedy="Use plain objects.") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise BadInput(f"not valid JSON ({error})", file=file, remedy="Fix the array.") from error
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     line, counted = 1, 0
     while (start := _next_element(text, at)) is not None:

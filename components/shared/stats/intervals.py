@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_DIGITS = 12
+DIGITS = 12
 """Decimals within which two scores are the same: sums of fractions differ in the last bits."""
 
 _ITEMS_PER_COUNT = 25
@@ -106,7 +106,7 @@ def _resampled_means(scores: NDArray[np.float64], resamples: int, seed: int) -> 
     of one per item.
     """
     generator, n = np.random.default_rng(seed), len(scores)
-    values, counts = np.unique(scores.round(_DIGITS), return_counts=True)
+    values, counts = np.unique(scores.round(DIGITS), return_counts=True)
     means: NDArray[np.float64]
     if len(values) * _ITEMS_PER_COUNT < n or len(values) == 1:
         means = generator.multinomial(n, counts / n, size=resamples) @ values / n

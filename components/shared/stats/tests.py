@@ -14,10 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Alternative = Literal["two-sided", "greater"]
+from lidr.components.shared.stats.intervals import DIGITS
 
-_DIGITS = 12
-"""Decimals within which two differences are the same: sums of fractions differ in the last bits."""
+Alternative = Literal["two-sided", "greater"]
 
 _SIGNS_PER_COUNT = 25
 """Drawing one binomial count takes as long as drawing about this many signs."""
@@ -80,7 +79,7 @@ def sign_flip(
         resamples: how many, if there is no closed form.
         seed: of the resampling.
     """
-    given = np.asarray(differences, dtype=np.float64).round(_DIGITS)
+    given = np.asarray(differences, dtype=np.float64).round(DIGITS)
     given = given[given != 0]
     sizes, counts = np.unique(np.abs(given), return_counts=True)
     if len(sizes) <= 1:
@@ -89,7 +88,7 @@ def sign_flip(
     drawn, observed = _flipped(sizes, counts, resamples, seed), given.sum()
     if alternative == "two-sided":
         drawn, observed = np.abs(drawn), abs(observed)
-    extreme = int((drawn >= observed - 10.0**-_DIGITS * len(given)).sum())
+    extreme = int((drawn >= observed - 10.0**-DIGITS * len(given)).sum())
     return (1 + extreme) / (1 + resamples)
 
 

@@ -98,7 +98,7 @@ def test_wait_and_silence_are_told_once_for_as_long_as_they_last(tmp_path):
     store, settings = LocalStore(tmp_path), Notify(waiting_minutes=10, silent_minutes=20)
 
     def look(now: float, *rows: StepRow) -> list[str]:
-        steps = observe(store, status(*rows), now)
+        steps = observe(store, status(*rows), "first", now)
         return [notice.name for notice in notices_of("mine", steps, settings, now)]
 
     waits = StepRow(1, "train", "waiting", note="queue lidr: no quota")
@@ -116,18 +116,34 @@ def test_wait_and_silence_are_told_once_for_as_long_as_they_last(tmp_path):
     assert len(later) == 1 and later != first, "another wait is another notice"
 
 
+def test_a_run_that_is_begun_again_has_not_waited_since_the_time_before(tmp_path):
+    store, waits = LocalStore(tmp_path), StepRow(0, "prepare", "waiting")
+    observe(store, status(waits), "first", 0.0)
+    assert observe(store, status(waits), "first", 60.0)[0].since == 0.0
+    assert observe(store, status(waits), "second", 36_000.0)[0].since == 36_000.0
+
+
 def test_setting_of_zero_tells_nothing(tmp_path):
     store, settings = LocalStore(tmp_path), Notify(waiting_minutes=0, silent_minutes=0)
-    observe(store, status(StepRow(END, "report", "waiting")), 0.0)
-    steps = observe(store, status(StepRow(END, "report", "waiting")), 9e9)
+    observe(store, status(StepRow(END, "report", "waiting")), "first", 0.0)
+    steps = observe(store, status(StepRow(END, "report", "waiting")), "first", 9e9)
     assert steps[0].place == "report" and list(notices_of("mine", steps, settings, 9e9)) == []
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"1/train": 3}', b'{"1/train": {"since": "x"}}'])
+SEEN = [
+    b"",
+    b"[]",
+    b'{"execution": "first", "steps": 3}',
+    b'{"execution": "first", "steps": {"1/train": 3}}',
+    b'{"execution": "first", "steps": {"1/train": {"since": "x"}}}',
+]
+
+
+@pytest.mark.parametrize("data", SEEN)
 def test_what_was_seen_and_cannot_be_read_is_seen_again(tmp_path, data):
     store = LocalStore(tmp_path)
     store.write("runs/mine/notices/seen.json", data)
-    (step,) = observe(store, status(StepRow(1, "train", "waiting")), 100.0)
+    (step,) = observe(store, status(StepRow(1, "train", "waiting")), "first", 100.0)
     assert step.since == 100.0
 
 

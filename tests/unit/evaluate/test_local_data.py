@@ -16,7 +16,7 @@ from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import data_digests, load
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES
-from lidr.components.evaluate.limits import TASKS
+from lidr.components.evaluate.limits import TASKS, published_items
 from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.config.source import Source
 from lidr.components.shared.core.digest import digest_of_file
@@ -138,15 +138,16 @@ def test_the_real_mgsm_is_read_in_seven_languages():
 
 
 BROKEN = [
-    ("es.jsonl", lines(ITEMS) + "{oops\n", 4, "not JSON"),
-    ("es.jsonl", lines(ITEMS) + "\n[1]\n", 5, "not an object"),
+    ("es.jsonl", lines(ITEMS) + "{oops\n", 4, "not valid JSON"),
+    ("es.jsonl", lines(ITEMS) + "\n[1]\n", 5, "not a JSON object"),
     ("es.jsonl", lines([*ITEMS, {"query": "Why?"}]), 4, "no answer"),
     ("es.jsonl", lines([*ITEMS, {"query": "Why?", "response": " "}]), 4, "no answer"),
     ("es.jsonl", lines([*ITEMS, {"query": "Why?", "response": "many"}]), 4, "no"),
     ("es.jsonl", lines([{"response": "3"}, *ITEMS]), 1, "no question"),
     ("es.jsonl", "", 0, "no items"),
-    ("es.json", "{}", 0, "not an array"),
-    ("es.json", "[1", 0, "not JSON"),
+    ("es.json", "[1", 1, "not valid JSON"),
+    ("es.json", json.dumps([ITEMS[0], {"query": "Why?"}], indent=1), 6, "no answer"),
+    ("es.json", f"[{'1' * 5000}]", 0, "not valid JSON"),
     ("es.tsv", "How many?\t3\nWhy?\n", 2, "1 columns"),
     ("es.parquet", "PAR0", 0, "not a Parquet file"),
 ]
@@ -275,6 +276,54 @@ def test_a_revision_is_a_commit_of_what_is_downloaded(settings, words):
 def test_a_revision_that_no_task_reads_is_refused(ask_the_hub):
     with pytest.raises(BadInput, match=r"evaluation.revisions: no task .* reads 'owner/smus'"):
         ask_the_hub(revisions={"owner/smus": COMMIT})
+
+
+def test_a_revision_of_what_we_pin_ourselves_is_refused(tmp_path):
+    write(tmp_path / "es.jsonl")
+    recipe = make_recipe(
+        evaluation={
+            "tasks": ["mmath_{language}"],
+            "languages": {"mmath_{language}": ["es"]},
+            "revisions": {"RUCAIBox/MMATH": COMMIT},
+        }
+    )
+    with pytest.raises(BadInput, match=r"evaluation.revisions: no task .* reads 'RUCAIBox/MMATH'"):
+        run_tasks(FakeEngine(says("2")), recipe, [TASKS], Path())
+
+
+def test_the_first_line_of_a_tsv_file_may_name_the_columns(tmp_path):
+    path = tmp_path / "es.tsv"
+    path.write_text("question\tanswer\r\n¿1 + 1?\t2\r\n" + "x" * 200_000 + "\t3\r\n")
+    rows = problems("mgsm", "es", {"mgsm": str(path)})
+    assert [row["answer"] for row in rows] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("task: mine_es\noutputtype: generate_until\n", "Correct the task's file"),
+        ("task: mine_es\n  dataset_path: a\n", r"mine.yaml:2: not YAML"),
+    ],
+)
+def test_a_broken_task_of_the_user_is_bad_input(tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(text)
+    recipe = make_recipe(
+        evaluation={
+            "tasks": ["mine_es"],
+            "languages": {"mine_es": ["es"]},
+            "include_path": str(tmp_path),
+        }
+    )
+    with pytest.raises(BadInput, match=words):
+        run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
+
+
+def test_tasks_of_the_harness_that_are_called_like_ours_do_not_read_our_items():
+    tasks = {"tasks": ["mgsm_direct_{language}"], "revisions": {"juletxara/mgsm": COMMIT}}
+    read = [each.key[-1] for each in published_items(make_recipe(evaluation=tasks))]
+    assert read == ["juletxara/mgsm"]
+    ours = make_recipe(evaluation={"tasks": ["mgsm_paper_{language}"]})
+    assert [each.key[-1] for each in published_items(ours)] == ["mgsm"]
 
 
 def test_data_that_no_task_reads_is_refused(tmp_path):

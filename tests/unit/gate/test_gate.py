@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidr.components.gate.rule import decide
+from lidr.components.gate.rule import _mean_gain, decide
 from lidr.components.gate.run import gate
+from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.schema import EvalItem
@@ -123,6 +124,20 @@ def test_a_gain_below_the_bar_is_a_plateau(tmp_path):
     assert outcome(found) == STOP
     assert "+30.0 [" in found["reason"]
     assert found["reason"].endswith("below the bar of 35.0: a plateau")
+
+
+def test_gains_that_cancel_out_are_a_plateau_to_the_last_bit():
+    gains = np.array([1, 1, 1, 0, -1, 0, -1, 0, -1, 0], dtype=float)
+    paired = PairedItems([("t", str(n)) for n in range(10)], gains)
+    mean, _ = _mean_gain(Gate(), [paired], 0)
+    assert mean["value"] == 0
+
+
+def test_a_bound_above_the_bar_is_no_reason_to_keep_but_p_is(tmp_path):
+    before = {"en": 95, "es": 40}
+    found = decision(tmp_path, before, before | {"es": 44})
+    assert outcome(found) == KEEP and found["mean_gain"]["low"] > 0
+    assert found["reason"].endswith("above the bar of 0.0 by what may be chance (p = 0.062)")
 
 
 def test_a_gain_that_may_be_chance_keeps_the_old_model_and_goes_on(tmp_path):

@@ -184,10 +184,23 @@ def test_a_judge_that_fails_too_often_ends_the_step_and_is_asked_no_more(tmp_pat
     server.script = lambda _: Says("who knows")
     settings = recipe(server.url, [alpaca(tmp_path)])
     for _ in range(2):
-        with pytest.raises(EngineFailed, match=r"failed 2 of 12.*2 unparsable.*max_failed_share"):
+        with pytest.raises(EngineFailed, match=r"failed 2 of 12.*2 unparsable.*Choose a judge"):
             run(settings, answered(tmp_path))
     assert len(server.asked) <= 12
     assert not list(tmp_path.glob("store/stages/judge/*/_SUCCESS"))
+
+
+@pytest.mark.parametrize(
+    ("says", "remedy"),
+    [
+        (Says("A", finish_reason="length"), "Raise judge.max_tokens"),
+        (Says(status=400), "the server said: .*judge.top_logprobs: 0"),
+    ],
+)
+def test_what_may_help_is_told_by_what_failed(tmp_path, server, says, remedy):
+    server.script = lambda _: says
+    with pytest.raises(EngineFailed, match=remedy):
+        run(recipe(server.url, [alpaca(tmp_path)]), answered(tmp_path))
 
 
 @pytest.mark.parametrize(

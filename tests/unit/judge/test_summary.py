@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from lidr.components.judge.cases import Item, ItemsToJudge
@@ -113,3 +115,14 @@ def test_tokens_and_dollars_add_up():
     assert sum(row["dollars"] for part in parts for row in part.values()) == pytest.approx(
         counts["dollars"]
     )
+
+
+def test_a_judge_that_cannot_decide_calls_it_a_tie():
+    found = place((0.5, 0.5), (0.9, 0.5), (0.1, 0.2))
+    assert (found["won"], found["tied"], found["lost"], found["flipped"]) == (0, 2, 1, 0.0)
+
+
+def test_conversations_without_an_answer_are_counted_as_what_they_are():
+    nothing = ItemsToJudge([], Counter({("mt_bench", "th"): 2}))
+    found = summarise(nothing, [], ("th",), FREE, 0)["tasks"]["mt_bench"]["languages"]["th"]
+    assert found["unanswered"] == 2 and found["turns"] == {} and "won" not in found

@@ -67,6 +67,11 @@ def test_placeholders_in_a_text_are_not_filled():
         "<｜User｜>",
         "<EOS>",
         "</think>",
+        "[|endofturn|]",
+        "<|END_OF_TURN_TOKEN|>",
+        "<BOS_TOKEN>",
+        "[TOOL_CALLS]",
+        "[/SYSTEM_PROMPT]",
     ],
 )
 def test_control_tokens_of_a_text_are_none_to_the_server(token):

@@ -39,6 +39,17 @@ def test_prompts_that_fit_are_imported(model, tmp_path):
     assert [row.prompt_id for row in rows] == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [(["es"], "none measures en, the dominant language"), (["en"], "but the dominant one")],
+)
+def test_a_loop_whose_gain_could_not_be_seen_does_not_begin(tmp_path, codes, words):
+    languages = {"math500_{language}": codes}
+    evaluation = {"tasks": ["math500_{language}"], "languages": languages}
+    with pytest.raises(BadInput, match=words):
+        prepare(make_recipe(evaluation=evaluation).model_dump_json(), str(tmp_path))
+
+
 def test_prompts_that_say_the_same_leave_in_all_languages_and_are_counted(model, tmp_path, capsys):
     recipe = json.loads(recipe_over(tmp_path, model, "hi"))
     whole = prepare(recipe=json.dumps(recipe), store=str(tmp_path / "s"))

@@ -270,6 +270,26 @@ def test_a_recipe_may_promote_what_its_gate_compared_with_the_champion(store, cl
     assert reasons == ["run tiny-world-seed0 starts here", "run tiny-world-seed0 passed the gate"]
 
 
+def test_what_another_gate_lets_pass_is_promoted_though_the_first_one_kept_it(store, client, name):
+    text = make_recipe(registry={"model_name": name, "promote": "gated"}).model_dump_json()
+    register(**arguments(store, name, recipe=text))
+    kept = after_training(store, name, "twice judged", decision="keep") | {"recipe": text}
+    passed = decision_at(store, kept["model"], "promote")
+    assert register(**kept) == f"{name}/2"
+    assert register(**kept | {"decision": passed}) == f"{name}/2"
+    found = versions(client, name)[2]
+    assert int(client.get_model_version_by_alias(name, "champion").version) == 2
+    assert candidate(client, name) == 2
+    assert found.tags["lidr.gate_verdict"] == "promote"
+    assert found.tags["lidr.gate_digest"] == digest_of_uri(passed)
+
+
+def test_the_judgements_of_m_0_are_tagged(store, client, name):
+    judged = finished_stage(store, "judge", {})
+    register(**arguments(store, name, judgements=judged.uri))
+    assert versions(client, name)[1].tags["lidr.judgements_digest"] == judged.digest
+
+
 def test_the_digests_and_images_of_all_stages_are_tags(store, client, name, monkeypatch):
     responses = finished_stage(store, "generate", {}, {"responses": 1, "languages": {}})
     counts = {"translations": 1, "directions": {}}

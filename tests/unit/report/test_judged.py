@@ -7,7 +7,7 @@ from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import summarise
 from lidr.components.report.history import read_history
 from lidr.components.report.judged import judged
-from lidr.components.report.page import render
+from lidr.components.report.page import render, sections_of
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
@@ -55,7 +55,7 @@ def test_win_rates_stand_by_language_and_iteration(tmp_path):
     assert [list(row)[2:5] for row in detail.rows] == [["1", "0", "6"], ["6", "0", "1"]]
     assert spent.rows[0][1:] == ["16", "2 unparsable", "1,600", "48", "0.0032"]
     assert section.warnings[0] == "M₀, x_alpacaeval es: questions without a score: 1."
-    page = render(recipe(), RUN, rounds)
+    page = render(recipe(), RUN, rounds, sections_of(recipe(), rounds))
     assert 'id="judged"' in page
     assert MODEL not in page
 

@@ -42,6 +42,13 @@ def test_every_stage_is_a_box_and_every_read_an_edge(chain):
     assert len(section.tables[0].rows) == len(made)
 
 
+def test_a_run_that_starts_from_another_run_s_model_calls_it_m_0(chain):
+    section = lineage(rounds_of(chain)[1:])
+    drawn = ElementTree.fromstring(str(section.charts[0].image))
+    assert [text.text for text in drawn.findall("./text")] == ["earlier", "M₀", "M₁"]
+    assert {row[0].split()[0] for row in section.tables[0].rows} == {"earlier", "M₀", "M₁"}
+
+
 def test_no_two_boxes_stand_on_one_another(chain):
     drawn = ElementTree.fromstring(str(lineage(rounds_of(chain)).charts[0].image))
     places = [(box.get("x"), box.get("y")) for box in drawn.findall(".//rect")]

@@ -14,6 +14,7 @@ from lidr.components.report.history import Round
 from lidr.components.report.pair_sections import _left_out
 from lidr.components.report.result import outcome
 from lidr.components.report.words import CONTROLS, visible
+from lidr.components.shared.config.budget import plain_amount
 from tests.unit.report.runs import recipe
 
 SHARES = st.floats(0, 1)
@@ -76,6 +77,17 @@ def test_labels_keep_their_distance(positions):
     placed = sorted(svg.spread_labels(positions, 16, 0, 320))
     assert all(after - before >= 16 - 1e-9 for before, after in pairwise(placed))
     assert placed[-1] <= 320
+
+
+def test_more_labels_than_there_is_room_for_stay_within_it():
+    placed = svg.spread_labels([100.0] * 30, 16, 16, 202)
+    assert min(placed) >= 16 - 1e-9 and max(placed) <= 202 + 1e-9
+
+
+def test_gpu_hours_have_three_digits_or_more_and_no_exponent():
+    found = [words.hours(3600 * hours) for hours in (0.5, 12.345, 999.4, 999.6, 12_345.6)]
+    assert found == ["0.5", "12.3", "999", "1,000", "12,346"]
+    assert [plain_amount(value) for value in (2_500_000, 12.5)] == ["2,500,000", "12.5"]
 
 
 def test_long_texts_are_cut_with_a_count():

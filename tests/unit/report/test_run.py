@@ -281,6 +281,8 @@ def test_reward_section_answers_its_question_and_says_what_to_do(tmp_path):
     assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
     assert "M₂: translations lose numbers: &lt;b&gt;. Do." in page
     assert "swapped on purpose" in page
+    assert "Spanish answer over the translated English answer" in page
+    assert "English answer, translated, over the Spanish answer" not in page
 
 
 def test_report_of_a_run_that_the_reward_check_stopped_says_so_first(tmp_path):
@@ -295,7 +297,7 @@ def test_report_of_a_run_that_the_reward_check_stopped_says_so_first(tmp_path):
     assert "Take a model that speaks these languages better." in page
     assert "--set pairing.reward.on_stop=train" in page
     assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
-    assert "M₂ was to learn from 1,788 of 1,800 pairs" in page
+    assert "M₂ was to learn from 1,788 of 1,800 candidates" in page
     assert "<dd>1,788</dd>" in page, "of the pairs that were trained on"
 
 

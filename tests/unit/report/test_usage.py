@@ -39,8 +39,8 @@ def test_report_says_what_all_attempts_have_used_and_what_was_lost(tmp_path, mon
     result, page, overview = pages(store.uri)
     assert result["used"] == {"gpu_hours": 3.5, "cost": 9.5, "currency": "USD"}
     said = (
-        "All attempts together held GPUs for 3.50 GPU hours (9.50 USD) of a budget of 20 GPU "
-        "hours, of it 0.50 GPU hours (1.50 USD) lost to interruptions."
+        "All attempts together used 3.50 GPU hours (9.50 USD) of a budget of 20 GPU hours; 0.50 "
+        "GPU hours (1.50 USD) of that were lost to interruptions."
     )
     assert said in page and said in overview
 
@@ -60,7 +60,7 @@ def test_report_of_a_run_that_its_budget_stopped_says_so_first(tmp_path):
     result, page, overview = pages(store.uri)
     assert result["stopped"] == {"iteration": 2, "reason": REASON}
     for each in (page, overview):
-        assert "<h1>M₂ was not started: it would exceed the budget</h1>" in each
+        assert "<h1>M₂ was not made: it would exceed the budget</h1>" in each
         assert f"<dt>Why it stopped</dt><dd>{REASON}</dd>" in each
         assert "Raise the budget in the profile" in each
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import pytest
@@ -47,6 +48,15 @@ def test_a_killed_encoding_process_costs_a_warning(work, process, tmp_path, monk
     assert encoder.encode_in_subprocess(*work) == encoder.encode(*work)
     assert "encodes chunks died" in (tmp_path / "events").read_text()
     assert process().submit(os.getpid).result(), "the next chunk gets another process"
+
+
+def test_an_encoding_process_that_died_with_an_engine_is_started_again(work, process):
+    pool = process()
+    os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(os.getpid).result()
+    encoder.start_subprocess()
+    assert encoder.encode_in_subprocess(*work) == encoder.encode(*work)
 
 
 def test_the_encoding_process_ends_with_a_parent_that_was_killed():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from functools import cache
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -11,7 +13,13 @@ from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.gpu import gpu_count, gpu_present, parallel_sizes
-from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
+from lidr.components.shared.engines.base import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Likelihoods,
+    ScoreRequest,
+)
 from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.engines.vllm_start import (
@@ -98,6 +106,7 @@ class VllmEngine:
         self._window: int = _REQUESTS_PER_SLOT * config.scheduler_config.max_num_seqs
         self._prompt_tokens = self._cached_tokens = 0
         self._dead = False
+        self._sampling_of = cache(self._make_sampling)
         self._closed = Event()
         wake_when_core_dies(self._engine.engine_core, self._closed)
 
@@ -213,23 +222,28 @@ class VllmEngine:
         return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
 
     def _sampling(self, request: ChatRequest, prompt_tokens: int) -> Any:
+        decoding = request.decoding
+        sampling = copy(self._sampling_of(decoding, stop_strings(self._chat, request)))
+        sampling.max_tokens = min(decoding.max_tokens, self._context - prompt_tokens)
+        sampling.seed = request.seed if decoding.temperature > 0 else None
+        return sampling
+
+    def _make_sampling(self, decoding: Decoding, stop: tuple[str, ...]) -> Any:
+        """Return vLLM's settings, which take 50 us to make; requests get shallow copies."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        decoding, stop = request.decoding, stop_strings(self._chat, request)
         return SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             top_k=decoding.top_k,
             repetition_penalty=decoding.repetition_penalty,
-            max_tokens=min(decoding.max_tokens, self._context - prompt_tokens),
             stop=list(stop),
             stop_token_ids=sorted(self._chat.stops),
             include_stop_str_in_output=bool(stop),
             detokenize=bool(stop),
-            seed=request.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # not shared; a deep copy takes 50 us
+            skip_clone=True,
         )
 
     def _completion(self, rendered: Rendered, output: Any) -> Completion:

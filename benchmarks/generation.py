@@ -15,7 +15,7 @@ Three questions, answered in one run with one model, the same prompts and the sa
 The last line is JSON. A tiny random model stands in for a real one, so engine starts weigh more
 than they would, and lidr's own work too.
 
-Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--pairs 11] [--no-scripts]
+Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--pairs 21] [--no-scripts]
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from lidr.components.shared.store.stage import Stage, open_stage
 
 LANGUAGES = ("en", "es", "ru", "de", "fr")
 
-_PAIR_PROMPTS = 1000
-"""Prompts per language of one short run, about fifteen seconds. The engine holds 512 requests; what
-is left to write when the last of them is answered is the same however long a run is: a run of a few
-hundred requests would consist of it. Chunks are of the default size, two a language."""
+_PAIR_PROMPTS = 500
+"""Prompts per language of one short run, about ten seconds. The engine holds 512 requests; what is
+left to write when the last of them is answered is the same however long a run is: a run of a few
+hundred requests would consist of it. A chunk of the default size holds a language's."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="generate and translate on real vLLM.")
     parser.add_argument("--prompts", type=int, default=200, help="prompts per language")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
-    parser.add_argument("--pairs", type=int, default=11, help="pairs of runs with the bare engine")
+    parser.add_argument("--pairs", type=int, default=21, help="pairs of runs with the bare engine")
     parser.add_argument("--only-pairs", action="store_true", help="measure nothing else")
     parser.add_argument("--no-scripts", action="store_true", help="leave the 13 scripts out")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)

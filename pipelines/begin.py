@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from lidr.components.evaluate.limits import published_items
+from lidr.components.evaluate.limits import languages_reading, published_items
 from lidr.components.shared.config.engine_choice import (
     choose_engine,
     choose_engine_for,
@@ -20,7 +21,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.fetching import stays
-from lidr.components.shared.inputs.named import NamedInput, named_inputs, with_places
+from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs, with_places
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_run_recipe
 
@@ -99,7 +100,13 @@ def _dated(recipe: Recipe, started: Recipe | None, today: str) -> Recipe:
 
 def inputs_of(recipe: Recipe) -> list[NamedInput]:
     """Return every input of a recipe, with the published data that its evaluation tasks read."""
-    return [*named_inputs(recipe), *published_items(recipe)]
+    named = [
+        replace(each, languages=languages_reading(recipe, str(each.key[-1])) or each.languages)
+        if each.kind is InputKind.ITEMS
+        else each
+        for each in named_inputs(recipe)
+    ]
+    return [*named, *published_items(recipe)]
 
 
 def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Recipe:

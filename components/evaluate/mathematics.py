@@ -11,8 +11,6 @@ import select
 import subprocess
 import sys
 
-from math_verify import parse, verify
-
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.numbers.normalize import ascii_signs
 
@@ -43,7 +41,7 @@ class Verifier:
             target: the right result in LaTeX.
 
         Raises:
-            BadInput: math-verify is not installed.
+            BadInput: math-verify is not installed, or did not start within two minutes.
         """
         process = self._running()
         line = json.dumps([_result(answer), target]).encode() + b"\n"
@@ -72,7 +70,9 @@ class Verifier:
             )
             if self._exchange(self._process, b"", seconds=120) != b"ready":  # imports take seconds
                 raise BadInput(
-                    "math-verify does not start", remedy="Install it: pip install lidr[evaluate]."
+                    "math-verify has not started within two minutes",
+                    remedy="Install it (pip install lidr[evaluate]), or see whether the machine is "
+                    "overloaded.",
                 )
         return self._process
 
@@ -91,13 +91,16 @@ class Verifier:
 
 
 def _result(answer: str) -> str:
-    """Return the last box of an answer, else its end; longer text holds no result to compare."""
+    """Return an answer from its last box on, else its end: at most `_MAX_CHARS`, as no result is
+    longer."""
     readable = ascii_signs(answer)
     place = readable.rfind(_BOXED)
     return readable[place : place + _MAX_CHARS] if place >= 0 else readable[-_MAX_CHARS:]
 
 
 def _main() -> None:
+    from math_verify import parse, verify
+
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from lidr.components.judging.verdicts import Position
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.machine import JudgeServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError, Unavailable
-from lidr.components.shared.core.json_files import fits
+from lidr.components.shared.core.json_files import is_count
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.core.retry import Wait
 from lidr.components.shared.records.judged import JudgeFailure
@@ -33,7 +33,7 @@ class Reply:
     """The reply to one request.
 
     Attributes:
-        text: what the judge wrote; "" if no answer came.
+        text: what the judge wrote, or why the server rejected the request; else "".
         positions: its tokens with their alternatives; empty if the server gives none.
         failure: why the text is missing or incomplete; None if it is neither.
         input_tokens: tokens of the request, as the server counts them.
@@ -209,7 +209,7 @@ def _read(answer: Any) -> Reply:
             token.token,
             {
                 each.token: min(each.logprob, 0.0)
-                for each in (*token.top_logprobs, token)
+                for each in (*(token.top_logprobs or ()), token)
                 if math.isfinite(each.logprob)
             },
         )
@@ -217,7 +217,7 @@ def _read(answer: Any) -> Reply:
     )
     failure = JudgeFailure.TRUNCATED if choice.finish_reason == "length" else None
     used = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-    if not isinstance(text, str) or not all(fits(count, int) for count in used):
+    if not isinstance(text, str) or not all(map(is_count, used)):
         raise ValueError("the answer lacks its text or what it used")
     tokens = {token for each in positions for token in (each.token, *each.alternatives)}
     if not all(isinstance(token, str) for token in tokens):
@@ -229,7 +229,8 @@ def _failure(status: int, settings: Judge, url: str) -> JudgeFailure:
     if status == 404:
         raise BadInput(
             f"{url} has no {settings.endpoint.model!r} (status 404)",
-            remedy="Correct judge.endpoint.model, or serve the judge under that name.",
+            remedy="Correct judge.url in the profile (it ends with the version, such as /v1), or "
+            "judge.endpoint.model.",
         )
     if status in (401, 403):
         raise BadInput(

@@ -45,7 +45,7 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
     if alias not in ask_mlflow(lambda: read_model(client, name)).aliases:
         raise BadInput(
             f"{name!r} has no {alias} to compare {challenger.label} with",
-            remedy=f"Use `lidr promote {name} {challenger.number}` without --evaluate.",
+            remedy=f"Leave --evaluate out: `lidr promote {name} {challenger.number} --to {alias}`.",
         )
     champion = ask_mlflow(lambda: read_version(client, name, f"@{alias}"))
     if champion.number == challenger.number:

@@ -35,9 +35,9 @@ def give_aliases(
     run: str,
     audit_log: str,
 ) -> None:
-    """Make a version that passed the gate the candidate and, if the recipe says so, champion.
+    """Make a version that passed the gate, or an M_0, the candidate and, if so set, champion.
 
-    A model that was registered when another gate had refused it gets the new verdict as its tags.
+    Where the version's tags hold another gate's refusal, this gate's verdict replaces it.
 
     Args:
         client: an `mlflow.MlflowClient`.
@@ -79,10 +79,11 @@ def _promote(
         return
     parent = version.tags.get("lidr.parent_version", "")
     if champion is not None and parent != f"{version.name}/{champion}":
+        why = f"the gate compared it with {parent}" if parent else "no gate judges a start"
         emit(
             "note",
-            message=f"{version.label} is not promoted: the gate compared it with "
-            f"{parent or 'nothing'}, and the champion is {version.name}/{champion}",
+            message=f"{version.label} is not promoted: {why}, and the champion is "
+            f"{version.name}/{champion}",
         )
         return
     reason = f"run {run} passed the gate" if parent else f"run {run} starts here"

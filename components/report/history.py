@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lidr.components.report import words
 from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
@@ -164,8 +164,4 @@ def _curves(uri: str) -> list[dict[str, float]]:
     if not stage.files(prefix="metrics.jsonl"):
         return []
     rows = [json.loads(row) for row in stage.read("metrics.jsonl").decode().splitlines() if row]
-    return [{key: float(value) for key, value in row.items() if _is_finite(value)} for row in rows]
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return [{key: float(value) for key, value in row.items() if is_finite(value)} for row in rows]

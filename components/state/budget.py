@@ -25,8 +25,9 @@ def used_so_far(store: Store, run: str) -> Amount:
 def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
     """Return why an iteration must not begin, and record it on the store; "" if it may.
 
-    An iteration that has ended may always: none of it is repeated. Others are expected to use as
-    much as the most expensive iteration so far, and the first one what was planned.
+    An iteration that has ended may always begin: nothing of it is repeated. Any other is expected
+    to use as much in all as the most expensive one before it, the first as much as was planned;
+    what it has used already is taken off.
 
     Args:
         store: that the run is on.
@@ -44,7 +45,7 @@ def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
         return ""
     reason = (
         f"{BUDGET_STOP} before M_{iteration}: "
-        f"{so_far.text(account.currency)} are used, an iteration takes "
+        f"{so_far.text(account.currency)} are used, this iteration needs another "
         f"{further.text(account.currency)}, and " + _bounds(account, over)
     )
     note_budget_stop(store, run, iteration, reason)

@@ -24,6 +24,7 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.inputs.duplicates import find_duplicates, note_of_duplicates
 from lidr.components.shared.inputs.prompt_files import (
+    listed_tasks,
     load_language,
     note_of_translation_tasks,
     note_of_unread,
@@ -205,6 +206,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             ids = [each.prompt_id for each in found]
             if dominant:
                 order = ids
+                listed_tasks(recipe.prompts, ids)
                 yield from _duplicates(recipe, found)
                 if tasks := translation_task_ids(recipe, found):
                     yield ok("prompts about translation", note_of_translation_tasks(tasks))

@@ -15,7 +15,7 @@ from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.files import json_lines, prompt_text, read_file
+from lidr.components.shared.inputs.files import is_parquet, json_lines, prompt_text, read_file
 from lidr.pipelines.planning.figures import AssumedLengths
 
 _SAMPLE_ROWS = 2000
@@ -290,7 +290,7 @@ def _needs_no_download(source: str) -> bool:
 def _sample(source: str, settings: Prompts) -> tuple[int, list[str]]:
     """Return the number of rows of a prompt file, and the texts of the first of them."""
     file, data = parse_source(source).address, read_file(source, "prompts.files")
-    if file.endswith(".parquet"):
+    if is_parquet(file):
         return _sample_parquet(file, data, settings)
     rows = islice(json_lines(file, data), _SAMPLE_ROWS)
     texts = [prompt_text(row, settings, file, line) for line, row in rows]

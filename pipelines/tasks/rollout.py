@@ -71,7 +71,8 @@ def roll_out(
 
     Raises:
         LaunchFailed: a shard died, or could not be scheduled.
-        EngineFailed: an inference engine died; finished chunks are kept.
+        LidrError: what a shard raised, e.g. that its engine died; finished chunks are kept.
+        EngineFailed: a chunk is missing after all shards ended.
     """
     settings = Recipe.model_validate_json(recipe)
     stage = generate_stage(settings, store, inputs, model, iteration)

@@ -26,6 +26,7 @@ from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_states
 from lidr.components.shared.store.stage import open_stage
+from tests.e2e.runs import run_forked
 from tests.e2e.test_real_text import chat_model
 from tests.moto_server import CREDENTIALS, moto_server
 from tests.web_hosts import REVISION, Host, serving
@@ -68,7 +69,9 @@ def told() -> int:
 
 def lidr(command: str, recipe: Path, *options: str) -> int:
     words = [command, str(recipe), "--store", f"s3://{BUCKET}/store", *options]
-    return subprocess.run([sys.executable, "-m", "lidr.pipelines.cli", *words]).returncode
+    done = run_forked([sys.executable, "-m", "lidr.pipelines.cli", *words], recipe.parent)
+    print(done.stdout, done.stderr)
+    return done.returncode
 
 
 def write_recipe(host: Host, folder: Path) -> Path:

@@ -27,8 +27,9 @@ from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines import bundle
-from lidr.pipelines.begin import begin
+from lidr.pipelines.begin import begin, inputs_of
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from tests.fakes import make_recipe
 from tests.web_hosts import REVISION, serving
 
 MODEL = {
@@ -178,6 +179,40 @@ def test_fetch_refuses_a_model_that_the_hub_lacks(host, recipe, tmp_path):
     host.files.pop(f"/api/models/org/model/revision/{REVISION}")
     with pytest.raises(BadInput, match=rf"hf://org/model@{REVISION} cannot be looked up"):
         bring(recipe, str(tmp_path / "store"))
+
+
+def test_fetch_compares_local_files_and_the_hub_s_with_their_pins(host, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    (tmp_path / "en.jsonl").write_bytes(items("en"))
+    with pytest.raises(BadInput, match=r"en.jsonl: has the SHA-256 .*, the recipe pins 000"):
+        fetch_plan(named(f"{tmp_path}/en.jsonl#sha256={'0' * 64}"), store)
+    pinned = f"{tmp_path}/en.jsonl#sha256={sha256(items('en'))}"
+    assert fetch_plan(named(pinned), store).files()[0].sha256 == sha256(items("en"))
+    host.add_repository("org/items", {"en.jsonl": items("en")})
+    source = f"hf://datasets/org/items@{REVISION}/en.jsonl#sha256={'0' * 64}"
+    assert [each.sha256 for each in fetch_plan(named(source), store).files()] == ["0" * 64]
+
+
+def test_a_file_of_items_is_wanted_in_the_languages_of_its_tasks(tmp_path):
+    tasks = ["mgsm_paper_{language}", "math500_{language}"]
+    given = make_recipe(
+        evaluation={
+            "tasks": tasks,
+            "languages": {"math500_{language}": ["en"]},
+            "data": {"math500": f"{tmp_path}/{{language}}.jsonl"},
+        }
+    )
+    found = {each.key[-1]: each.languages for each in inputs_of(given)}
+    assert found["math500"] == ("en",) and found["mgsm"] == ("en", "es", "de", "fr")
+
+
+def test_what_may_only_be_read_is_no_store(tmp_path, monkeypatch):
+    digest = "0" * 64
+    (tmp_path / "store" / "sources" / digest).mkdir(parents=True)
+    for place in (f"https://host/p/sources/{digest}/en.jsonl", f"gs://b/sources/{digest}/a"):
+        assert find_fetched(place) is None
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert find_fetched(f"{tmp_path}/store/sources/{digest}/en.jsonl") is None
 
 
 def named(source: str, kind: InputKind = InputKind.ITEMS) -> NamedInput:

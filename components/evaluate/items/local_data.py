@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from lidr.components.evaluate.items.places import files_at, local_path
+from lidr.components.evaluate.items.problems import ANSWERS, QUESTIONS, field_of
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
 from lidr.components.shared.config.evaluation import Evaluation
@@ -156,9 +157,18 @@ def leaf_tasks(manager: Any, name: str) -> list[str]:
     members = entry.tags if name in manager.all_tags else (entry.cfg or {}).get("task")
     if not isinstance(members, list | set):
         return [name]
-    named = [part if isinstance(part, str) else part.get("task") for part in members]
-    inside = [part for part in named if part in manager.task_index]
-    return [task for part in sorted(inside) for task in leaf_tasks(manager, part)]
+    inside = sorted(part for part in _members(members) if part in manager.task_index)
+    return [task for part in inside for task in leaf_tasks(manager, part)]
+
+
+def _members(members: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of a group's members, which may be groups written inside it."""
+    for part in members:
+        inner = part if isinstance(part, str) else part.get("task") or part.get("group") or ""
+        if isinstance(inner, str):
+            yield inner
+        else:
+            yield from _members(inner)
 
 
 def _given(entry: Any, language: str, source: str) -> list[str]:
@@ -214,10 +224,19 @@ def load(*, local: Mapping[str, Any], **_: object) -> dict[str, Dataset]:
 
 def _dataset(paths: Sequence[Path], is_mgsm: bool) -> Dataset:
     found = [(row, path, line) for path in paths for line, row in read_rows(path)]
+    first = found[0][0]
+    for row, path, line in found if not is_mgsm else ():
+        if lacking := sorted(first.keys() - row.keys()):
+            raise BadInput(
+                f"the item lacks the field {lacking[0]!r} that the first one has",
+                file=path,
+                line=line,
+                remedy="Give every item the same fields.",
+            )
     rows = [_mgsm(*each) if is_mgsm else each[0] for each in found]
     try:
         return Dataset.from_list(rows)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise BadInput(
             f"a field changes its type between items: {error}",
             file=paths[0],
@@ -229,15 +248,14 @@ def _mgsm(row: Row, path: Path, line: int) -> Row:
     """Give an item (question and its number) the fields of juletxara/mgsm's test split."""
     if "answer_number" in row:
         return row
-    question = row.get("question") or row.get("query")
-    number = extract_number(str(row.get("answer") or row.get("response") or ""), "en")
-    if not question or number is None or number.denominator != 1:
-        what = "question" if not question else "answer that is a whole number"
+    question = field_of(row, QUESTIONS, "question", path, line)
+    number = extract_number(field_of(row, ANSWERS, "answer", path, line), "en")
+    if number is None or number.denominator != 1:
         raise BadInput(
-            f"the item has no {what}",
+            "the item has no answer that is a whole number",
             file=path,
             line=line,
-            remedy="Give it the fields question and answer (or query and response).",
+            remedy="Give the right number.",
         )
     return {
         "question": question,

@@ -11,8 +11,9 @@ from lidr.components.evaluate.items.rows import Row, read_rows
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.numbers.answer import extract_number
 
-_QUESTIONS = ("question", "query", "problem")
-_ANSWERS = ("answer_number", "answer", "response")
+QUESTIONS = ("question", "query", "problem")
+ANSWERS = ("answer_number", "answer", "response")
+"""Names that an item's question and its answer may have; the first one counts."""
 
 
 def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
@@ -46,7 +47,7 @@ def _items(path: Path, language: str, source: ItemSource) -> list[Row]:
         {
             "item_id": str(number),
             "language": language,
-            "question": _field(row, _QUESTIONS, "question", path, line),
+            "question": field_of(row, QUESTIONS, "question", path, line),
             "answer": _answer(row, path, line, source),
         }
         for number, (line, row) in enumerate(read_rows(path))
@@ -54,7 +55,7 @@ def _items(path: Path, language: str, source: ItemSource) -> list[Row]:
 
 
 def _answer(row: Row, path: Path, line: int, source: ItemSource) -> str:
-    answer = _field(row, _ANSWERS, "answer", path, line)
+    answer = field_of(row, ANSWERS, "answer", path, line)
     if source.numeric and extract_number(answer, "en") is None:
         raise BadInput(
             f"the answer {answer[:80]!r} is not a number",
@@ -65,7 +66,12 @@ def _answer(row: Row, path: Path, line: int, source: ItemSource) -> str:
     return answer
 
 
-def _field(row: Row, names: tuple[str, ...], what: str, path: Path, line: int) -> str:
+def field_of(row: Row, names: tuple[str, ...], what: str, path: Path, line: int) -> str:
+    """Return the first of these fields that an item has, as text.
+
+    Raises:
+        BadInput: it has none (file and line).
+    """
     for name in names:
         value = row.get(name)
         if isinstance(value, str | int | float) and str(value).strip():

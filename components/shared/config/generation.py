@@ -43,7 +43,7 @@ class VllmOptions(Strict):
 
     @property
     def arguments(self) -> dict[str, object]:
-        """What differs from vLLM's defaults, by the names of its engine arguments."""
+        """What is set of vLLM's engine arguments, by their names."""
         named: dict[str, object] = {
             "kv_cache_dtype": self.kv_cache_dtype,
             "quantization": self.quantization,

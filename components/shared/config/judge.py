@@ -77,6 +77,15 @@ class JudgedTask(Strict):
     def _consistent(self) -> Self:
         if not self.questions and self.name != "head_to_head":
             raise ValueError(f"{self.name} needs questions")
+        for key in ("limit", "max_tokens"):
+            if (
+                not self.questions
+                and key in self.model_fields_set
+                and getattr(self, key) != type(self).model_fields[key].default
+            ):
+                raise ValueError(
+                    f"{key} of head_to_head belongs to x_alpacaeval, whose answers it compares"
+                )
         if bool(self.references) != (self.name == "x_alpacaeval"):
             wrong = "has no" if self.name == "x_alpacaeval" else "takes no"
             raise ValueError(f"{self.name} {wrong} references")

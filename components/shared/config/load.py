@@ -77,7 +77,7 @@ def _validated(node: yaml.Node, kind: type[Config], overrides: dict[str, object]
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, kind, node, overrides) from error
+        raise _explain(error, kind, node, data, overrides) from error
 
 
 def _set(data: dict[str, object], dotted: str, value: object) -> None:
@@ -96,18 +96,19 @@ def _explain(
     error: ValidationError,
     kind: type[BaseModel],
     node: yaml.Node,
+    data: object,
     overrides: dict[str, object],
 ) -> BadInput:
     errors = error.errors(include_url=False)
-    moved_keys = [each for each in errors if _moved(each, kind)]
+    moved_keys = [each for each in errors if _moved(each, kind, data)]
     details = _most_specific(moved_keys or errors)
-    location = _location(details)
+    location = _location(details, data)
     key = _dotted(location)
     mark = _mark(node, location)
     set_here = bool(key) and any(_overlap(key, name) for name in overrides)
     message = _sentence(details, key, kind, location)
     remedy = _REMEDIES.get(details["type"], "Change the value.")
-    if moved := _moved(details, kind):
+    if moved := _moved(details, kind, data):
         message, remedy = f"key {key!r} is the profile's: {moved}", "Write it there."
     elif set_here:
         remedy = "Check --set and --seed."
@@ -120,19 +121,29 @@ def _overlap(key: str, other: str) -> bool:
     return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
-def _location(details: ErrorDetails) -> Location:
-    """Return the path to the wrong key, without pydantic's names of a union's members."""
+def _location(details: ErrorDetails, data: Any) -> Location:
+    """Return the path to the wrong key, without pydantic's names of a union's members.
+
+    Args:
+        details: pydantic's.
+        data: the document, whose own keys are kept whatever they look like.
+    """
     found = details["loc"]
     broken = details.get("ctx", {}).get("error")
     if isinstance(broken, LocatedError):
         return found + broken.location
     own = len(found) - (details["type"] in ("extra_forbidden", "invalid_key"))
-    return tuple(part for part in found[:own] if _is_key(part)) + found[own:]
-
-
-def _is_key(part: str | int) -> bool:
-    """Tell keys and list positions from the names pydantic gives to a union's members."""
-    return isinstance(part, int) or (part.isidentifier() and part[0].islower())
+    kept: Location = ()
+    for place, part in enumerate(found[:own]):
+        within = range(len(data)) if isinstance(data, list | tuple) else data
+        if isinstance(within, Mapping | range) and part in within:
+            data = data[part]
+        elif isinstance(data, Mapping) and place == own - 1 and details["type"] == "missing":
+            pass  # the key that is wanted
+        elif not isinstance(part, int):
+            continue  # a member of a union
+        kept += (part,)
+    return kept + found[own:]
 
 
 def _most_specific(errors: list[ErrorDetails]) -> ErrorDetails:
@@ -161,11 +172,11 @@ def _dotted(location: Location) -> str:
     return ".".join(str(part) for part in location)
 
 
-def _moved(details: ErrorDetails, kind: type[BaseModel]) -> str:
+def _moved(details: ErrorDetails, kind: type[BaseModel], data: object) -> str:
     """Return where the profile has an unknown key that the model used to have; "" for others."""
     if details["type"] != "extra_forbidden" or not issubclass(kind, Strict):
         return ""
-    return kind.moved.get(_dotted(_location(details)), "")
+    return kind.moved.get(_dotted(_location(details, data)), "")
 
 
 def _shown(value: object) -> str:
@@ -201,6 +212,8 @@ def _mark(node: yaml.Node, location: Location) -> yaml.Mark:
                 return mark
             mark, node = found[0].start_mark, found[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):  # --set has given a longer list
+                return mark
             node = node.value[part]
             mark = node.start_mark
     return mark

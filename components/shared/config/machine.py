@@ -34,7 +34,7 @@ class EngineServer(Strict):
     """How often a request is repeated after 429, 5xx or a broken connection, with exponential
     backoff and jitter. Default 8."""
     request_seconds: float = Field(600.0, gt=0.0)
-    """Longest wait for one answer, in seconds. Default 600."""
+    """Longest wait for one attempt at an answer, in seconds. Default 600."""
     wait_minutes: float = Field(30.0, ge=0.0)
     """Longest wait for the model to be served, in minutes. Default 30."""
 
@@ -59,7 +59,7 @@ class EngineSettings(Strict):
 
     @property
     def vllm_arguments(self) -> dict[str, object]:
-        """What differs from vLLM's defaults, by the names of its engine arguments."""
+        """What is set of vLLM's engine arguments, by their names."""
         names = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
         return {name: value for name in names if (value := getattr(self, name))}
 
@@ -79,7 +79,7 @@ class JudgeServer(Strict):
     """How often a request is repeated after 429, 5xx, a timeout or a broken connection, with
     exponential backoff and jitter. Default 6."""
     request_seconds: float = Field(120.0, gt=0.0)
-    """Longest wait for one judgement, in seconds. Default 120."""
+    """Longest wait for one attempt at a judgement, in seconds. Default 120."""
 
 
 class TrainingSettings(Strict):

@@ -231,7 +231,8 @@ def require_consistent(steps: Steps, pools: Mapping[str, Pool]) -> None:
 def _contradictions(kind: StepKind, resources: Resources) -> Iterator[tuple[str, str]]:
     parallel, accelerators = resources.tensor_parallel, resources.accelerators
     if parallel and kind not in ENGINE_KINDS:
-        yield "tensor_parallel", "only steps that run an engine have it; see training.zero"
+        instead = "; see training.zero" if kind == "train" else ""
+        yield "tensor_parallel", f"only steps that run an engine have it{instead}"
     elif parallel > accelerators:
         yield "tensor_parallel", f"{parallel} is more than {accelerators} accelerators"
     elif parallel and accelerators % parallel:

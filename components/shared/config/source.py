@@ -65,7 +65,7 @@ class HubData:
 
 def parse_source(text: str) -> Source:
     """Parse a source's line."""
-    address, found, fragment = text.partition("#")
+    address, found, fragment = text.rpartition("#")
     pairs = dict(parse_qsl(fragment)) if found else {}
     if not pairs or not all(key == "licence" or key.startswith("sha256") for key in pairs):
         return Source(text)  # a path may hold a #
@@ -99,7 +99,7 @@ def _as_text(value: Any) -> Any:
     if is_web(source.address) and not urlsplit(source.address).netloc:
         raise ValueError(f"{value!r} names no host")
     if value.startswith("hf://datasets/") and not hub_data(source.address):
-        raise ValueError(f"{value!r} names no revision; write hf://datasets/org/name@commit/file")
+        raise ValueError(f"{value!r} is none of hf://datasets/org/name@revision/file")
     return value
 
 
@@ -112,12 +112,14 @@ def _from_mapping(value: Mapping[str, Any]) -> Source:
     pins = pin if isinstance(pin, Mapping) else {"": pin}
     if strange := [str(code) for code in pins if code and code not in NAMES]:
         raise ValueError(f"sha256 names {strange[0]!r}, which is not a language's ISO 639-1 code")
+    if "sha256" in value and not all(pins.values()):
+        raise ValueError("sha256 is empty: give the digest, or leave it out")
     if revision:
         address = _with_revision(address, str(revision))
     return Source(
         address,
         {str(code): str(digest) for code, digest in pins.items()},
-        str(value.get("licence", "")),
+        str(value.get("licence") or ""),
     )
 
 
@@ -125,7 +127,14 @@ def _with_revision(address: str, revision: str) -> str:
     kind = "hf://datasets/" if address.startswith("hf://datasets/") else "hf://"
     if not address.startswith(kind) or "@" in address:
         raise ValueError(f"revision belongs to an hf:// address without one, not to {address!r}")
-    owner, name, *rest = address.removeprefix(kind).split("/")
+    owner, _, path = address.removeprefix(kind).partition("/")
+    if not path or "/" in revision:
+        what = "revision" if path else "source"
+        raise ValueError(
+            f"{what} {revision if path else address!r}: write {kind}org/name, and a commit, branch "
+            "or tag without a slash as its revision"
+        )
+    name, *rest = path.split("/")
     return kind + "/".join([owner, f"{name}@{revision}", *rest])
 
 

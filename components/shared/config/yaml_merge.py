@@ -39,6 +39,7 @@ def read_node(path: Path) -> yaml.Node | None:
         ) from error
     if node is not None:
         _refuse_bad_keys(node)
+        data_of(node)  # refuses invalid values, and replaces `<<` by the keys that it stands for
     return node
 
 
@@ -73,7 +74,8 @@ def merged(base: yaml.Node, over: yaml.Node) -> yaml.Node:
         elif key.value in pairs:
             pairs[key.value] = (key, merged(pairs[key.value][1], value))
         else:
-            pairs[key.value] = (key, value)
+            empty = yaml.MappingNode(value.tag, [], value.start_mark, value.end_mark)
+            pairs[key.value] = (key, merged(empty, value))  # its nulls have nothing to remove
     return yaml.MappingNode(base.tag, list(pairs.values()), base.start_mark, base.end_mark)
 
 

@@ -55,7 +55,7 @@ def compose(text: str, name: str = "") -> yaml.Node | None:
         data = text.encode()
         node: yaml.Node | None = yaml.compose(_Named(data, name), Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        raise NotYaml(str(error.problem), error.problem_mark) from error
+        raise _not_yaml(error, error.problem_mark) from error
     except yaml.reader.ReaderError as error:
         line = data[: error.position].count(b"\n") + 1
         raise NotYaml(str(error.reason), line=line, remedy="Remove the character.") from error
@@ -65,6 +65,12 @@ def compose(text: str, name: str = "") -> yaml.Node | None:
     if node is not None:
         _refuse_circles(node)
     return node
+
+
+def _not_yaml(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> NotYaml:
+    if error.problem == "but found another document":
+        return NotYaml("it holds several documents", mark, remedy="Keep one.")
+    return NotYaml(" ".join(filter(None, (error.context, error.problem))), mark)
 
 
 class _Named(io.BytesIO):
@@ -82,12 +88,12 @@ def value_of(node: yaml.Node) -> Any:
     try:
         return SafeConstructor().construct_document(node)
     except yaml.MarkedYAMLError as error:
-        raise NotYaml(str(error.problem), error.problem_mark or node.start_mark) from error
-    except ValueError as error:  # a date that does not exist, a number without end
-        raise NotYaml(str(error), remedy="Quote the value.") from error
+        raise _not_yaml(error, error.problem_mark or node.start_mark) from error
+    except ValueError as error:  # a date that does not exist, an integer of over 4,300 digits
+        raise NotYaml(str(error), remedy="Quote the value, or remove its tag.") from error
     except RecursionError as error:
         raise NotYaml("nested too deeply", node.start_mark) from error
-    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!int x`
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!bool x`
         raise NotYaml("a value does not fit its tag", remedy="Remove the tag.") from error
 
 

@@ -33,7 +33,10 @@ _context: ContextVar[dict[str, object]] = ContextVar(
 
 @contextmanager
 def adding_to_events(values: dict[str, object]) -> Iterator[None]:
-    """Add values, such as the step's name, to every event reported inside the `with` block."""
+    """Give every event reported inside the `with` block these values, such as the step's name.
+
+    They take the place of an outer block's, or of the parent process's.
+    """
     outside = _context.set(values)
     try:
         yield

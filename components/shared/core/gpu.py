@@ -46,6 +46,11 @@ def parallel_sizes(gpus: int) -> tuple[int, int]:
     count = max(1, gpus)
     given = os.environ.get(TENSOR_PARALLEL) or str(count)
     parallel = int(given) if given.isdecimal() else 0
+    if not gpus and parallel > 1:
+        raise BadInput(
+            f"no GPU is visible here, but {TENSOR_PARALLEL} asks for {parallel}",
+            remedy="Check the node's driver and device plugin, or the image.",
+        )
     if not parallel or count % parallel:
         raise BadInput(
             f"{TENSOR_PARALLEL}={given} does not divide the {gpus} GPU(s) of this machine",

@@ -36,10 +36,8 @@ def read_object(data: bytes | str, place: str, required: Fields, optional: Field
 
 
 def is_finite(value: object) -> bool:
-    """Return whether a value is a number, neither NaN nor infinite, and no bool."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether a value is a number within 64 bits, neither NaN nor infinite, and no bool."""
+    return fits(value, float)
 
 
 def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
@@ -52,6 +50,11 @@ def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
     if isinstance(value, float):
         return float in wanted and math.isfinite(value)
     return isinstance(value, wanted)
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is an integer that a column of counts takes: 0 to 2^31 - 1."""
+    return isinstance(value, int) and fits(value, int) and 0 <= value < 1 << 31
 
 
 def _fault(found: object, required: Fields, optional: Fields) -> str:

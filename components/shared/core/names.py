@@ -1,7 +1,8 @@
 """Checks of names that become file names: of runs, and of objects in a store or a model's folder.
 
 They come from recipes, command lines, listings and markers that others may have written. No name
-may point outside its folder, or to another file on another system: stores are copied.
+may point outside its folder on Linux or S3, and none may be one that Windows reserves: stores are
+copied.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def require_run_name(name: str) -> None:
     """
     fault = key_fault(name)
     if not _RUN.fullmatch(name):
-        fault = "holds other than letters, digits, dots, hyphens and underscores, or too many"
+        fault = "begins with, or holds, a character that it may not, or is too long"
     if fault:
         raise BadInput(
             f"{name!r} cannot name a run: it {fault}",
-            remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
+            remedy="Begin with a letter or digit and use those, dots, hyphens and underscores, at "
+            "most 100; no dot at the end, and no name that Windows reserves (con, nul, com1).",
         )

@@ -33,7 +33,7 @@ def marked_pids(variable: str, value: str) -> list[int]:
 
 
 def kill_marked(variable: str, value: str) -> None:
-    """Kill the processes of `marked_pids`, until no new one appears."""
+    """Kill the processes of `marked_pids` until none is left, for about a second at most."""
     for _ in range(_MAX_ROUNDS):
         found = marked_pids(variable, value)
         if not found:

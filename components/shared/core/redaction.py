@@ -26,11 +26,12 @@ _MIN_CHARS = 8
 
 _LOGIN = re.compile(
     r"\b(?!models:|hf:/{1,2}[^/:\s]*@)"
-    r"([a-z][a-z0-9+.-]{0,30}:/{1,2})[^/\s@'\"]{1,4096}@",  # a path has one slash
+    r"([a-z][a-z0-9+.-]{0,30}:/{1,2})[^/\s'\"]{1,4096}@",  # a path has one slash
     re.IGNORECASE,
 )
 _QUERY_SECRET = re.compile(
-    r"([?&][^=&?\s]{0,40}(?:password|passwd|token|secret|api_?key|signature)[^=&?\s]{0,40}=)"
+    r"([?&](?:[^=&?\s]{0,40}(?:password|passwd|token|secret|api_?key|signature)[^=&?\s]{0,40}"
+    r"|sig|key|code)=)"
     r"[^&\s'\"]+",
     re.IGNORECASE,
 )

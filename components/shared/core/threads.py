@@ -45,7 +45,9 @@ def fit_threads(parameters: int) -> None:
 
 def allowed_cores() -> float:
     """Return how many cores this process may use: its affinity, and its cgroup's quota."""
-    return min([float(len(os.sched_getaffinity(0))), *_quotas(_CGROUPS)])
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([float(cores), *_quotas(_CGROUPS)])
 
 
 def _quotas(root: Path) -> list[float]:

@@ -20,7 +20,8 @@ _KAZAKH_TO_CYRILLIC = _table(
     "aа äә áә bб vв gг ğғ ǵғ dд eе jж zз iи ıи kк qқ lл mм nн ñң "
     "ńң oо öө óө pп rр sс tт uу wу ýу ūұ üү úү fф hх xх çч şш yы cц"
 )
-"""From the Latin alphabets of 2018 and 2021."""
+"""Roughly, from the Latin alphabets of 2018 and 2021: i is taken for и, and the digraphs sh and ch
+are not joined."""
 _AZERBAIJANI_TO_LATIN = _table(
     "аa бb вv гq ғğ дd еe әə жj зz иi ыı јy кk ҝg лl "
     "мm нn оo өö пp рr сs тt уu үü фf хx һh чç ҹc шş"
@@ -31,14 +32,14 @@ _KAZAKH_ONLY = re.compile("[қңұі]")
 _AZERBAIJANI_ONLY = re.compile("[ҝҹ]|ә(?s:.*)ј|ј(?s:.*)ә")
 
 _EKAVIAN = re.compile(
-    r"\b(?:gde|ovde|onde|nigde|negde|uvek|dve|obe|mlek\w*|vreme\w*|reč\w*|devoj\w+|šta|takođe|hiljad\w+|"
-    r"hleb\w*|lep\w{1,3}|dec[aeiou]|posle|pre|mest[oaiu]|čovek\w*|videti|hteo|sledeć\w+|reš\w+|"
-    r"uopšte|opšt\w+|tačno|tačn\w+|svesk\w*|vež\w+|primer\w*|cel\w{1,3}|del\w{1,3}|razume\w*|"
+    r"\b(?:gde|ovde|onde|nigde|negde|uvek|dve|obe|mlek\w*|vreme\w*|reč(?:i|ju|ima)?|devoj\w+|šta|takođe|hiljad\w+|"
+    r"hleb\w*|lep(?!tir)\w{1,3}|dec[aeiou]|posle|pre|mest[oaiu]|čovek\w*|videti|hteo|sledeć\w+|reš\w+|"
+    r"uopšte|opšt\w+|tačn\w+|svesk\w*|vežb\w+|primer\w*|cel\w{1,3}|del(?!fi|ta)\w{1,3}|razume\w*|"
     r"voleo|želeo|telo|tela|ćerk\w*|vazduh\w*|pozorišt\w+|fudbal\w*|sedi\w*|nedelj\w+)\b",
     re.IGNORECASE,
 )
 _IJEKAVIAN = re.compile(
-    r"\b(?:gdje|ovdje|ondje|nigdje|negdje|uvijek|dvije|obje|mlijek\w*|vrijeme\w*|riječ\w*|djevoj\w+|što|"
+    r"\b(?:gdje|ovdje|ondje|nigdje|negdje|uvijek|dvije|obje|mlijek\w*|vrijeme\w*|riječ\w*|djevoj\w+|"
     r"također|tisuć\w+|kruh\w*|lijep\w*|djec\w+|poslije|prije|mjest\w+|čovjek\w*|vidjeti|htio|"
     r"sljedeć\w+|rješ\w+|uopće|opć\w+|točn\w+|bilježnic\w*|vjež\w+|primjer\w*|cijel\w*|"
     r"dijel\w*|djel\w+|razumije\w*|volio|želio|tijel\w+|kćer\w*|zrak\w*|kazališt\w+|"
@@ -53,7 +54,7 @@ def kazakh_in_cyrillic(text: str) -> str:
 
 
 def azerbaijani_in_latin(text: str) -> str:
-    """Return Azerbaijani in Cyrillic letters as it is written today; "" for any other text."""
+    """Return a text in lower case and in Latin letters if some are Azerbaijani's alone; else ""."""
     lowered = text.lower()
     if _KAZAKH_ONLY.search(lowered) or not _AZERBAIJANI_ONLY.search(lowered):
         return ""

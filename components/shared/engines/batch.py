@@ -73,7 +73,10 @@ class Ending:
         """Tell whether a token can complete a stop string; part of a character always can."""
         if (token, stop) not in self._may_complete:
             text = self._chat.decode([token])
-            self._may_complete[token, stop] = "\ufffd" in text or any(s[-1] in text for s in stop)
+            self._may_complete[token, stop] = "\ufffd" in text or any(
+                s[-1] in text or s[-1] == " "
+                for s in stop  # a token alone may lose its space
+            )
         return self._may_complete[token, stop]
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.core.json_files import fits
+from lidr.components.shared.core.json_files import is_count
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
 from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
@@ -80,7 +80,7 @@ class OpenAIEngine:
         self._thread.start()
         self._client = AsyncOpenAI(
             base_url=server.url,
-            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            api_key=os.environ.get("OPENAI_API_KEY") or "none",
             max_retries=server.retries,
             timeout=server.request_seconds,
         )
@@ -89,7 +89,8 @@ class OpenAIEngine:
         except BaseException:
             self.close()
             raise
-        self._context: int = max_length or served or context_length(config, folder)
+        known = [length for length in (max_length, served) if length]
+        self._context: int = min(known) if known else context_length(config, folder)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         def ask(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
@@ -234,12 +235,14 @@ class OpenAIEngine:
     def _completion(self, request: ChatRequest, answer: Any) -> Completion:
         choice = answer.choices[0]
         stopped = choice.finish_reason == "stop"
-        prompt, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
-        if not (fits(prompt, int) and fits(written, int) and isinstance(choice.text, str)):
+        used: list[Any] = [
+            getattr(answer.usage, name, None) for name in ("prompt_tokens", "completion_tokens")
+        ]
+        if not (all(map(is_count, used)) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or its usage")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
         text = without_secrets(written_text(self._chat, choice))
-        return completion_of(self._chat, request, text, reason, prompt, written)
+        return completion_of(self._chat, request, text, reason, *used)
 
     def _wait_for_model(self) -> int:
         """Wait until the server lists the model; return its context in tokens (0 if unknown)."""
@@ -249,6 +252,11 @@ class OpenAIEngine:
             served = self._served_models()
             if self._name in served:
                 return served[self._name]
+            if time.monotonic() >= deadline and self._silent:
+                raise BadInput(
+                    f"{self._server.url} does not answer ({self._silent})",
+                    remedy="See that it runs, or correct engine.endpoint.url in the profile.",
+                )
             if time.monotonic() >= deadline:
                 raise BadInput(
                     f"{self._server.url} does not serve {self._name!r}, "
@@ -273,14 +281,28 @@ class OpenAIEngine:
                 for model in page.data
             }
 
+        self._silent = ""
         try:
             return asyncio.run_coroutine_threadsafe(listed(), self._loop).result()
-        except APIConnectionError:
+        except APIConnectionError as error:
+            self._silent = type(error.__cause__ or error).__name__
             return {}
         except APIStatusError as error:
             if error.status_code >= 500 or error.status_code == 429:
+                self._silent = f"status {error.status_code}"
                 return {}
+            if error.status_code == 404:
+                raise self._no_api("has no models to list (status 404)") from error
             raise self._refusal(error) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._no_api(f"does not answer as OpenAI's API does: {error!r}") from error
+
+    def _no_api(self, what: str) -> BadInput:
+        return BadInput(
+            f"{self._server.url} {what}",
+            remedy="Correct engine.endpoint.url in the profile: it ends with the version, such as "
+            "/v1.",
+        )
 
     def _refusal(self, error: Any) -> LidrError:
         if error.status_code in (401, 403):
@@ -297,5 +319,7 @@ class OpenAIEngine:
 
     def _failure(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
-            f"{self._server.url} {what}: {error}", remedy="Run again: finished chunks are kept."
+            f"{self._server.url} {what}: {error}",
+            remedy="Run again: what was written is kept. If it says the same then, serve the model "
+            "with vLLM, or choose another engine.",
         )

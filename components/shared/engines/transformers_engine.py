@@ -122,13 +122,13 @@ class TransformersEngine:
             largest: number of requests in the largest group so far.
             room: number of the longest requests that fit into a batch.
         """
-        if room >= 2 * largest:
+        if 0 < 2 * largest <= room:
             self._noted_small_groups = True
             emit(
                 "note",
-                message=f"a batch holds {largest} requests, as many as a chunk: "
-                f"engine.batch_tokens has room for {room}, which a larger generation.chunk_size "
-                "would use",
+                message=f"a batch holds {largest} requests, as many as are asked together (in a "
+                f"rollout a chunk): engine.batch_tokens has room for {room}, which a larger "
+                "generation.chunk_size would use there",
             )
 
     def _split_by_longrope(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
@@ -136,7 +136,9 @@ class TransformersEngine:
         threshold = self._longrope_threshold
         short = [row for row in rows if len(row.prompt) + row.limit <= threshold]
         long = [row for row in rows if len(row.prompt) > threshold]
-        crossing = [[row] for row in rows if row not in short and row not in long]
+        crossing = [
+            [row] for row in rows if len(row.prompt) <= threshold < len(row.prompt) + row.limit
+        ]
         return [part for part in (short, long, *crossing) if part]
 
     def _batches(self, rows: Sequence[BatchRow]) -> Iterator[list[BatchRow]]:
@@ -200,7 +202,7 @@ def _failure(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
         remedy="If memory ran out, lower engine.batch_tokens in the profile. "
-        "Run again: finished chunks are kept.",
+        "Run again: what was written is kept.",
     )
 
 

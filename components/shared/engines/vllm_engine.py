@@ -219,7 +219,7 @@ class VllmEngine:
 
     def _failure(self, error: Exception) -> EngineFailed:
         self._dead = True
-        return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
+        return EngineFailed(f"vLLM died: {error}", remedy="Run again: what was written is kept.")
 
     def _sampling(self, request: ChatRequest, prompt_tokens: int) -> Any:
         decoding = request.decoding

@@ -51,6 +51,9 @@ def flat_attention(
     reason = why_not_softmax(module, kwargs)
     if segments is None or reason:
         raise NotImplementedError(reason or f"{type(module).__name__} lost its segments")
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # float32 from rotated positions
+        half = torch.get_autocast_dtype("cuda")
+        query, key, value = query.to(half), key.to(half), value.to(half)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 

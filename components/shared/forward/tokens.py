@@ -129,7 +129,8 @@ def tokenize_pairs(
             f"the prompts of {len(long)} of {len(records)} pairs have {max_length} tokens or more "
             f"and leave no room for a response: {_first_keys(long)}",
             file=file,
-            remedy="Raise training.max_length, or set training.prompt_overflow to drop.",
+            remedy="Raise training.max_length"
+            + (", or set training.prompt_overflow to drop." if overflow == "refuse" else "."),
         )
     return TokenPairs(kept, {code: dict(count) for code, count in sorted(counts.items())})
 

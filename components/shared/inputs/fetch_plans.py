@@ -142,6 +142,14 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
             remedy=f"Correct {named.label} in the recipe.",
         )
     digests = {name: digest_of_file(path) for name, path in names.items()}
+    for code in _codes(source.address, named.languages) if place else ():
+        name, pin = place.replace("{language}", code), source.at(code).sha256.get("", "")
+        if pin and digests[name] != pin:
+            raise BadInput(
+                f"has the SHA-256 {digests[name]}, the recipe pins {pin}",
+                file=names[name],
+                remedy=f"The file changed, or the pin is another file's: correct {named.label}.",
+            )
     stage = source_stage(store, {"files": digests})
     parts = [
         SourceFile(name, path.stat().st_size, _from_disk(path), digests[name])
@@ -190,16 +198,19 @@ def _hub_plan(
     return FetchPlan(
         stage,
         f"{stage.uri}/{data.file}" if data.file else stage.uri,
-        lambda: _hub_parts(data, kind, codes),
+        lambda: _hub_parts(data, kind, codes, source),
         lambda: source.licence or _hub_licence(data, kind),
         source.address,
     )
 
 
-def _hub_parts(data: HubData, kind: str, codes: Sequence[str]) -> list[SourceFile]:
-    """Return the wanted files of a repository, with the sizes and digests that the hub reports."""
+def _hub_parts(data: HubData, kind: str, codes: Sequence[str], source: Source) -> list[SourceFile]:
+    """Return the wanted files of a repository, with sizes, and digests as pinned or as reported."""
     siblings = _repository(data, kind).siblings or []
-    files = {data.file.replace("{language}", code) for code in codes} if data.file else set()
+    pins = {
+        data.file.replace("{language}", code): source.at(code).sha256.get("", "") for code in codes
+    }
+    files = set(pins) if data.file else set()
     wanted = [each for each in siblings if _wanted_of_repository(each.rfilename, files, kind)]
     missing = sorted(files - {each.rfilename for each in wanted})
     if missing or not wanted:
@@ -213,7 +224,7 @@ def _hub_parts(data: HubData, kind: str, codes: Sequence[str]) -> list[SourceFil
             each.rfilename,
             each.size or 0,
             _from_hub(data, each.rfilename, kind),
-            each.lfs.sha256 if each.lfs else "",
+            pins.get(each.rfilename) or (each.lfs.sha256 if each.lfs else ""),
         )
         for each in wanted
     ]

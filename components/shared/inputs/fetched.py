@@ -1,11 +1,13 @@
 """Inputs that `lidr fetch` has brought into a store, under `sources/<digest>`.
 
 Like a stage, each has a marker with the digests of its files, which is sealed and written last. The
-digest in its address depends on the source's pins, not on where it came from.
+digest in its address depends on what pins the source: the digests of its files or, on the hub, its
+name and revision.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -34,7 +36,10 @@ def source_stage(store: Store, pins: Mapping[str, object]) -> Stage:
 
 
 def find_fetched(place: str) -> tuple[Stage, str] | None:
-    """Return the fetched source that contains a path or URI, and the rest of it; else None."""
+    """Return the fetched source that holds a path or URI, and the file's name in it; else None.
+
+    The name is "" for the whole source.
+    """
     found = _PLACE.fullmatch(place)
     if not found or not _store_exists(found["root"]):
         return None
@@ -43,8 +48,11 @@ def find_fetched(place: str) -> tuple[Stage, str] | None:
 
 
 def _store_exists(root: str) -> bool:
-    """Tell whether a local store exists, because opening it would create its folder."""
-    return "://" in root or Path(root, "sources").is_dir()
+    """Tell whether there may be a store, and one that can be opened without creating its folder."""
+    if root.startswith("s3://"):
+        return True
+    folder = Path(root.removeprefix("file://"))
+    return (folder / "sources").is_dir() and os.access(folder, os.W_OK)
 
 
 @cache

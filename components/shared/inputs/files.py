@@ -79,6 +79,11 @@ def _refuse_device(path: Path, key: str) -> None:
         raise BadInput("not a file", file=path, remedy=f"Correct {key} in the recipe.")
 
 
+def is_parquet(address: str) -> bool:
+    """Return whether a file's address, which may have a query, names a Parquet file."""
+    return address.partition("?")[0].endswith(".parquet")
+
+
 def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of JSON Lines, each with its line (1-based).
 

@@ -47,7 +47,8 @@ def named_inputs(recipe: Recipe) -> list[NamedInput]:
     """Return every input that a recipe names.
 
     Not included: the toy's model, which prepare makes; models in MLflow's registry (`models:/`);
-    and data that lm-evaluation-harness loads itself.
+    the folder of tasks under `evaluation.include_path`; and data that lm-evaluation-harness loads
+    itself.
     """
     return [each for each in _every_input(recipe) if each.source]
 

@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lidr.components.shared.config.prompts import Prompts
+from lidr.components.shared.config.prompts import LINE_NUMBER, Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import (
     alternatives,
     field_of,
+    is_parquet,
     json_lines,
     prompt_text,
     read_file,
@@ -42,11 +44,12 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         for code in recipe.languages.all
     }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
+    listed = listed_tasks(recipe.prompts, order)
     for code in recipe.languages.others:
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
         require_same_ids(recipe, code, order, set(by_id))
         prompts[code] = [by_id[prompt_id] for prompt_id in order]
-    return _with_equal_flags(prompts, _listed_tasks(recipe.prompts))
+    return _with_equal_flags(prompts, listed)
 
 
 def load_language(settings: Prompts, language: str, *, find_tasks: bool = False) -> list[Prompt]:
@@ -100,14 +103,23 @@ def note_of_translation_tasks(ids: Sequence[str]) -> str:
     )
 
 
-def _listed_tasks(settings: Prompts) -> set[str]:
-    """Return the ids in the recipe's list of translation tasks; none without a list."""
-    source, names = settings.translation_tasks, settings.fields.prompt_id
+def listed_tasks(settings: Prompts, ids: Sequence[str]) -> set[str]:
+    """Return the ids in the recipe's list of translation tasks; none without a list.
+
+    Args:
+        settings: the list, and the names of the fields with ids.
+        ids: those of the prompts, of which the list may name some among others.
+
+    Raises:
+        BadInput: the list is broken, or none of its ids is a prompt's.
+    """
+    source = settings.translation_tasks
+    names = tuple(name for name in settings.fields.prompt_id if name != LINE_NUMBER)
     if not source:
         return set()
     found = set[str]()
     for line, row in json_lines(source, read_file(source, "prompts.translation_tasks")):
-        value = _id_of(row, settings, line)
+        value = _id_of(row, names or ("prompt_id",), line)
         shared = _shared_id(value, settings.id_pattern) if isinstance(value, str) else ""
         if not shared:
             raise BadInput(
@@ -117,6 +129,13 @@ def _listed_tasks(settings: Prompts) -> set[str]:
                 remedy="Name each prompt by its id, as the prompt files do.",
             )
         found.add(shared)
+    if found and not found & set(ids):
+        raise BadInput(
+            f"none of its {len(found)} ids is a prompt's, first {min(found)!r}; a prompt is "
+            f"{ids[0]!r}",
+            file=parse_source(source).address,
+            remedy="Name each prompt by its id, as the prompt files do.",
+        )
     return found
 
 
@@ -178,14 +197,15 @@ def place_of(prompt_id: str, language: str, settings: Prompts) -> tuple[str, int
 
 def _line_in(file: str, prompt_id: str, settings: Prompts) -> int:
     for at, row in _rows(file):
-        if _shared_id(str(_id_of(row, settings, at)), settings.id_pattern) == prompt_id:
+        given = _id_of(row, settings.fields.prompt_id, at)
+        if _shared_id(str(given), settings.id_pattern) == prompt_id:
             return at
     return 0
 
 
 def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
     file, data = parse_source(source).address, read_file(source, "prompts.files")
-    return _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
+    return _parquet_rows(file, data) if is_parquet(file) else json_lines(file, data)
 
 
 def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -207,7 +227,8 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
 
 def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, line: int) -> Prompt:
     fields = settings.fields
-    prompt_id, text = _id_of(row, settings, line), prompt_text(row, settings, file, line)
+    prompt_id = _id_of(row, fields.prompt_id, line)
+    text = prompt_text(row, settings, file, line)
     require_text(fields.prompt_id, prompt_id, row, file, line)
     shared = _shared_id(str(prompt_id), settings.id_pattern)
     if not shared:
@@ -224,6 +245,13 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
             file=file,
             line=line,
             remedy="Write true or false, without quotes.",
+        )
+    if answer is not None and not fits(answer, (str, int, float)):
+        raise BadInput(
+            f"the answer is neither text nor a number: {answer!r:.80}",
+            file=file,
+            line=line,
+            remedy="Write it as text, or name another field under prompts.fields.answer.",
         )
     return Prompt(
         prompt_id=shared,
@@ -263,9 +291,9 @@ def note_of_unread(fields: Sequence[str]) -> str:
     )
 
 
-def _id_of(row: Mapping[str, Any], settings: Prompts, line: int) -> object:
-    """Return a row's id; integers as text."""
-    value = field_of(row, settings.fields.prompt_id, line)
+def _id_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
+    """Return a row's id, from the first of these fields; integers as text."""
+    value = field_of(row, names, line)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

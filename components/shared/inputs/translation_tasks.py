@@ -16,10 +16,10 @@ from lidr.components.shared.core.languages import NAMES
 _MAX_CHARS = 2000
 """Characters searched at a prompt's start; of longer prompts, also a quarter as many at the end."""
 
-_OTHER_NAMES = {"Mandarin", "Cantonese", "Norwegian", "Farsi", "Filipino", "Khmer", "Nepali"}
+_OTHER_NAMES = {"Mandarin", "Cantonese", "Farsi", "Filipino", "Khmer", "Nepali"}
 _NAME = "|".join(
     sorted({name.split()[0] for name in NAMES.values()} | _OTHER_NAMES, key=len, reverse=True)
-)
+).replace("Polish", "(?-i:Polish)")  # a cover letter to polish
 _TEXT = (
     "sentence|phrase|word|text|statement|proverb|expression|paragraph|passage|quote|saying|message"
     "|language"

@@ -22,6 +22,9 @@ Advance = Callable[[int], None]
 _TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and between two chunks of a response."""
 
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL calls a certificate that no known authority has signed."""
+
 _PIECE_BYTES = 1 << 16
 _TRANSIENT_STATUSES = (408, 425, 429)
 """HTTP statuses below 500 after which a request is repeated."""
@@ -107,17 +110,27 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
             raise BadInput(
                 f"{host} says HTTP {status}", file=url, remedy=_remedy(status)
             ) from error
-        if isinstance(error, requests.exceptions.SSLError):
+        if isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error):
             raise BadInput(
                 f"the certificate of {host} is not trusted ({error})",
                 file=url,
                 remedy="Name your authority's certificates in REQUESTS_CA_BUNDLE.",
+            ) from error
+        if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
+            raise BadInput(
+                f"cannot be asked for: {error}", file=url, remedy="Correct the address."
             ) from error
         if isinstance(error, requests.RequestException):
             return Unavailable(
                 f"{url}: {host} does not answer ({type(error).__name__})",
                 remedy="Check HTTPS_PROXY and whether it opens in a browser, then run again.",
             )
+        if isinstance(error, OSError):  # no space left, or certificates that are not there
+            raise BadInput(
+                f"cannot be fetched here: {error}",
+                file=url,
+                remedy="Free space where LIDR_CACHE is, and check REQUESTS_CA_BUNDLE.",
+            ) from error
         return None
 
     return explain

@@ -129,6 +129,46 @@ def test_so_do_groups_by_their_data_sets_configurations(tmp_path):
     assert {s.score for s in scored} == {1.0}
 
 
+def test_groups_may_be_written_inside_groups(tmp_path):
+    inner = ("one", "two")
+    for name in inner:
+        (tmp_path / f"{name}.yaml").write_text(HUB_TASK.replace("hub_es", name))
+    (tmp_path / "group.yaml").write_text(
+        "group: mine_es\ntask:\n- group: part\n  task:\n  - one\n  - two\n"
+    )
+    data = {"owner/sums": str(write(tmp_path / "es.jsonl", [{"question": "1?", "answer": "2"}]))}
+    recipe = make_recipe(
+        evaluation={"tasks": ["mine_es"], "languages": {"mine_es": ["es"]}, "data": data}
+    )
+    scored = run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
+    assert {each.task for each in scored} == set(inner)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"question": "1?", "answer": str(10**20)}], "changes its type|too large|int"),
+        ([{"question": "1?", "answer": 1.5}], "answer that is a whole number"),
+    ],
+)
+def test_answers_that_no_column_takes_are_refused(tmp_path, rows, words):
+    path = write(tmp_path / "es.jsonl", rows)
+    with pytest.raises(BadInput, match=words):
+        by_the_harness(path)
+
+
+def test_zero_is_an_answer(tmp_path):
+    path = write(tmp_path / "es.jsonl", [{"question": "1 - 1?", "answer": 0}])
+    (row,) = load(local={"dataset": "juletxara/mgsm", "files": {"test": [str(path)]}})["test"]
+    assert row["answer_number"] == 0
+
+
+def test_an_item_that_lacks_another_one_s_field_is_named(tmp_path):
+    path = write(tmp_path / "es.jsonl", [{"question": "1?", "a": "x"}, {"question": "2?"}])
+    with pytest.raises(BadInput, match=r"es.jsonl:2: the item lacks the field 'a'"):
+        load(local={"dataset": "owner/sums", "files": {"test": [str(path)]}})
+
+
 @needs_mgsm
 def test_the_real_mgsm_is_read_in_seven_languages():
     for code in ("de", "en", "es", "fr", "ja", "ru", "zh"):

@@ -37,6 +37,12 @@ def test_paths_start_at_the_recipes_folder(tmp_path):
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
+def test_a_limit_of_answers_that_another_task_asks_for_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="limit of head_to_head belongs to x_alpacaeval"):
+        load(tmp_path, ALPACA, {"name": "head_to_head", "limit": 100})
+    assert load(tmp_path, ALPACA, {"name": "head_to_head", "limit": 0})
+
+
 def test_head_to_head_is_about_the_answers_of_x_alpacaeval(tmp_path):
     recipe = load(tmp_path, ALPACA | {"languages": ["de"]}, {"name": "head_to_head"})
     alpaca, duel = recipe.judge.tasks

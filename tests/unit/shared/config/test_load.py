@@ -136,7 +136,7 @@ def test_a_wrong_section_is_explained(tmp_path, section, words):
         ("- a\n- b\n", 1, "expected keys and values"),
         ("name: mine\nlanguages: [es\n", 3, "not valid YAML"),
         ("name: mine\n\tlanguages: x\n", 2, "not valid YAML"),
-        ("name: mine\n---\nname: yours\n", 2, "not valid YAML"),
+        ("name: mine\n---\nname: yours\n", 2, "not valid YAML: it holds several documents"),
         ("name: mine\nseed: \x00\n", 2, "not valid YAML"),
         ("name: 2024-99-99\n", 0, "not valid YAML"),
         ("name: !!python/object/apply:os.getcwd []\n", 1, "not valid YAML"),
@@ -185,6 +185,10 @@ def test_overrides_replace_and_add(tmp_path):
         ({"trainning.beta": 1}, "unknown key 'trainning'"),
         ({"training.beta": "big"}, "training.beta"),
         ({"name.first": 1}, "name has no keys of its own"),
+        ({"languages.others": ["es", "de", "fr", "xx"]}, "languages.others.3"),
+        ({"model.template_arguments": {"tools": ["x"]}}, "model.template_arguments.tools: "),
+        ({"evaluation.revisions": {"A/B-C": "main"}}, "evaluation.revisions.A/B-C: "),
+        ({"evaluation.languages": {"x_{language}": ["xx"]}}, "evaluation.languages.x_{language}.0"),
     ],
 )
 def test_a_wrong_override_blames_the_option_not_the_file(tmp_path, overrides, words):

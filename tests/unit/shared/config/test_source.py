@@ -33,6 +33,8 @@ ONE, SEVERAL = TypeAdapter(SourceText), TypeAdapter(SourceTexts)
             f"https://h/a#sha256={PIN}&licence=CC%20BY%20%26%20more",
         ),
         ({"source": "hf://org/name", "revision": "abc"}, "hf://org/name@abc"),
+        ({"source": "odd#name.jsonl", "sha256": PIN}, f"odd#name.jsonl#sha256={PIN}"),
+        ({"source": "a.jsonl", "sha256": PIN, "licence": None}, f"a.jsonl#sha256={PIN}"),
         (
             {"source": "hf://datasets/org/name/data/a.jsonl", "revision": "abc"},
             "hf://datasets/org/name@abc/data/a.jsonl",
@@ -56,7 +58,10 @@ def test_a_source_becomes_one_line_which_says_all_of_it(given, text):
         ({"source": "a", "revision": "abc"}, "revision belongs"),
         ({"source": "hf://org/name@abc", "revision": "abc"}, "revision belongs"),
         ({"sha256": PIN}, "under `source`"),
-        ("hf://datasets/org/name/a.jsonl", "names no revision"),
+        ("hf://datasets/org/name/a.jsonl", "is none of hf://datasets/org/name@revision"),
+        ({"source": "a", "sha256": ""}, "sha256 is empty"),
+        ({"source": "hf://datasets/squad", "revision": "abc"}, "write hf://datasets/org/name"),
+        ({"source": "hf://datasets/o/n/f", "revision": "refs/pr/1"}, "without a slash"),
     ],
 )
 def test_a_source_that_says_too_little_or_too_much_is_refused(given, wrong):

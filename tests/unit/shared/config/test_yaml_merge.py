@@ -48,6 +48,17 @@ def refused(folder: Path, *texts: str) -> BadInput:
     return caught.value
 
 
+def test_a_later_layer_wins_by_a_merge_key_too_and_its_nulls_leave_the_default(tmp_path):
+    over = "pools: {big: &big {accelerators: 4}, gpu: {<<: *big}}\ntraining: {image: null}\n"
+    found = layered(tmp_path, BASE, over)
+    assert found.resources_of("generate").accelerators == 4
+    assert found.training == Profile(name="x").training
+
+
+def test_an_invalid_value_names_its_own_layer(tmp_path):
+    assert refused(tmp_path, BASE, "name: 2024-02-30\n").file == str(tmp_path / "1.yaml")
+
+
 def test_later_files_win_key_by_key_and_replace_lists(tmp_path):
     over = "pools: {gpu: {node_selector: {zone: b}, tolerations: [{key: spot}]}}\nshards: 4\n"
     found = layered(tmp_path, BASE, over, "shards: 8\nname: mine\n")

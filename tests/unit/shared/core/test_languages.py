@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from lidr.components.shared.config.recipe import Languages
-from lidr.components.shared.core import languages
+from lidr.components.shared.core import languages, two_scripts
 from lidr.components.shared.core.languages import NAMES, UNDETERMINED, LanguageIdentifier
 
 SENTENCES = {
@@ -186,6 +186,8 @@ def test_neighbours_of_a_language_of_two_scripts_are_not_taken_for_it():
     texts = [TURKISH, TWO_SCRIPTS["az"][0], *TWO_SCRIPTS["kk"], *TWO_SCRIPTS["az"][1:]]
     assert turkic.identify(texts) == ["tr", "az", *["kk"] * 4, "az", "az"]
     south = LanguageIdentifier(["en", "sr", "hr"])
+    assert two_scripts.is_ekavian("Volim proleće zato što je vreme toplo, kao što znaš.")
+    assert not two_scripts.is_ekavian("Napiši tri rečenice o zimi. Leptir i delfin se vežu.")
     assert south.identify([CROATIAN, TWO_SCRIPTS["sr"][1]]) == ["hr", "sr"]
 
 

@@ -39,6 +39,9 @@ LOGINS = (
     f"https://host/x?a=1&X-Amz-Signature={SECRET}",
     f"postgresql://db/mlflow?password={SECRET}",
     f"https://me:{SECRET}@[::1/x",
+    f"gs://me:p@{SECRET}@host/x",
+    f"https://acct.blob.core.windows.net/c/f.jsonl?sv=2022-11-02&sig={SECRET}",
+    f"https://host/f?key={SECRET}",
 )
 
 PLAIN = (

@@ -12,7 +12,9 @@ import pytest
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.files import is_parquet
 from lidr.components.shared.inputs.prompt_files import (
+    listed_tasks,
     load_prompt_file,
     load_prompts,
     note_of_unread,
@@ -228,6 +230,28 @@ def test_ids_of_the_list_of_translation_tasks_are_marked_in_every_language(tmp_p
         code: [p.translation_task for p in rows] for code, rows in load_prompts(recipe).items()
     }
     assert set(map(tuple, flags.values())) == {(False, True)}
+
+
+def test_a_list_s_own_line_numbers_are_no_ids(tmp_path):
+    listed = write(tmp_path, '{"prompt_id": "1"}\n', "list.jsonl")
+    settings = Prompts(fields={"prompt_id": ["#", "prompt_id"]}, translation_tasks=listed)
+    assert listed_tasks(settings, ["0", "1"]) == {"1"}
+
+
+def test_a_list_that_names_no_prompt_is_refused(tmp_path):
+    listed = write(tmp_path, '{"prompt_id": "en_2"}\n', "list.jsonl")
+    with pytest.raises(BadInput, match=r"list.jsonl: none of its 1 ids .*, first 'en_2'"):
+        listed_tasks(Prompts(translation_tasks=listed), ["1", "2"])
+
+
+def test_an_answer_is_text_or_a_number(tmp_path):
+    row = {"prompt_id": 1, "text": "Where?", "answer": {"text": ["Denver"], "answer_start": [177]}}
+    with pytest.raises(BadInput, match=r"en.jsonl:1: the answer is neither text nor a number"):
+        load(write(tmp_path, json.dumps(row)))
+
+
+def test_an_address_with_a_query_still_says_what_it_names():
+    assert is_parquet("https://h/en.parquet?download=true") and not is_parquet("https://h/en.jsonl")
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path):

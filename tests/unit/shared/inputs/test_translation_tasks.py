@@ -43,6 +43,7 @@ def test_prompts_about_translation_or_a_language_are_found(text, language):
     ("text", "language"),
     [
         ("Give three tips for staying healthy.", "en"),
+        ("Here is a cover letter to polish: I have a keen eye for detail.", "en"),
         ("Translate the sum into a mathematical equation.", "en"),
         ("Describe the significance of the number 8 in Chinese culture", "en"),
         ("Explain how a language model is trained.", "en"),

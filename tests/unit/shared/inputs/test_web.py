@@ -81,6 +81,23 @@ def test_a_redirect_to_another_host_is_followed_without_the_login(host, tmp_path
     assert (tmp_path / "a").read_bytes() == DATA
 
 
+def test_an_address_that_cannot_be_is_refused_at_once(tmp_path):
+    with pytest.raises(BadInput, match=r"cannot be asked for.*Correct the address"):
+        download("https://host.example:84433/en.jsonl", tmp_path / "a", SHA)
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with pytest.raises(BadInput, match=r"missing.pem.*REQUESTS_CA_BUNDLE"):
+        download("https://127.0.0.1:9/a.jsonl", tmp_path / "a", SHA)
+
+
+def test_a_port_without_tls_is_no_untrusted_certificate(host, tmp_path, monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.2")
+    with pytest.raises(Unavailable, match="does not answer"):
+        download(f"{host.url}/a.jsonl".replace("http:", "https:"), tmp_path / "a", SHA)
+
+
 def test_a_server_that_is_away_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv(RETRY_VARIABLE, "0.2")
     with pytest.raises(Unavailable, match="does not answer"):

@@ -11,6 +11,7 @@ import pytest
 from lidr.components.shared.config.machine import MACHINE
 
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy cores cost those cores
 
 LONGEST = (
     "tests/e2e/test_demo.py",

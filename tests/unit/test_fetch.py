@@ -203,7 +203,7 @@ def test_a_file_of_items_is_wanted_in_the_languages_of_its_tasks(tmp_path):
         }
     )
     found = {each.key[-1]: each.languages for each in inputs_of(given)}
-    assert found["math500"] == ("en",) and found["mgsm"] == ("en", "es", "de", "fr")
+    assert found["math500"] == ("en",) and found["mgsm"] == ("en", "es", "de")
 
 
 def test_what_may_only_be_read_is_no_store(tmp_path, monkeypatch):

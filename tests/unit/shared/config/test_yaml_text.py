@@ -23,7 +23,7 @@ from lidr.components.shared.core.errors import BadInput
         ('a: 1\nb: "\\ud800"', 2, "invalid Unicode"),
         ("a: 1\nb: \ud800", 2, "not Unicode text"),
         ("é: 1\nb: \x00", 2, "control characters"),
-        ("a: 1\n---\nb: 2", 2, "another document"),
+        ("a: 1\n---\nb: 2", 2, "several documents"),
         ("a: *b", 1, "undefined alias"),
         ("a: !!python/object/apply:os.getcwd []", 1, "could not determine a constructor"),
     ],

@@ -211,8 +211,8 @@ def evaluated(engine, folder: Path) -> list[dict]:
     return [asdict(each) for each in run_tasks(engine, recipe, [TASKS, folder], folder)]
 
 
-def main(folder: Path, out: Path, stop: str) -> None:
-    """Ask vLLM everything, then let it die and be abandoned half-way."""
+def main(folder: Path, adapter: Path, out: Path, stop: str) -> None:
+    """Ask vLLM everything, then let it die and be abandoned half-way; then ask with an adapter."""
     engine = _vllm(folder)
     answers: dict[str, object] = {
         name: [asdict(completion) for completion in complete(engine, *case)]
@@ -228,13 +228,8 @@ def main(folder: Path, out: Path, stop: str) -> None:
     answers["followed"] = [asdict(completion) for completion in _followed(engine)]
     answers["stats"] = engine.stats()
     engine.close()
-    out.write_text(json.dumps(answers))
-
-
-def adapted(folder: Path, adapter: Path, out: Path) -> None:
-    """Ask vLLM with a LoRA adapter."""
     engine = _vllm(folder, adapter)
-    answers = [asdict(completion) for completion in complete(engine, *cases(STOP)["greedy"])]
+    answers["adapted"] = [asdict(each) for each in complete(engine, *cases(stop)["greedy"])]
     engine.close()
     out.write_text(json.dumps(answers))
 
@@ -301,7 +296,4 @@ def read(rows: list[dict]) -> list[Completion]:
 
 
 if __name__ == "__main__":
-    if sys.argv[3] == "adapted":
-        adapted(Path(sys.argv[1]), Path(sys.argv[4]), Path(sys.argv[2]))
-    else:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(*map(Path, sys.argv[1:4]), sys.argv[4])

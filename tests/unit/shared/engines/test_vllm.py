@@ -43,16 +43,18 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(folder) -> dict:
-    """Everything vLLM said, from one process with one engine start."""
-    return _in_a_process(folder, folder.parent / "answers.json", STOP)
+def adapter(folder) -> Path:
+    return lively_adapter(folder.parent / "adapter", folder)
 
 
-def _in_a_process(folder: Path, out: Path, *arguments: str):
+@pytest.fixture(scope="module")
+def answers(folder, adapter) -> dict:
+    """Everything vLLM said, from one process with two engine starts."""
+    out = folder.parent / "answers.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [sys.executable, "-m", "tests.unit.shared.engines.cases", str(folder), str(out)]
+    command = [sys.executable, "-m", "tests.unit.shared.engines.cases"]
     run = subprocess.run(
-        [*command, *arguments],
+        [*command, str(folder), str(adapter), str(out), STOP],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -145,11 +147,10 @@ def test_the_prefix_cache_is_measured(answers):
     assert 0 < answers["stats"]["prefix_cache_hit_rate"] < 1
 
 
-def test_a_lora_adapter_answers_as_if_merged(folder, answers, tmp_path):
+def test_a_lora_adapter_answers_as_if_merged(folder, answers, adapter):
     from lidr.components.shared.engines.transformers_engine import TransformersEngine
 
-    adapter = lively_adapter(tmp_path / "adapter", folder)
-    found = _by_key(read(_in_a_process(folder, tmp_path / "out.json", "adapted", str(adapter))))
+    found = _by_key(read(answers["adapted"]))
     engine = TransformersEngine(
         folder, dtype="auto", max_length=0, batch_tokens=1024, adapter=adapter
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from functools import cache
 from itertools import combinations
 from string import ascii_lowercase
 
@@ -27,6 +28,7 @@ def prompts(*texts: str) -> list[Prompt]:
     return [Prompt(f"p{number}", "en", text) for number, text in enumerate(texts)]
 
 
+@cache
 def pieces(text: str) -> set[str]:
     normal = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return {normal[at : at + 5] for at in range(max(1, len(normal) - 4))}

@@ -125,7 +125,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
     places = {}
     for each in named:
         with contextlib.suppress(BadInput):  # what reads the input reports the problem
-            if not stays(each, store) and (plan := fetch_plan(each, store)).stage.done():
+            if not stays(each, store) and (plan := fetch_plan(each, store)).is_there():
                 places[each.key] = plan.place
     return with_places(recipe, places)
 

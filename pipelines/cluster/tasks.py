@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from lidr.components.shared.kubernetes.pods import NORMAL_WAITS
 from lidr.pipelines.cluster.nodes import WorkflowNode, path_of
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, State, StepRow
 
@@ -22,9 +23,6 @@ _ITERATION = re.compile(r"iteration(?:-(\d+))?")
 _CONCLUSION = re.compile(r"conclude(?:-(\d+))?")
 _DRIVER = "-driver"
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
-NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
-"""Waiting reasons of a pod that is about to start."""
-
 RUN_STATES = {
     "PENDING": "waiting",
     "RUNNING": "running",

@@ -13,7 +13,7 @@ from lidr.components.shared.kubernetes.logs import progress_in
 from lidr.components.shared.kubernetes.pods import Pod
 from lidr.pipelines.cluster.namespace import RunNamespaces, RunTrainJob
 from lidr.pipelines.cluster.nodes import path_of
-from lidr.pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, step_at
+from lidr.pipelines.cluster.tasks import is_driver, own_name, step_at
 from lidr.pipelines.status import StepRow
 from lidr.pipelines.step_log import last_words, launcher_error
 
@@ -155,21 +155,12 @@ def _why_dead(namespace: RunNamespaces, pod: Pod) -> str:
 def _why_waiting(namespace: RunNamespaces, pod: Pod) -> str:
     if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
         return reason
-    if reason := pods.why_waiting(pod, CONTAINER) or _why_init_waiting(pod):
+    if reason := pods.why_waiting(pod, CONTAINER):
         return reason
     if pods.is_running(pod, CONTAINER):
         return ""
     events = namespace.warnings(pods.name_of(pod))
     return events[-1] if events else ""
-
-
-def _why_init_waiting(pod: Pod) -> str:
-    """Return why one of the init containers, e.g. KFP's launcher, cannot start, or ""."""
-    for status in pod.get("status", {}).get("initContainerStatuses", []):
-        waiting = status.get("state", {}).get("waiting", {})
-        if waiting.get("reason", "") not in NORMAL_WAITS:
-            return f"{status['name']}: {waiting['reason']}: {waiting.get('message', '')}"
-    return ""
 
 
 def _training_waits(

@@ -24,7 +24,10 @@ Day = Annotated[str, BeforeValidator(_iso_day)]
 
 Arguments = dict[str, str | int | float | bool]
 
-_RESERVED = ("messages", "add_generation_prompt", "tokenize", "chat_template", "strftime_now")
+_RESERVED = (
+    *("messages", "conversation", "add_generation_prompt", "continue_final_message"),
+    *("tokenize", "chat_template", "strftime_now"),
+)
 """Arguments of a chat template that lidr sets itself."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,6 +50,7 @@ class FetchPlan:
         files: returns its files; looked up only when needed.
         licence: returns the licence in the recipe or on the hub; "" if neither has one.
         origin: address that it comes from.
+        pins: digests that the recipe demands of files that its address does not depend on.
     """
 
     stage: Stage
@@ -57,6 +58,24 @@ class FetchPlan:
     files: Callable[[], Sequence[SourceFile]]
     licence: Callable[[], str]
     origin: str
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+    def is_there(self) -> bool:
+        """Return whether the source is in the store.
+
+        Raises:
+            BadInput: it is, with another file than the recipe pins.
+        """
+        if not self.stage.done():
+            return False
+        held = self.stage.marker()["files"]
+        for name, pin in self.pins.items():
+            if pin and (actual := held[name]["sha256"]) != pin:
+                raise BadInput(
+                    f"{self.origin}: {name} has the SHA-256 {actual}, the recipe pins {pin}",
+                    remedy="Correct sha256 in the recipe, or pin the revision that has this file.",
+                )
+        return True
 
 
 def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
@@ -195,21 +214,22 @@ def _hub_plan(
     if any(codes):
         identity["languages"] = sorted(codes)
     stage = source_stage(store, identity)
-    return FetchPlan(
-        stage,
-        f"{stage.uri}/{data.file}" if data.file else stage.uri,
-        lambda: _hub_parts(data, kind, codes, source),
-        lambda: source.licence or _hub_licence(data, kind),
-        source.address,
-    )
-
-
-def _hub_parts(data: HubData, kind: str, codes: Sequence[str], source: Source) -> list[SourceFile]:
-    """Return the wanted files of a repository, with sizes, and digests as pinned or as reported."""
-    siblings = _repository(data, kind).siblings or []
     pins = {
         data.file.replace("{language}", code): source.at(code).sha256.get("", "") for code in codes
     }
+    return FetchPlan(
+        stage,
+        f"{stage.uri}/{data.file}" if data.file else stage.uri,
+        lambda: _hub_parts(data, kind, pins),
+        lambda: source.licence or _hub_licence(data, kind),
+        source.address,
+        pins if data.file else {},
+    )
+
+
+def _hub_parts(data: HubData, kind: str, pins: Mapping[str, str]) -> list[SourceFile]:
+    """Return the wanted files of a repository, with sizes, and digests as pinned or as reported."""
+    siblings = _repository(data, kind).siblings or []
     files = set(pins) if data.file else set()
     wanted = [each for each in siblings if _wanted_of_repository(each.rfilename, files, kind)]
     missing = sorted(files - {each.rfilename for each in wanted})

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from lidr.components.shared.config.source import parse_source
@@ -49,8 +51,15 @@ def fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Adv
     Raises:
         BadInput: the source cannot be fetched, or is not what the recipe pins.
     """
-    if plan.stage.done():
-        return 0
+    with _fetching[plan.stage.prefix]:  # a recipe may name a source twice
+        return 0 if plan.is_there() else _fetch(plan, pool, scratch, advance)
+
+
+_fetching: defaultdict[str, Lock] = defaultdict(Lock)
+"""A lock for each source that is fetched."""
+
+
+def _fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Advance) -> int:
     folder = scratch / plan.stage.digest
     folder.mkdir(parents=True, exist_ok=True)
     files = plan.files()
@@ -70,12 +79,14 @@ def _fetch_file(
 ) -> int:
     """Fetch one file into the store, unless it is there; return the number of bytes fetched.
 
-    `present` holds the sizes of files from an earlier fetch, which verified them, by key.
+    `present` holds the sizes of the files that an earlier fetch has uploaded, by key.
     """
     key = stage.key(file.name)
     if key in present and file.size in (0, present[key]):
-        stage.digests[file.name] = (present[key], file.sha256 or stage.store.sha256(key))
-        return 0
+        held = stage.store.sha256(key)
+        if file.sha256 in ("", held):
+            stage.digests[file.name] = (present[key], held)
+            return 0
     path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     file.fetch(path, advance)
@@ -109,9 +120,9 @@ def copy(stage: Stage, target: Stage, advance: Advance, scratch: Path) -> None:
     files: Mapping[str, Any] = stage.marker()["files"]
     for name, entry in files.items():
         if not target.store.exists(target.key(name)):
-            path = scratch / "copy" / stage.digest / name
-            stage.download(path.parents[len(PurePosixPath(name).parts) - 1], [name])
-            target.store.upload(path, target.key(name))
-            path.unlink()
+            folder = scratch / "copy" / stage.digest
+            stage.download(folder, [name])
+            target.store.upload(folder / name, target.key(name))
+            (folder / name).unlink()
             advance(int(entry["size"]))
     target.store.write(target.key(MARKER), stage.store.read(stage.key(MARKER)))

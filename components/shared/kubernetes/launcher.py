@@ -213,5 +213,5 @@ def _failed(
     return LaunchFailed(
         f"TrainJob {name} failed: {'; '.join(lines)}"
         + (f"; its last output was{tail}\n" if tail else ""),
-        remedy="Run the step again: what was finished is kept.",
+        remedy=(failure and failure.remedy) or "Run the step again: what was finished is kept.",
     )

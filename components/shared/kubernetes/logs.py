@@ -5,22 +5,27 @@ Short calls survive what breaks a stream: a restarted API server, a rotated log,
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, name_of
 
 _FIRST_LINES = 1000
-"""Read at most of a log that was written before this launcher started."""
+"""Lines, at most, that are read of a log from before this launcher started."""
 
 _OVERLAP_SECONDS = 10
-"""Read twice, because clocks differ and the API takes whole seconds; timestamps tell new lines."""
+"""Seconds of a log that are read again, because clocks differ and the API takes whole seconds;
+timestamps tell which lines are new."""
 
 _PREFIX = re.compile(r"^\[rank\d+\] ")
-_PAIR = re.compile(r"(\w+)=(\S*)")
+_PAIR = re.compile(r"(\w+)=(.*?)(?= \w+=|$)")
+_COUNT = re.compile(r"'(\w+)': (\d{1,18})")
 
 
 class Logs(Protocol):
@@ -83,8 +88,8 @@ def _stamped(text: str) -> list[tuple[str, str]]:
 
     An incomplete last line is left for the next call.
     """
-    whole = text[: text.rfind("\n") + 1]
-    parts = (each.partition(" ") for each in whole.splitlines())
+    whole = text.split("\n")[:-1]  # a line may hold other breaks, such as a progress bar's \r
+    parts = (each.partition(" ") for each in whole)
     return [(stamp, line) for stamp, _, line in parts]
 
 
@@ -123,11 +128,16 @@ class SharedProgress:
 
 
 def _summed(events: list[dict[str, object]]) -> dict[str, object]:
-    """Return the progress of all nodes as one: counts are added, the longest time left counts."""
+    """Return the progress of all nodes as one: numbers are added; the longest time left is kept."""
     last = dict(events[-1])
     for name in ("done", "total", "rate", "amount"):
         if values := _numbers(events, name):
-            last[name] = sum(values)
+            last[name] = round(sum(values), 3)
+    failures = Counter[str]()
+    for each in events:
+        if isinstance(counted := each.get("failures"), Mapping):
+            failures.update(counted)
+    last |= {"failures": dict(failures)} if failures else {}
     left = _numbers(events, "seconds_left")
     return {**last, **({"seconds_left": max(left)} if left else {})}
 
@@ -141,15 +151,16 @@ def progress_in(line: str) -> dict[str, object] | None:
     text = _PREFIX.sub("", line)
     if not text.startswith("lidr progress "):
         return None
-    values = {key: _number(value) for key, value in _PAIR.findall(text)}
+    values = {key: _value(value) for key, value in _PAIR.findall(text)}
     counted = all(isinstance(values.get(name), int) for name in ("done", "total"))
     return values if counted and "event" not in values else None
 
 
-def _number(text: str) -> object:
+def _value(text: str) -> object:
+    """Return a number, or counts by name, as they are written in a line; else the text."""
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
+    if text.startswith("{"):
+        return {name: int(count) for name, count in _COUNT.findall(text)}
     return text

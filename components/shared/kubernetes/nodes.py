@@ -22,6 +22,7 @@ class TrainJobPods:
     Attributes:
         cluster: the namespace's API.
         running: whether any ran at the last update.
+        scheduled: whether any had a node then.
         waiting: why the first waiting pod waits; "" if none does.
         sharded: whether each node does a shard of the work.
         failures: reason and last log lines of each failed pod of the newest attempt, by pod name.
@@ -29,6 +30,7 @@ class TrainJobPods:
 
     cluster: Cluster
     running: bool = False
+    scheduled: bool = False
     waiting: str = ""
     failures: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     sharded: bool = False
@@ -44,6 +46,7 @@ class TrainJobPods:
         for number, pod in sorted(nodes.items()):
             self._note_failure(number, pod)
         self.running = any(pods.is_running(pod) for pod in nodes.values())
+        self.scheduled = any(pods.is_scheduled(pod) for pod in nodes.values())
         reasons = [reason for pod in nodes.values() if (reason := pods.why_waiting(pod))]
         if reasons and reasons[0] != self.waiting:
             emit("warning", message=f"TrainJob {name} waits: {reasons[0]}")
@@ -86,19 +89,24 @@ class AdmissionTimeout:
         self._limit = limit
         self._since = time.monotonic()
         self._reason = ""
+        self._scheduled = False
 
     def expired(self, job: TrainJob, seen: TrainJobPods) -> bool:
         """Return whether the TrainJob has waited too long for a pod to run."""
         if seen.running:
             self._since = time.monotonic()
         self._reason = seen.waiting or job.conditions.get("Suspended", "")
+        self._scheduled = seen.scheduled
         return time.monotonic() - self._since > self._limit
 
     def as_error(self, name: str, launch: Launch) -> LidrError:
         """Return the error to raise, with what the TrainJob was waiting for."""
         queue = f"Kueue queue {launch.queue!r}" if launch.queue else "the scheduler"
+        told, look = f"{queue} has not admitted it", f"{queue} and the nodes"
+        if self._scheduled:
+            told, look = "its pods have nodes but do not start", "its image, Secrets and volumes"
         return LaunchFailed(
             f"TrainJob {name} did not run within {self._limit / 60:g} minutes and was deleted: "
-            f"{self._reason or f'{queue} has not admitted it'}",
-            remedy=f"Look at {queue} and the nodes, or raise training.admission_minutes.",
+            f"{self._reason or told}",
+            remedy=f"Look at {look}, or raise training.admission_minutes.",
         )

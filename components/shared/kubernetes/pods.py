@@ -21,7 +21,8 @@ _ROLE_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
 _INSUFFICIENT = re.compile(
     r"(?:Insufficient|insufficient quota for|insufficient unused quota for) ([\w./-]+)"
 )
-_NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
+NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
+"""Waiting reasons of a pod that is about to start."""
 
 
 def name_of(pod: Pod) -> str:
@@ -65,10 +66,24 @@ def why_waiting(pod: Pod, container: str = CONTAINER) -> str:
         return ""
     if condition := _condition(pod, "PodScheduled", "False"):
         return _unscheduled(condition)
-    waiting = _container(pod, container).get("state", {}).get("waiting", {})
-    if waiting.get("reason", "") in _NORMAL_WAITS:
+    if reason := _why_not_started(_container(pod, container)):
+        return reason
+    for status in _status(pod).get("initContainerStatuses", []):
+        if reason := _why_not_started(status):
+            return f"{status['name']}: {reason}"
+    return ""
+
+
+def _why_not_started(status: dict[str, Any]) -> str:
+    waiting = status.get("state", {}).get("waiting", {})
+    if waiting.get("reason", "") in NORMAL_WAITS:
         return ""
     return _joined(waiting["reason"], waiting.get("message", ""))
+
+
+def is_scheduled(pod: Pod) -> bool:
+    """Return whether a node has been chosen for the pod."""
+    return _condition(pod, "PodScheduled", "True") is not None
 
 
 def missing_resources(message: str) -> list[str]:

@@ -75,16 +75,15 @@ def _fault(template: str) -> tuple[str, int]:
     if len(template) > _MAX_CHARS:
         return f"is longer than {_MAX_CHARS} characters", 0
     try:
-        tree = environment().parse(template)
-        environment().compile(template)
+        tree = environment().parse(template)  # compiling computes what is constant
     except TemplateSyntaxError as error:
         return f"is not valid: {error.message}", error.lineno
-    except (TemplateError, RecursionError, MemoryError) as error:
+    except (TemplateError, RecursionError, MemoryError, ValueError) as error:
         return f"is not valid: {type(error).__name__}", 0
     for node in tree.find_all(nodes.Node):
         if fault := _fault_of_node(node):
             return fault, node.lineno
-    return _fault_of_rendering(template), 0
+    return _fault_of_rendering(template)
 
 
 def _fault_of_node(node: Any) -> str:
@@ -103,7 +102,7 @@ def _fault_of_node(node: Any) -> str:
     if isinstance(node, nodes.Mul | nodes.Mod):
         return _fault_of_repetition(node)
     if isinstance(node, nodes.Const) and isinstance(node.value, int | float):
-        return f"counts to {node.value:.0f}" if abs(node.value) > _MAX_RANGE else ""
+        return f"counts above {_MAX_RANGE:,}" if abs(node.value) > _MAX_RANGE else ""
     return ""
 
 
@@ -147,8 +146,8 @@ def _fault_of_repetition(node: Any) -> str:
     return ""
 
 
-def _fault_of_rendering(template: str) -> str:
-    """Return what is wrong with how a template renders plain conversations."""
+def _fault_of_rendering(template: str) -> tuple[str, int]:
+    """Return what is wrong with how a template renders plain conversations, and its line."""
     request = {"template": template, "conversations": [_ONE, _THREE, _LONG]}
     try:
         done = subprocess.run(
@@ -159,19 +158,19 @@ def _fault_of_rendering(template: str) -> str:
             env={"PYTHONHASHSEED": "0"},
         )
     except subprocess.TimeoutExpired:
-        return f"does not end within {_TIMEOUT_SECONDS:.0f} s"
+        return f"does not end within {_TIMEOUT_SECONDS:.0f} s", 0
     if done.returncode < 0:
-        return f"does not render a conversation in {template_probe.CPU_SECONDS} s"
+        return f"does not render a conversation in {template_probe.CPU_SECONDS} s", 0
     if done.returncode:
         raise LidrError(f"chat templates cannot be tried here: {done.stderr.decode()[-500:]}")
     first, three, *_ = rendered = [*json.loads(done.stdout), {}]
-    if fault := next((each["fault"] for each in rendered if "fault" in each), ""):
-        return str(fault)
+    if faulty := next((each for each in rendered if "fault" in each), None):
+        return str(faulty["fault"]), int(faulty.get("line", 0))
     if unsafe := next((e["error"] for e in rendered if "SecurityError" in e.get("error", "")), ""):
-        return f"tries to leave its sandbox: {unsafe}"
+        return f"tries to leave its sandbox: {unsafe}", 0
     if "error" in first:
-        return f"cannot render a question: {first['error']}"
-    return _fault_of_text(first["text"], _ONE) or _fault_of_text(three.get("text"), _THREE)
+        return f"cannot render a question: {first['error']}", 0
+    return _fault_of_text(first["text"], _ONE) or _fault_of_text(three.get("text"), _THREE), 0
 
 
 def _fault_of_text(text: str | None, messages: list[Message]) -> str:

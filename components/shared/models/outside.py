@@ -65,6 +65,11 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
 
     client = mlflow_client("")
     name, _, alias = source.removeprefix("models:/").partition("@")
+    if not alias and "/" not in name:
+        raise BadInput(
+            f"model.source {source!r} names neither a version nor an alias",
+            remedy="Use models:/name@alias or models:/name/version of a registered model.",
+        )
 
     def look_up() -> Any:
         if alias:
@@ -73,7 +78,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
 
     try:
         version = ask_mlflow(look_up, max_refusals=1)
-    except (MlflowException, TypeError) as error:
+    except MlflowException as error:
         raise NotRegistered(
             f"model.source {source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",

@@ -85,7 +85,9 @@ def canonical_model_stage(store: Store, uri: str) -> str:
 def _enclosing_stage(files: ModelLocation) -> str:
     """Return the URI of the finished stage that contains a model's files; "" if none does."""
     uri = (files.adapter or files.source).rstrip("/")
-    return next(filter(_is_done, (uri, uri.rpartition("/")[0])), "")
+    stage = next(filter(_is_done, (uri, uri.rpartition("/")[0])), "")
+    of_another_base = stage and files.adapter and model_uri(stage) != files.source
+    return "" if of_another_base else stage
 
 
 def _outside_stage(store: Store, described: Mapping[str, str]) -> str:
@@ -125,7 +127,10 @@ def admit_files(recipe: Recipe, files: ModelLocation, *, trained: bool = True) -
 
 
 def _is_done(uri: str) -> bool:
+    if "://" not in uri and not Path(uri).is_dir():  # opening its store would create folders
+        return False
     try:
-        return locate_stage(uri).done()
+        stage = locate_stage(uri)
     except BadInput:  # not a stage's URI
         return False
+    return stage.done()

@@ -74,9 +74,15 @@ def _raise_exception(message: str) -> None:
     raise TemplateError(message)
 
 
-def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
-    compiled = environment().from_string(template)
-    found: list[dict[str, str]] = []
+def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> list[dict[str, Any]]:
+    try:
+        compiled = environment().from_string(template)
+    except MemoryError:
+        return [{"fault": "needs more memory than a conversation does"}]
+    except (TemplateError, SyntaxError, ValueError, RecursionError) as error:
+        fault = f"is not valid: {getattr(error, 'message', None) or type(error).__name__}"
+        return [{"fault": fault, "line": getattr(error, "lineno", None) or 0}]
+    found: list[dict[str, Any]] = []
     for messages in conversations:
         parts, size = [], 0
         try:
@@ -97,7 +103,8 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
 def main() -> None:
     """Read `template` and `conversations` from stdin, and write one object for each conversation.
 
-    Its key is `text`, `error` (the template raised) or `fault` (over a limit; ends the list).
+    Its key is `text`, `error` (the template raised) or `fault`, which ends the list: the template
+    is not valid (with the `line`), or over a limit.
     """
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))

@@ -19,6 +19,11 @@ INDEX = "model.safetensors.index.json"
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library."""
 
+_POINTER = "a pointer of Git LFS; the file itself was never fetched"
+_NO_HEADER = "it has no header"
+_BROKEN = "its header is broken"
+_GAPS = "its tensors overlap, leave gaps or are cut off"
+
 _MAGIC = {
     b"PK\x03\x04": "a zip archive, as torch.save writes pickles",
     b"\x80": "a pickle, which can run code",
@@ -26,10 +31,15 @@ _MAGIC = {
     b"\x93NUMPY": "a NumPy file, which may hold pickles",
     b"GGUF": "a GGUF file",
     b"#!": "a script",
-    b"version https://git-lfs": "a pointer of Git LFS; the file itself was never fetched",
+    b"version https://git-lfs": _POINTER,
 }
 
 _REMEDY = "Write the weights as safetensors where you trust them: model.save_pretrained(folder)."
+_REMEDIES = {
+    _POINTER: "Run `git lfs pull` in the folder, or fetch the model's files again.",
+    **dict.fromkeys((_NO_HEADER, _BROKEN, _GAPS), "Fetch the model's files again."),
+}
+"""By fault; the others are of files that are none."""
 
 
 def check_weights(path: Path) -> None:
@@ -39,7 +49,7 @@ def check_weights(path: Path) -> None:
         BadInput: with what the file is instead.
     """
     if fault := _fault(path):
-        raise BadInput(f"not safetensors: {fault}", file=path, remedy=_REMEDY)
+        raise BadInput(f"not safetensors: {fault}", file=path, remedy=_REMEDIES.get(fault, _REMEDY))
 
 
 def check_no_pickles(folder: Path) -> None:
@@ -92,7 +102,7 @@ def _fault(path: Path) -> str:
                 return format_
         length = int.from_bytes(start[:8], "little")
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
-            return "it has no header"
+            return _NO_HEADER
         stream.seek(8)
         data = stream.read(length)
     return _fault_of_header(data, size - 8 - length)
@@ -105,12 +115,13 @@ def _fault_of_header(data: bytes, tensor_bytes: int) -> str:
         spans = sorted(tuple(each["data_offsets"]) for each in tensors)
         shapes = [math.prod(each["shape"]) for each in tensors]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "its header is broken"
-    if data[:1] != b"{" or any(not isinstance(shape, int) or shape < 0 for shape in shapes):
-        return "its header is broken"
+        return _BROKEN
+    numbers = [*shapes, *(number for span in spans for number in span)]
+    if data[:1] != b"{" or any(not isinstance(each, int) or each < 0 for each in numbers):
+        return _BROKEN
     end = 0
     for span in spans:
         if len(span) != 2 or span[0] != end or span[1] < end:
-            return "its tensors overlap or leave gaps"
+            return _GAPS
         end = span[1]
-    return "" if end == tensor_bytes else f"it has {tensor_bytes} bytes of tensors, not {end}"
+    return "" if end == tensor_bytes else _GAPS

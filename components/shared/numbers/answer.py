@@ -34,7 +34,9 @@ _TRIMMED = " \t\n\u00a0{}()*_$.,:;!?\"'"
 _MIN_SPELLED = 2
 """A spelled-out one is an article more often than a number."""
 
-_OPERATOR = re.compile(r"[^\w\n.,;]{0,4}[+×*÷/−–·-][^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z")
+_OPERATOR = re.compile(
+    r"[^\w\n.,;]{0,4}(?:[+×*÷/−–·-]|\\(?:times|cdot|div))[^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z"
+)
 _EQUALS = re.compile(r"[=≈]|\\approx")
 
 
@@ -71,7 +73,8 @@ def _numbers(text: str, language: str, start: int, end: int = sys.maxsize) -> It
     found = digits.numbers(text, language, start, end)
     if language not in hanzi.LANGUAGES:
         return found
-    numerals = [Number(*each) for each in hanzi.numbers(text, start, min(end, len(text)))]
+    found_numerals = hanzi.numbers(text, language, start, min(end, len(text)))
+    numerals = [Number(*each) for each in found_numerals]
     return iter(sorted([*found, *numerals], key=lambda number: number.start))
 
 
@@ -94,10 +97,16 @@ def _first_result(text: str, start: int, end: int, language: str) -> Number | No
     for number in _numbers(text, language, start, end):
         if previous is None or _EQUALS.search(text, previous.end, number.start):
             first = number
-        elif not _OPERATOR.search(text, previous.end, number.start):
+        elif not _continues(text, previous, number):
             break
         previous = number
     return first
+
+
+def _continues(text: str, before: Number, number: Number) -> bool:
+    """Return whether a calculation goes on: by an operator, or by a minus taken for a sign."""
+    subtracted = text[number.start] in "-–" and not text[before.end : number.start].strip()
+    return subtracted or bool(_OPERATOR.search(text, before.end, number.start))
 
 
 def _last(text: str, language: str) -> Number | None:
@@ -117,7 +126,8 @@ def _without_asides(text: str, found: list[Number]) -> Number | None:
         return None
     last = found[-1]
     opening = text.rfind("(", max(0, last.start - _MAX_ASIDE_CHARS), last.start)
-    if opening < 0 or not _ASIDE.match(text, max(0, opening - 2), opening + _MAX_ASIDE_CHARS):
+    aside = _ASIDE.match(text, max(0, opening - 2), opening + _MAX_ASIDE_CHARS)
+    if opening < 0 or not aside or last.start > aside.end():
         return last
     for number in reversed(found):
         if number.end <= opening:

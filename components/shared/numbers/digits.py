@@ -44,7 +44,7 @@ def _number(spaced: bool) -> re.Pattern[str]:
     group = r"|[ ]\d{3}(?!\d)" if spaced else ""
     core = rf"(?:\d++(?:[.,'\u00a0]\d++{group})*+|(?<![\w.,])\.\d++)"
     return re.compile(
-        rf"(?P<sign>[-–](?: ?{_CURRENCY})?)?+"
+        rf"(?P<sign>[-–](?:{_CURRENCY})?)?+"
         rf"(?P<core>{core})"
         r"(?:[eE](?P<e>[+-]?\d{1,3})(?!\w))?+"
         rf"(?P<power> ?(?:[×*·⋅∙x]|{{?\\(?:times|cdot)}}?) ?10{_POWER}"
@@ -60,7 +60,7 @@ _NOT_BEFORE = re.compile(r"[^\W\d_]|_", re.ASCII)
 _CYRILLIC_UNIT = re.compile(r"[а-яё]", re.IGNORECASE)
 _CODE_BEFORE = re.compile(r"(?:\b(?:[A-Z]{3}|Rs|Tsh|KSh|[kK]sh)|[\d\s][x×])\Z")
 
-_RANGE = re.compile(r"(?: ?[–—~〜～] ?|-)(?=\$?\d)")
+_RANGE = re.compile(r"(?: ?[–—~〜～] ?|-)\$?(?=\d)")
 _EQUALS = re.compile(r"\s?=")
 _SEPARATOR = re.compile(r"[.,'\u00a0 ]")
 
@@ -94,7 +94,7 @@ def numbers(
     place, pattern = start, _NUMBER[language in _SPACE_GROUPS]
     while found := pattern.search(text, place, end):
         parts = _pieces(found["core"], language)
-        if len(parts) > 1:  # a list such as 1,2,3, of which only the last may have a fraction
+        if len(parts) > 1:  # a list such as 1,2,3: plain numbers, without sign, fraction or word
             first = found.start("core")
             yield from _listed(text, first, parts, language)
             place = first + sum(len(part) + 1 for part in parts) - 1
@@ -121,6 +121,8 @@ def _is_in_name(text: str, core: int, sign: str | None) -> bool:
     """Return whether digits are part of a name such as m2, CO2 or x1; in USD18 they are not."""
     before = text[core - 1 : core]
     if sign or not before:
+        return False
+    if before == "_" and not text[core - 2 : core - 1].isalnum():  # _18_ is emphasis
         return False
     if _CYRILLIC_UNIT.match(before) or _NOT_BEFORE.match(before):
         return not _CODE_BEFORE.search(text[max(0, core - 5) : core])
@@ -220,7 +222,8 @@ def _pieces(core: str, language: str) -> list[str]:
     groups = _SEPARATOR.split(core)
     if len(separators) == 1:
         after = len(groups[1])
-        return [core] if after == 3 or (last == "," and after <= 2) or last == "." else groups
+        decimal = last == "," and (after <= 2 or language in _DECIMAL_COMMA)
+        return [core] if after == 3 or decimal or last == "." else groups
     if len(kinds) == 2 and separators.count(last) == 1 and last in ".,":
         return [core] if _grouped(groups[:-1]) else groups
     return [core] if len(kinds) == 1 and _grouped(groups) else groups

@@ -20,9 +20,10 @@ _AMBIGUOUS = frozenset("參肆伍陆陸拾佰仟兆")
 
 _SIGNS = "".join((*_DIGITS, *_TENS, *_MYRIADS))
 _RUN = rf"[{_SIGNS}]{{1,40}}+"
+_PART = rf"[点點・][{''.join(_DIGITS)}]{{1,40}}+"
 _NUMBER = re.compile(
-    rf"(?P<below>{_RUN})分之(?P<above>{_RUN})"
-    rf"|(?P<whole>{_RUN})(?:[点點・](?P<part>[{''.join(_DIGITS)}]{{1,40}}+))?+"
+    rf"(?P<below>{_RUN})分[之の](?P<above>{_RUN})(?P<above_part>{_PART})?+"
+    rf"|(?P<whole>{_RUN})(?P<part>{_PART})?+"
 )
 
 _MINUS = ("负", "負", "マイナス")
@@ -34,23 +35,25 @@ _COUNTERS = (
 )
 _FOLLOWS = re.compile(rf"[{_COUNTERS}]")
 _CLAUSE_END = re.compile(r"\s*(?:[。．.!！,，、;；)）\]】」』*\n$}]|\Z)")
-_NO_QUANTITY = re.compile(r"(?:同|共|起|样|樣|些|直|定|般|半|旦|切|緒|番|部|方|致|下|手|分$)")
+_NO_QUANTITY = re.compile(r"(?:同|共|起|样|樣|些|直|定|般|半|旦|切|緒|番|部|方|致|下|手)")
+_VERY = re.compile(r"分(?![钟鐘之]|\s|[。．.!！?？,，、;；)）\]】」』*$}]|\Z)")
+"""After 十: 十分 is "very", unless it is minutes, points or parts."""
 
 
-def values(text: str) -> Iterator[Fraction]:
+def values(text: str, language: str) -> Iterator[Fraction]:
     """Yield the value of every numeral, even of one that is part of a word."""
     for found in _NUMBER.finditer(text):
-        if (value := _value(found)) is not None:
+        if (value := _value(found, language)) is not None:
             yield value
 
 
-def numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int, Fraction]]:
+def numbers(text: str, language: str, start: int, end: int) -> Iterator[tuple[int, int, Fraction]]:
     """Yield (start, end, value) of the numerals that are quantities.
 
     A numeral is one where a counter follows or the clause ends; 三明治 and 一共 hold none.
     """
     for found in _NUMBER.finditer(text, start, end):
-        if _is_quantity(text, found) and (value := _value(found)) is not None:
+        if _is_quantity(text, found) and (value := _value(found, language)) is not None:
             negative = text.endswith(_MINUS, max(0, found.start() - 4), found.start())
             yield found.start(), found.end(), -value if negative else value
 
@@ -58,8 +61,11 @@ def numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int, Fractio
 def _is_quantity(text: str, found: re.Match[str]) -> bool:
     if found[0] in _AMBIGUOUS:
         return False
-    before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 2]
-    if before in ("第", "每", "统", "統", "唯", "之", "星", "周") or before.isdigit():
+    before = text[max(0, found.start() - 2) : found.start()].rstrip(" ")[-1:]  # 3 千克 has no 千
+    after = text[found.end() : found.end() + 2]
+    if before in ("第", "每", "统", "統", "唯", "之", "星", "期", "拜", "周") or before.isdigit():
+        return False
+    if found[0] == "十" and _VERY.match(text, found.end()):
         return False
     if _CLAUSE_END.match(text, found.end()):
         return True
@@ -69,35 +75,46 @@ def _is_quantity(text: str, found: re.Match[str]) -> bool:
     return found[0] != "一" or bool(_CLAUSE_END.match(text, found.end() + 1))
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
+def _value(found: re.Match[str], language: str) -> Fraction | None:
     if found["above"]:
-        below, above = (_whole(found[name]) for name in ("below", "above"))
+        below = _whole(found["below"], language)
+        above = _decimal(found["above"], found["above_part"], language)
         if not below or above is None:
             return None
-        return Fraction(above) if below == 100 else Fraction(above, below)  # 百分之: per cent
-    whole = _whole(found["whole"])
-    if whole is None or not found["part"]:
-        return None if whole is None else Fraction(whole)
-    part = "".join(str(_DIGITS[sign]) for sign in found["part"])
-    return whole + Fraction(int(part), 10 ** len(part))
+        return above if below == 100 else above / below  # 百分之: per cent
+    return _decimal(found["whole"], found["part"], language)
 
 
-def _whole(numeral: str) -> int | None:
+def _decimal(numeral: str, part: str | None, language: str) -> Fraction | None:
+    """Return the value of a numeral and of what follows its point, if anything does."""
+    whole = _whole(numeral, language)
+    if whole is None:
+        return None
+    digits = "".join(str(_DIGITS[sign]) for sign in (part or "")[1:])
+    return whole + Fraction(int(digits or "0"), 10 ** len(digits))
+
+
+def _whole(numeral: str, language: str) -> int | None:
     """Return the value of a numeral, positional (二〇二四) or with its units (二千零二十四)."""
     if all(sign in _DIGITS for sign in numeral):
         return int("".join(str(_DIGITS[sign]) for sign in numeral))
     if numeral[0] in _MYRIADS:
         return None
     total = section = digit = 0
-    last = 0
+    last = myriad = 0
     for sign in numeral:
         if sign in _DIGITS:
             digit = _DIGITS[sign]
         elif sign in _TENS:
             section += (1 if sign == "廿" else digit or 1) * _TENS[sign]
             digit, last = 0, _TENS[sign]
-        else:
+        elif _MYRIADS[sign] < myriad and section + digit:  # 一亿二千万
+            total += (section + digit) * _MYRIADS[sign]
+            section, digit, last = 0, 0, _MYRIADS[sign]
+        else:  # 三万亿
             total = (total + section + digit) * _MYRIADS[sign]
             section, digit, last = 0, 0, _MYRIADS[sign]
-    colloquial = digit and last >= 100 and numeral[-2] not in "零〇"  # 三百五 is 350
+            myriad = last
+    # In Chinese 三百五 is 350, while 百八 is 108 in Japanese.
+    colloquial = language == "zh" and digit and last >= 100 and numeral[-2] not in "零〇"
     return total + section + digit * (last // 10 if colloquial else 1)

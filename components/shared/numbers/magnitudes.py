@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from functools import cache
+from math import prod
 
 from lidr.components.shared.numbers import words
 
@@ -58,7 +59,7 @@ _AFTER: dict[str, dict[str, int]] = {
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 
 _UNSPACED = frozenset(("ja", "ko", "th", "zh"))
-_OTHER_WORD = re.compile(r"[克米瓦卡分ธุ]|ธุ์")
+_OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธุ์")
 """千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
 
 _MINUS = {
@@ -81,7 +82,7 @@ _MINUS = {
 _OPERAND = re.compile(r"[\d)]\s*\Z")
 
 _LETTER = re.compile(r"(?<=\d)([KMB])(?![\w²³])")
-"""3.5M; a metre and a byte are written otherwise, or are no number of anything."""
+"""3.5M, 128K: capitals right after the digits. Metre is written m; M² and M³ are units."""
 _LETTERS = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -96,8 +97,10 @@ def _words(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
     return known, found if known else None
 
 
-_REST = re.compile(r"(?: (?=\d{1,4}[백천]))?(\d{1,4})(百|千|万|萬|백|천|만)?(?![\d.,])")
-"""What is added in 3万5千, 3만5000 and 3만 5천."""
+_REST = re.compile(
+    r"(?: (?=\d{1,4}[백천만]))?(\d{1,4}+)(?:((?:[百千万萬億亿백천만억]){1,2}+)|(?!\d|[.,]\d))"
+)
+"""What is added in 3万5千, 3만5000, 3만 5천 and 1億5千万, part by part."""
 
 _MAX_WORD_CHARS = 12
 
@@ -114,19 +117,29 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
     if letter := _LETTER.match(text, end):
         return value * _LETTERS[letter[1]], letter.end()
     known, pattern = _words(language)
-    enlarged = False
+    factor = 1
     for _ in range(_MAX_WORDS):
         found = pattern.match(text, end) if pattern else None
         if not found:
             break
         if language in _UNSPACED and _OTHER_WORD.match(text, found.end()):
             break
-        value *= known[found[1].lower()]
-        end, enlarged = found.end(), True
-    if enlarged and language in ("ja", "ko", "zh") and (rest := _REST.match(text, end)):
-        size = known.get(rest[2] or "", 1)
-        return value + int(rest[1]) * size, rest.end()
+        factor *= _size(known, found[1])
+        end = found.end()
+    value *= factor
+    while factor > 1 and language in ("ja", "ko", "zh") and (rest := _REST.match(text, end)):
+        size = prod(known.get(unit, 0) for unit in rest[2] or "")
+        if not 0 < size < factor:
+            break
+        value, end, factor = value + int(rest[1]) * size, rest.end(), size
     return value, end
+
+
+def _size(known: dict[str, int], word: str) -> int:
+    """Return the factor of a word in any case: İ and ı are those of i, but not by `str.lower`."""
+    return known.get(word.lower()) or next(
+        size for each, size in known.items() if re.fullmatch(re.escape(each), word, re.IGNORECASE)
+    )
 
 
 def says_minus(before: str, language: str) -> bool:

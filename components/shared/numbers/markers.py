@@ -55,6 +55,8 @@ _LABELS: dict[str, str] = {
 
 _ENDS = re.compile(r"[.!?](?=\s|\*|\Z)|[。！？؟।॥\n]|\*\*(?=\s*\n)")
 _HASHES = "####"
+_RIGHT_AFTER = re.compile(r"[\s*_$€£¥₹:=–-]*(?:[A-Z]{3} ?)?\d")
+"""A number with nothing before it: after other words #### is mostly a heading of Markdown."""
 _BOXED = "\\boxed"
 _BRACE = re.compile(r"[{}]")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80}+)\*\*")
@@ -75,9 +77,12 @@ def spans(text: str, language: str) -> Iterator[Span]:
 
     English markers count in every language.
     """
+    hashes = list(_hashes(text))
+    headed = any(not _RIGHT_AFTER.match(text, start) for start, _ in hashes)
     yield from _boxed(text)
-    yield from _hashes(text)
+    yield from () if headed else hashes
     yield from _said(text, language)
+    yield from hashes if headed else ()
     yield from _labelled(text, language)
     yield from _bold(text)
 

@@ -49,7 +49,7 @@ class _Numbers:
     def spelled(self) -> set[Fraction]:
         """Numbers that are written out, or in Chinese or Roman numerals."""
         found = {*words.spelled(self._text, self._language), *roman.values(self._text)}
-        han = hanzi.values(self._text) if self._language in _HAN else ()
+        han = hanzi.values(self._text, self._language) if self._language in _HAN else ()
         return {*map(Fraction, found), *han}
 
     def may_be_unread(self, value: Fraction) -> bool:

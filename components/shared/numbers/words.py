@@ -118,6 +118,7 @@ def _unspaced(words: Sequence[str], lexicon: Lexicon, language: str) -> Iterator
                 parts.append(_phrase([found[0]], 0, lexicon)[0])
                 end = found.end()
             if language == "ko" and (at or (end < 2 and word not in _COUNTING)):
+                yield None
                 break  # 이 is "this" as well as 2
             yield from parts
             if end == at or end < len(word):

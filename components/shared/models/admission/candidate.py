@@ -10,9 +10,13 @@ from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.models.adapters import skeleton
 from lidr.components.shared.models.admission.files import check_templates
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_token_ids
+
+_MAX_SAID_CHARS = 300
+"""Of what a library says of a file that it cannot read."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class ModelCandidate:
 
         try:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # checks of its values raise types of their own
             raise BadInput(
-                f"its configuration does not load: {_first_line(error)}",
+                f"its configuration does not load: {one_line(str(error))[:_MAX_SAID_CHARS]}",
                 file=self.folder / "config.json",
-                remedy="Choose a model that transformers has code for.",
+                remedy="Correct it, or choose a model that transformers has code for.",
             ) from error
 
     @property
@@ -74,9 +78,9 @@ class ModelCandidate:
 
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # the tokenizers library raises nothing more special
             raise BadInput(
-                f"its tokenizer does not load: {_first_line(error)}",
+                f"its tokenizer does not load: {one_line(str(error))[:_MAX_SAID_CHARS]}",
                 file=self.folder,
                 remedy="Add it again with tokenizer.save_pretrained(folder).",
             ) from error
@@ -97,7 +101,3 @@ class ModelCandidate:
         check_templates(self.folder)  # before the first rendering
         settings = ChatSettings.of(self.recipe.model)
         return ChatRenderer(self.tokenizer, settings, eos_token_ids(self.folder))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -24,6 +24,8 @@ from lidr.components.shared.records.kinds import Message
 PLACEHOLDER = "\ue000response\ue001"
 """Content of a message in trial renderings."""
 
+_REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
+"""What a template raises that refuses a conversation, or an argument."""
 _SWITCH_NAME = re.compile("think|reason", re.IGNORECASE)
 _NEGATED = re.compile("^(no|disable|skip)|no_think", re.IGNORECASE)
 ANSWER: Message = {"role": "assistant", "content": PLACEHOLDER}
@@ -64,11 +66,12 @@ class ChatTemplate:
         """
         try:
             return self._rendered(self._folded(messages), generate, self.arguments)
-        except TemplateError as error:
+        except _REFUSALS as error:
             roles = ", ".join(message["role"] for message in messages)
             raise BadInput(
                 f"the model's chat template refuses a chat of the roles {roles}: {error}",
-                remedy="Avoid these roles, or correct chat_template.jinja.",
+                remedy="Avoid these roles, or correct model.template_arguments or "
+                "chat_template.jinja.",
             ) from error
 
     def before_answer(self, messages: Sequence[Message]) -> str:
@@ -161,8 +164,8 @@ class ChatTemplate:
             )
         if asked == "keep" and self.special_marks:
             raise BadInput(
-                f"model.thinking is keep, but this model's thoughts end with {self.special_marks}, "
-                "a control token, which no text can hold",
+                "model.thinking is keep, but this model marks its thoughts with control tokens "
+                f"({self.special_marks}), which no text can hold",
                 remedy="Set model.thinking to remove, or leave it out.",
             )
 
@@ -189,7 +192,7 @@ class ChatTemplate:
         """Return the text of a conversation; None if the template refuses it."""
         try:
             return self._rendered(messages, True, arguments)
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        except _REFUSALS:
             return None
 
     def _rendered(

@@ -227,3 +227,63 @@ def test_a_model_that_repeats_a_magnitude_does_not_hold_the_evaluation_up(text, 
 )
 def test_a_number_is_read_however_an_answer_writes_it(text, language, number):
     assert extract_number(text, language) == (None if number is None else Fraction(number))
+
+
+READ = [
+    ("Natalia sold 48 clips (in April) and 24 in May, so 72 in total.", "en", 72),
+    ("1.5 hours (90 minutes)", "en", Fraction(3, 2)),
+    ("Toplam 70 BİN lira", "tr", 70000),
+    ("5 MİLYON", "tr", 5000000),
+    ("5 mıllion", "en", 5000000),
+    ("一亿二千万元", "zh", 120000000),
+    ("三万亿元", "zh", 3000000000000),
+    ("三万二千亿元", "zh", 3200000000000),
+    ("除夜の鐘は百八回です。", "ja", 108),
+    ("利率是百分之三点五。", "zh", Fraction(7, 2)),
+    ("答えは三分の一です。", "ja", Fraction(1, 3)),
+    ("他有三百五十个。", "zh", 350),
+    ("三百五。", "zh", 350),
+    ("1億5千万円", "ja", 150000000),
+    ("1亿5千万", "zh", 150000000),
+    ("1억 5천만 원", "ko", 150000000),
+    ("合計は3万5千2百円です。", "ja", 35200),
+    ("1億2345万6789円", "ja", 123456789),
+    ("3万5000円", "ja", 35000),
+    ("3만 5천 원", "ko", 35000),
+    ("3万。", "zh", 30000),
+    ("他跑了1万米。", "zh", 10000),
+    ("他得了3万分。", "zh", 30000),
+    ("3 千克", "zh", 3),
+    ("5千米", "zh", 5),
+    ("3 ล้านธุรกิจ", "th", 3000000),
+    ("#### Step 2: Add them\n5 + 13 = 18.\n\nThe answer is 18.", "en", 18),
+    ("so\n#### 18", "en", 18),
+    ("#### $18.50", "en", Fraction(37, 2)),
+    ("#### eighteen", "en", 18),
+    ("The answer is 20-4=16.", "en", 16),
+    ("\\boxed{5*4-2=18}", "en", 18),
+    ("\\boxed{2 \\times 9 = 18}", "en", 18),
+    ("Der Umfang ist 3,1416.", "de", Fraction(3927, 1250)),
+    ("0,3333", "fr", Fraction(3333, 10000)),
+    ("1,2,3", "en", 3),
+    ("他有18个苹果，十分高兴。", "zh", 18),
+    ("他得了八十分", "zh", 80),
+    ("他得了八十分。", "zh", 80),
+    ("用了八十分钟。", "zh", 80),
+    ("他卖了18个鸡蛋，那天是星期三。", "zh", 18),
+    ("他用了十分钟。", "zh", 10),
+    ("得十分。", "zh", 10),
+    ("Prices:\n- $12\n- $18", "en", 18),
+    ("It costs $3-$5.", "en", None),
+    ("3-5", "en", None),
+    ("Answer: __18__", "en", 18),
+    ("The answer is _18_.", "en", 18),
+    ("= - $5", "en", -5),
+    ("-$5", "en", -5),
+    ("x_1 is 7, and x_2", "en", 7),
+]
+
+
+@pytest.mark.parametrize(("text", "language", "number"), READ)
+def test_a_number_is_read_as_a_person_reads_it(text: str, language: str, number: Fraction | None):
+    assert extract_number(text, language) == number

@@ -97,3 +97,8 @@ def test_roman_numerals_are_read(text, value):
 
 def test_roman_numerals_are_found_in_text():
     assert list(roman.values("Louis XIV, Ⅶ and MIXED, I")) == [14, 7]
+
+
+def test_in_korean_another_word_ends_a_number():
+    assert list(spelled("삼백 원과 오십 원", "ko")) == [300, 50]
+    assert leading_number("정확히 열여덟", "ko") is None

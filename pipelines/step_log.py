@@ -71,6 +71,8 @@ def last_words(log: str) -> str:
     for line in reversed(own_lines):
         if found := _FAILED.fullmatch(line):
             return found[1]
+        if line.startswith("lidr started"):  # of several steps the last one failed
+            break
         if line.startswith("lidr finished"):
             return launcher_error(log)
     return own_lines[-1].strip() if own_lines else launcher_error(log)

@@ -38,7 +38,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import FOLDER
 
 LEASE_SECONDS = 60.0
-"""How long the lease of `lidr run` lasts; it is renewed five times as often."""
+"""How long the lease of `lidr run` lasts without a renewal; it is renewed every fifth of that."""
 
 TASK_LEASE_SECONDS = 300.0
 """How long the lease of a KFP run lasts, whose tasks have pauses between them."""

@@ -35,12 +35,18 @@ def notify_command(
             f"profile {place.name!r} is for this machine, where `lidr run` sends its own notices",
             remedy="Name a profile of a cluster.",
         )
+    if port and not every:
+        raise BadInput("--port serves while runs are checked", remedy="Add --every SECONDS.")
     url = os.environ.get(NOTIFY_URL, "")
     if not url:
         emit("note", message=f"{NOTIFY_URL} is empty: runs are checked, but no notices are sent")
     monitor, store, text = RunMonitor(place, url), open_store(place.store), [""]
     if port:
-        serve(port, lambda: text[0])
+        try:
+            serve(port, lambda: text[0])
+        except OSError as error:
+            reason = f"port {port} cannot be listened on: {error.strerror}"
+            raise BadInput(reason, remedy="Name a free one under --port.") from error
     while True:
         observed = _check(monitor, once=not every)
         if observed is not None:
@@ -51,7 +57,10 @@ def notify_command(
 
 
 def _check(monitor: RunMonitor, *, once: bool) -> list[ObservedRun] | None:
-    """Return the runs as one check found them; None if Kubeflow or the store does not answer."""
+    """Return the runs as one check found them; None if Kubeflow does not answer.
+
+    A run that the store does not answer for is left out.
+    """
     try:
         observed = monitor.check(time.time())
     except LidrError as error:

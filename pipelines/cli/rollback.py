@@ -28,4 +28,5 @@ def rollback_command(
     if output is Output.JSON:
         print(json.dumps({"name": name, **entry.to_dict()}))
     else:
-        say(f"{name}/{move.version} is {move.alias} again, instead of version {move.before}")
+        instead = f", instead of version {move.before}" if move.before else ""
+        say(f"{name}/{move.version} is {move.alias} again{instead}")

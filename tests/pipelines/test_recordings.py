@@ -317,3 +317,10 @@ def test_what_a_recipe_says_stays_out_of_a_recording():
     assert trimmed(run) == {"run_id": "00000000-0000-4000-8000-000000000001"}
     log = 'Got executor_input:\n    "recipe": "{\\"name\\": \\"of mine\\"}",\n'
     assert trimmed_log(log) == 'Got executor_input:\n    "recipe": "...",\n'
+
+
+def test_last_words_are_those_of_the_step_that_failed_after_another_one_had_finished():
+    log = (
+        "lidr finished step=gate seconds=1\nlidr started step=register\nTraceback\nKeyError: 'x'\n"
+    )
+    assert last_words(log) == "KeyError: 'x'"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
+from lidr.components.shared.inputs.fetching import fetch
 from lidr.components.shared.inputs.named import InputKind, NamedInput
 from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
@@ -191,6 +193,22 @@ def test_fetch_compares_local_files_and_the_hub_s_with_their_pins(host, tmp_path
     host.add_repository("org/items", {"en.jsonl": items("en")})
     source = f"hf://datasets/org/items@{REVISION}/en.jsonl#sha256={'0' * 64}"
     assert [each.sha256 for each in fetch_plan(named(source), store).files()] == ["0" * 64]
+
+
+def test_a_pin_counts_where_the_source_is_in_the_store_already(host, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    host.add_repository("org/items", {"en.jsonl": items("en")})
+    source = f"hf://datasets/org/items@{REVISION}/en.jsonl"
+    with ThreadPoolExecutor() as pool:
+        fetch(fetch_plan(named(source), store), pool, tmp_path / "scratch", lambda _: None)
+        fetch(
+            fetch_plan(named(f"{source}#sha256={sha256(items('en'))}"), store),
+            pool,
+            tmp_path / "scratch",
+            lambda _: None,
+        )
+    with pytest.raises(BadInput, match="the recipe pins 000"):
+        fetch_plan(named(f"{source}#sha256={'0' * 64}"), store).is_there()
 
 
 def test_a_file_of_items_is_wanted_in_the_languages_of_its_tasks(tmp_path):

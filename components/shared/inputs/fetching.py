@@ -64,7 +64,7 @@ def _fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Ad
     folder.mkdir(parents=True, exist_ok=True)
     files = plan.files()
     present = {entry.key: entry.size for entry in plan.stage.store.list(plan.stage.prefix)}
-    jobs = [pool.submit(_fetch_file, plan.stage, each, present, folder, advance) for each in files]
+    jobs = [pool.submit(_fetch_file, plan, each, present, folder, advance) for each in files]
     sizes = [job.result() for job in jobs]
     plan.stage.finish(
         {"files": len(files), "bytes": sum(plan.stage.digests[each.name][0] for each in files)},
@@ -75,15 +75,17 @@ def _fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Ad
 
 
 def _fetch_file(
-    stage: Stage, file: SourceFile, present: Mapping[str, int], folder: Path, advance: Advance
+    plan: FetchPlan, file: SourceFile, present: Mapping[str, int], folder: Path, advance: Advance
 ) -> int:
     """Fetch one file into the store, unless it is there; return the number of bytes fetched.
 
     `present` holds the sizes of the files that an earlier fetch has uploaded, by key.
     """
+    stage = plan.stage
     key = stage.key(file.name)
     if key in present and file.size in (0, present[key]):
-        held = stage.store.sha256(key)
+        known = "" if plan.pins.get(file.name) else file.sha256  # then the address holds its digest
+        held = known or stage.store.sha256(key)
         if file.sha256 in ("", held):
             stage.digests[file.name] = (present[key], held)
             return 0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.outside import ADAPTER_TAG
-from lidr.components.shared.registry.evidence import store_of, verdict_of
+from lidr.components.shared.registry.evidence import model_files_at, store_of, verdict_of
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
@@ -78,6 +78,7 @@ def copy_version(
             f"--copy-to is the registry of {version.label} itself",
             remedy="Name another one, or leave it out.",
         )
+    files = open_store(files).uri if files else ""
     adapter = version.tags.get(ADAPTER_TAG, "")
     moved = {uri: _copy_files(uri, files) for uri in (version.source, adapter) if uri}
     if files and (gate := verdict_of(version).gate):
@@ -90,16 +91,24 @@ def copy_version(
     with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, moved[version.source], tags, "", home)
         copy = read_version(target, version.name, str(number))
+    if copy.source != moved[version.source]:
+        emit(
+            "warning",
+            message=f"{copy.label} was there before and still refers to {copy.source}: delete it "
+            "in that registry first, if it is to refer to the copies",
+        )
     _note_copy(client, version, target.tracking_uri)
     return copy
 
 
 def _copy_files(uri: str, files: str) -> str:
     """Copy the stage of a URI to a store; return the URI there, or the same if it is no stage's."""
-    root, found, rest = uri.rpartition("/stages/")
+    found = model_files_at(uri)
     if not files or not found:
+        if files:
+            emit("warning", message=f"{uri} is no stage's and is not copied: the copy refers to it")
         return uri
-    step, digest, folder = rest.split("/")
+    root, step, digest, folder = found.groups()
     copied = copy_stage(locate_stage(f"{root}/stages/{step}/{digest}"), open_store(files))
     return f"{copied}/{folder}"
 

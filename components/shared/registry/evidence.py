@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,10 @@ PASSED = "promote"
 START = "start"
 """The verdict of M_0, which has no predecessor to be compared with."""
 
-_STAGES = "/stages/"
+_MODEL_FILES = re.compile(
+    r"(?P<root>.+)/stages/(?P<step>[^/]+)/(?P<digest>[^/]+)/(?P<folder>model|adapter)/?"
+)
+"""URI of the files that a stage of lidr holds of a model."""
 _MAX_NAMED = 3
 
 
@@ -47,10 +51,14 @@ def verdict_of(version: Version) -> GateVerdict:
 def store_of(version: Version) -> str:
     """Return the URI of the store that holds a version's stage; "" if its files are elsewhere."""
     for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
-        root, found, _ = uri.rpartition(_STAGES)
-        if found:
-            return root
+        if found := model_files_at(uri):
+            return found["root"]
     return ""
+
+
+def model_files_at(uri: str) -> re.Match[str] | None:
+    """Return the `root`, `step`, `digest` and `folder` of a stage's model or adapter; else None."""
+    return _MODEL_FILES.fullmatch(uri)
 
 
 def require_files(version: Version, *, verify: bool = False) -> None:
@@ -66,18 +74,17 @@ def require_files(version: Version, *, verify: bool = False) -> None:
     """
     adapter = version.tags.get(ADAPTER_TAG, "")
     for uri in (version.source, adapter):
-        if _STAGES in uri:
-            _require_stage_files(version, uri, verify)
+        if found := model_files_at(uri):
+            _require_stage_files(version, found, verify)
         elif uri and not uri.startswith("hf://"):
             _require_outside_files(version, uri, is_adapter=uri == adapter)
 
 
-def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
-    root, _, rest = uri.rpartition(_STAGES)
-    step, digest, folder = (*rest.split("/"), "", "", "")[:3]
+def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -> None:
+    root, step, digest, folder = place.groups()
     if not _reachable(root):
-        raise _gone(version, uri, "no such folder")
-    stage = locate_stage(f"{root}{_STAGES}{step}/{digest}")
+        raise _gone(version, place[0], "no such folder")
+    stage = locate_stage(f"{root}/stages/{step}/{digest}")
     if not stage.done():
         raise _gone(version, stage.uri, "no complete stage")
     skip = len(stage.prefix) + 1
@@ -87,7 +94,8 @@ def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
         named = ", ".join(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
         count = f"{len(absent)} of {len(wanted)} are missing or truncated"
-        raise _gone(version, stage.uri, f"{count}: {named}")
+        remedy = f"Restore them, or delete {stage.uri} and run the recipe again."
+        raise _gone(version, stage.uri, f"{count}: {named}", remedy)
     if verify:
         stage.verify(sorted(wanted))
 
@@ -114,8 +122,10 @@ def _reachable(root: str) -> bool:
     return "://" in root or Path(root).is_dir()
 
 
-def _gone(version: Version, uri: str, what: str) -> BadInput:
-    return BadInput(
-        f"the files of {version.label} are gone from {uri}: {what}",
-        remedy="Restore them, or run the recipe again: it makes what is missing.",
-    )
+def _gone(
+    version: Version,
+    uri: str,
+    what: str,
+    remedy: str = "Restore them, or run the recipe again: it makes what is missing.",
+) -> BadInput:
+    return BadInput(f"the files of {version.label} are gone from {uri}: {what}", remedy=remedy)

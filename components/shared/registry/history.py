@@ -12,6 +12,7 @@ from lidr.components.shared.registry.versions import (
     RegisteredModel,
     open_audit_log,
     read_model,
+    version_text,
 )
 
 
@@ -57,8 +58,8 @@ def history(client: Any, name: str) -> History:
         }
         if current != model.aliases.get(alias):
             strays.append(
-                f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the audit log left it "
-                f"at {_at(current)}: it was moved by other means"
+                f"{alias} is {version_text(model.aliases.get(alias))} in MLflow, but the audit log "
+                f"left it at {version_text(current)}: it was moved by other means"
             )
     return History(model, [rows[entry.name] for entry in found], strays)
 
@@ -76,7 +77,9 @@ def _replay(own: Sequence[AuditEntry], now: int | None) -> tuple[int | None, lis
     for number, (entry, then) in enumerate(zip(own, later, strict=True)):
         parts = []
         if number and entry.move.before != current:
-            parts.append(f"before it, the alias was moved from {_at(current)} by other means")
+            parts.append(
+                f"before it, the alias was moved from {version_text(current)} by other means"
+            )
         current = entry.move.before
         if entry.done or then == entry.move.version:
             current = entry.move.version
@@ -84,7 +87,3 @@ def _replay(own: Sequence[AuditEntry], now: int | None) -> tuple[int | None, lis
             parts.append("not confirmed" if current == entry.move.version else "not carried out")
         notes.append("; ".join(parts))
     return current, notes
-
-
-def _at(number: int | None) -> str:
-    return "nowhere" if number is None else f"version {number}"

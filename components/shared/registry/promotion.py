@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, GateRefused
@@ -23,6 +23,7 @@ from lidr.components.shared.registry.versions import (
     Version,
     read_model,
     read_version,
+    version_text,
 )
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import Lease, exclusive
@@ -34,7 +35,7 @@ PROMOTION_TAG = "lidr.promotion"
 """Of a version: the last move of an alias to it, as JSON."""
 
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
-_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # MLflow takes no dots
 _MAX_REASON_CHARS = 1000
 
 
@@ -68,7 +69,7 @@ class PromotionOrder:
         if not _ALIAS.fullmatch(self.alias):
             raise BadInput(
                 f"{self.alias!r} cannot be an alias",
-                remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
+                remedy="Use letters, digits, hyphens and underscores, at most 100.",
             )
         if self.force and not self.reason.strip():
             raise BadInput("a forced promotion needs a reason", remedy="Add --reason TEXT.")
@@ -123,13 +124,15 @@ def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> Audi
             )
         version = read_version(client, name, f"@{PREVIOUS}")
         require_files(version)
+        judged = verdict_of(version)
         move = AliasMove(
             action="rollback",
             alias=CHAMPION,
             version=version.number,
             before=model.aliases.get(CHAMPION),
             reason=one_line(reason),
-            verdict=verdict_of(version).word,
+            verdict=judged.word,
+            gate=judged.gate,
         )
         return _move_alias(client, model, audit_log, lease, move)
 
@@ -150,16 +153,17 @@ def require_passed(
     """
     if order.expected is not None and before != order.expected:
         raise GateRefused(
-            f"{order.alias} of {version.name!r} is version {before} by now, and {version.label} "
-            f"was compared with {order.expected}",
-            remedy="Compare it with the new one.",
+            f"{order.alias} of {version.name!r} is {version_text(before)} by now, and "
+            f"{version.label} was compared with version {order.expected}",
+            remedy="Compare it with what the alias names now, if anything.",
         )
     if verdict.word == PASSED or (verdict.word == START and before in (None, version.number)):
         return False
     if order.force:
         return True
     said = {
-        START: f"is the start, which no gate has judged, and {order.alias} is version {before}",
+        START: f"is the start, which no gate has judged, and {order.alias} is "
+        f"{version_text(before)}",
         "": "was never judged by a gate",
     }.get(verdict.word, f"did not pass the gate, which said {one_line(verdict.word)}")
     raise GateRefused(
@@ -174,9 +178,13 @@ def _move_alias(
     entry = record(audit_log, move)
     name = model.name
     with wrap_mlflow_errors(client, f"alias {move.alias!r} of {name!r}"):
-        if move.alias == CHAMPION and move.before not in (None, move.version):
-            _set_alias(client, lease, name, PREVIOUS, str(move.before))
-        _set_alias(client, lease, name, move.alias, str(move.version))
+        moves = [(move.alias, move.version)]
+        if move.alias == CHAMPION and move.before is not None and move.before != move.version:
+            moves.insert(0, (PREVIOUS, move.before))
+        if move.action == "rollback":  # cut off between the two, the older champion is known yet
+            moves.reverse()
+        for alias, number in moves:
+            _set_alias(client, lease, name, alias, str(number))
         confirm(audit_log, entry)
         brief = {
             "time": entry.time,
@@ -189,7 +197,7 @@ def _move_alias(
         }
         tag = (name, str(move.version), PROMOTION_TAG, json.dumps(brief))
         ask_mlflow(lambda: client.set_model_version_tag(*tag), max_refusals=1)
-    return entry
+    return replace(entry, done=True)
 
 
 def _set_alias(client: Any, lease: Lease, name: str, alias: str, version: str) -> None:

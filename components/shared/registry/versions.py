@@ -215,6 +215,11 @@ def default_audit_log(store: str, name: str) -> str:
     return f"{store.rstrip('/')}/registry/{folder}"
 
 
+def version_text(number: int | None) -> str:
+    """Return where an alias points, in words."""
+    return "nowhere" if number is None else f"version {number}"
+
+
 def _resolve_ref(model: RegisteredModel, ref: str) -> int:
     alias = ref.removeprefix("@")
     if ref.startswith("@"):

@@ -39,8 +39,6 @@ MIN_MICRO_BATCH_TOKENS = 2048
 PROMPT_SHARE = 1 / 3
 """Share of a micro-batch's tokens that are prompts, where it is not known."""
 
-_MAX_NODES = 64
-
 
 @dataclass(frozen=True)
 class Memory:
@@ -71,10 +69,14 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + max(passing, self.step)
 
     def __str__(self) -> str:
+        largest = (
+            f"optimizer's step {self.step / GIB:.1f}"
+            if self.step > self.activations + self.logits
+            else f"activations {self.activations / GIB:.1f}, logits {self.logits / GIB:.1f}"
+        )
         return (
             f"{self.peak / GIB:.1f} GiB (weights {self.weights / GIB:.1f}, gradients "
-            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, activations "
-            f"{self.activations / GIB:.1f}, logits {self.logits / GIB:.1f})"
+            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, {largest})"
         )
 
 
@@ -171,7 +173,6 @@ class MemoryPlan:
             "training.zero.stage": str(self.stage),
             "training.zero.offload": self.zero.offload,
             "training.gradient_checkpointing": str(self.checkpointing).lower(),
-            "training.nodes": str(self.nodes),
         }
 
     @property
@@ -230,25 +231,22 @@ class MemoryPlan:
         return 4 * self._share(self.trained, 1) if together else 0
 
     def _variants(self) -> Iterator[MemoryPlan]:
-        nodes = [self.nodes]
-        while nodes[-1] < _MAX_NODES:
-            nodes.append(2 * nodes[-1])
         offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
         offloads = offloads[offloads.index(self.zero.offload) :]
         checkpointings = (True,) if self.checkpointing else (False, True)
-        for count, stage, offload, checkpointing in itertools.product(
-            nodes, range(self.stage, 4), offloads, checkpointings
+        for stage, offload, checkpointing in itertools.product(
+            range(self.stage, 4), offloads, checkpointings
         ):
             if (offload != "none" and not stage) or (offload == "all" and stage < 3):
                 continue
             zero = Zero(stage=stage, offload=offload)
-            yield replace(self, nodes=count, zero=zero, checkpointing=checkpointing)
+            yield replace(self, zero=zero, checkpointing=checkpointing)
 
-    def _cost(self) -> tuple[int, float]:
-        """Rank by nodes first, then by slowdown: offloading, recomputation, ZeRO-3."""
+    def _cost(self) -> float:
+        """Rank by slowdown: offloading, recomputation, ZeRO-3."""
         slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.zero.offload]
         slower += 0.33 * self.checkpointing
-        return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
+        return slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
 
 
 def plan_for(

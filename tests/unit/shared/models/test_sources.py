@@ -161,10 +161,15 @@ def test_a_registered_model_is_followed_to_its_files(registry):
     assert resolve_model("/a/folder").source == "/a/folder"
 
 
-@pytest.mark.parametrize("source", ["models:/mine@none", "models:/other/1", "models:/mine"])
+@pytest.mark.parametrize("source", ["models:/mine@none", "models:/other/1"])
 def test_a_model_that_is_not_registered_is_refused(registry, source):
     with pytest.raises(BadInput, match=r"is not in MLflow.*models:/name@alias"):
         resolve_model(source)
+
+
+def test_a_registered_model_is_named_with_a_version_or_an_alias(registry):
+    with pytest.raises(BadInput, match=r"names neither a version nor an alias.*models:/name@alias"):
+        resolve_model("models:/mine")
 
 
 def test_a_registered_model_needs_a_server(monkeypatch):

@@ -131,7 +131,7 @@ def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client,
     )
     with pytest.raises(GateRefused, match="is version 2 by now"):
         promote(client, second, audit_log, late)
-    assert promote(client, second, audit_log, PromotionOrder(expected=2)).done is False
+    assert promote(client, second, audit_log, PromotionOrder(expected=2)).done is True
 
 
 def test_another_alias_moves_without_previous(store, client, name, audit_log):
@@ -182,6 +182,24 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
     promote(client, first, audit_log, PromotionOrder())
     assert read_model(client, name).aliases["champion"] == 2
     assert history(client, name).rows[1].note == note
+
+
+def test_a_rollback_that_was_cut_off_has_moved_the_champion(store, client, name, monkeypatch):
+    audit_log = ensure_model(client, name, default_audit_log(store, name))
+    start, first = registered(client, store, name, "promote")
+    for version in (start, first):
+        promote(client, version, audit_log, PromotionOrder())
+    original = MlflowClient.set_registered_model_alias
+
+    def once(self, *arguments: str) -> None:
+        if arguments[1] == "previous":
+            raise Died
+        original(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(MlflowClient, "set_registered_model_alias", once)
+        rollback(client, name, audit_log)
+    assert read_model(client, name).aliases["champion"] == start.number
 
 
 def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):

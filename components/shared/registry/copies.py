@@ -133,10 +133,8 @@ def copy_stage(stage: Stage, store: Store) -> str:
 
 
 def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store) -> str:
-    """Return the folder for the target's audit log, which is never the one used here."""
+    """Return the folder for the target's audit log, which no other registry uses."""
     uri = default_audit_log(root or audit_log.uri.rpartition("/registry/")[0], version.name)
-    if uri != audit_log.uri:
-        return uri
     server = urlsplit(target.tracking_uri)
     return f"{uri}@{server.netloc or server.path.replace('/', '-').strip('-')}"
 

@@ -206,5 +206,6 @@ def _save(images: Iterable[str], folder: Path) -> None:
 
 def _commands(engine: str, image: str, archive: Path) -> list[list[str]]:
     if engine == "skopeo":
-        return [[engine, "copy", f"docker://{image}", f"docker-archive:{archive}:{image}"]]
+        name = "" if "@" in image else f":{image}"  # such an archive holds no digest's name
+        return [[engine, "copy", f"docker://{image}", f"docker-archive:{archive}{name}"]]
     return [[engine, "pull", image], [engine, "save", "--output", str(archive), image]]

@@ -208,7 +208,8 @@ def require_not_stopped(store: Store, run: str, iteration: int) -> None:
         if reached["verdict"] != CONTINUE:
             raise BadInput(
                 f"run {run!r} stopped at iteration {number}: {reached['reason']}",
-                remedy="Choose an earlier iteration, or another --run with another gate.",
+                remedy="Choose an earlier iteration, or another --run with another gate (or "
+                "pairing.reward, if the reward check stopped it).",
             )
 
 

@@ -276,7 +276,7 @@ def _batches(rows: Sequence[_Row], passes: float, rng: random.Random) -> list[li
     order: list[_Row] = []
     while len(order) < passes * len(rows):
         order += rng.sample(rows, len(rows))
-    order = order[: int(passes * len(rows))]
+    order = order[: max(1, int(passes * len(rows)))]
     order.sort(key=lambda row: len(row.tokens))  # stable: random among rows of one length
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     return rng.sample(batches, len(batches))

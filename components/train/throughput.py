@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +20,18 @@ _PEAK_FLOPS = {
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
+    "L40": 181e12,
+    "A10G": 70e12,
     "A10": 125e12,
     "L4": 121e12,
 }
-"""Dense bfloat16 FLOP/s by part of the device's name; the first match counts (data sheets)."""
+"""Dense bfloat16 FLOP/s by words of the device's name; the first match counts (data sheets)."""
 
 
 def peak_flops(device_name: str) -> float:
     """Return a GPU's dense bfloat16 FLOP/s, or 0 if unknown."""
-    return next((peak for name, peak in _PEAK_FLOPS.items() if name in device_name), 0.0)
+    words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
+    return next((peak for name, peak in _PEAK_FLOPS.items() if words >= set(name.split())), 0.0)
 
 
 @dataclass(frozen=True)

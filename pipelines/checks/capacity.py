@@ -200,14 +200,7 @@ def _queue_quota(
     if shared["spec"].get("cohortName"):
         yield ok(title, f"ClusterQueue {name} may borrow from its cohort")
         return
-    largest = _largest_flavor(shared)
-    short = [
-        f"{each.name} asks {_shown(amount * each.needed)} {resource}, "
-        f"a flavor has {_shown(largest.get(resource, Decimal(0)))}"
-        for each in requests
-        for resource, amount in each.per_pod.items()
-        if amount * each.needed > largest.get(resource, Decimal(0))
-    ]
+    short = [text for each in requests if (text := _beyond_flavors(shared, each))]
     if short:
         remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
         yield missing(title, f"ClusterQueue {name} can never admit it: {'; '.join(short)}", remedy)
@@ -215,15 +208,27 @@ def _queue_quota(
         yield ok(title, f"ClusterQueue {name} has enough in one flavor")
 
 
-def _largest_flavor(queue: Object) -> dict[str, Decimal]:
-    """Return each resource's largest nominal quota in any one flavor of a ClusterQueue."""
-    largest: dict[str, Decimal] = {}
+def _beyond_flavors(queue: Object, request: PodRequest) -> str:
+    """Return what of a request no flavor of a ClusterQueue has; "" if it could be admitted.
+
+    All resources of a group come from one flavor of it (Kueue, "Flavors and borrowing semantics").
+    """
+    asked = {name: amount * request.needed for name, amount in request.per_pod.items()}
+    covered: set[str] = set()
     for group in queue["spec"].get("resourceGroups", []):
+        own = {n: asked[n] for n in group.get("coveredResources", asked) if n in asked}
+        covered |= own.keys()
+        lacks = []
         for flavor in group["flavors"]:
-            for each in flavor["resources"]:
-                nominal = quantity(each["nominalQuota"])
-                largest[each["name"]] = max(nominal, largest.get(each["name"], Decimal(0)))
-    return largest
+            has = {each["name"]: quantity(each["nominalQuota"]) for each in flavor["resources"]}
+            lacks.append([n for n, amount in own.items() if amount > has.get(n, Decimal(0))])
+        if all(lacks):
+            name = min(lacks, key=len)[0]
+            return f"{request.name} asks {_shown(asked[name])} {name}, which no flavor has" + (
+                " with the rest" if len(own) > 1 else ""
+            )
+    uncovered = sorted(asked.keys() - covered)
+    return f"{request.name} asks {uncovered[0]}, of which it has no quota" if uncovered else ""
 
 
 def _shown(amount: Decimal) -> str:
@@ -256,10 +261,13 @@ def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
     if not ready:
         detail = f"none of {len(nodes)} nodes{labelled} is ready and open for pods"
         return missing(title, detail, "kubectl get nodes; kubectl uncordon NODE")
-    if sum(_slots(node, request.per_pod) for node in ready) >= request.needed:
-        taints = sorted({t for node in ready for t in _untolerated(node, wanted.tolerations)})
+    large = [node for node in ready if _slots(node, request.per_pod)]
+    if sum(_slots(node, request.per_pod) for node in large) >= request.needed:
+        tainted = [t for node in large if (t := sorted(_untolerated(node, wanted.tolerations)))]
+        taints = min(tainted, key=len)
         detail = f"the nodes{labelled} that are large enough are tainted {', '.join(taints)}"
-        return missing(title, detail, f"Add to {request.key}.tolerations: {_toleration(taints[0])}")
+        needed = ", ".join(map(_toleration, taints))
+        return missing(title, detail, f"Add to {request.key}.tolerations: {needed}")
     asked = ", ".join(f"{amount:f} {name}" for name, amount in request.per_pod.items())
     largest = {name: max(_allocatable(node, name) for node in ready) for name in request.per_pod}
     offers = ", ".join(f"{amount:f} {name}" for name, amount in largest.items())
@@ -281,7 +289,10 @@ def _holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
     if value is None:
         return False
     if wanted.operator in ("Gt", "Lt"):
-        number, bound = (int(each) if each.isdecimal() else 0 for each in (value, *wanted.values))
+        try:
+            number, bound = map(int, (value, *wanted.values))
+        except ValueError:  # no node with another label matches
+            return False
         return number > bound if wanted.operator == "Gt" else number < bound
     return wanted.operator == "Exists" or value in wanted.values
 

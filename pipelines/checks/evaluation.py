@@ -15,7 +15,9 @@ from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
 from lidr.components.evaluate.limits import known_tasks, languages_reading, task_folders
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 
 
@@ -69,7 +71,10 @@ def _ask_harness(recipe: Recipe) -> None:
 
 
 def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
-    """Return how many items a family has, by language; with `{config}` only the step counts."""
+    """Return how many items a family has, by language.
+
+    With `{config}`, and in a data set of the hub that was fetched, only the step counts.
+    """
     recipe, name = inputs.recipe, f"items {family}"
     datasets = {source.dataset: key for key, source in SOURCES.items()}
     own = family if family in SOURCES else datasets.get(family, "")
@@ -78,14 +83,15 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
         for code in languages_reading(recipe, family) or recipe.languages.all:
             if own:
                 counts[code] = len(problems(own, code, recipe.evaluation.data))
-            elif "{config}" not in pattern:
+            elif "{config}" not in pattern and not _is_data_set(pattern):
                 counts[code] = _rows(pattern, code)
         if own:
             _require_equal(counts)
     except LidrError as error:
         return refused(name, error)
     detail = ", ".join(f"{code} {count:,}" for code, count in counts.items())
-    detail = detail or ("read by the step" if "{config}" in pattern else "there")
+    by_step = "{config}" in pattern or _is_data_set(pattern)
+    detail = detail or ("read by the step" if by_step else "there")
     if inputs.on_cluster and "://" not in pattern:
         remedy = "Bring it into the store with `lidr fetch`."
         return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
@@ -98,8 +104,20 @@ def _rows(pattern: str, code: str) -> int:
     Raises:
         BadInput: there are no files, or one cannot be read.
     """
-    files = files_at(local_path(pattern, code), ("test",), code)["test"]
+    place = local_path(pattern, code)
+    try:
+        files = files_at(place, ("test",), code)["test"]
+    except BadInput:
+        if "validation" not in (found := files_at(place, ("validation",), code)):
+            raise
+        files = found["validation"]
     return sum(len(read_rows(file)) for file in files)
+
+
+def _is_data_set(pattern: str) -> bool:
+    """Return whether a source is a whole data set of the hub that was fetched."""
+    held = find_fetched(parse_source(pattern).address)
+    return held is not None and "dataset" in held[0].marker()["identity"]["source"]
 
 
 def _require_equal(counts: Mapping[str, int]) -> None:

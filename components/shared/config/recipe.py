@@ -23,6 +23,10 @@ from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import key_fault
 
+_MAX_TOY_PROBLEMS = 160_000
+_MAX_TOY_PROMPTS = 9_000
+"""What `toy.problems` can draw, each problem once: for M_0, and for an iteration of five."""
+
 
 class Languages(Strict):
     """Which languages, and which of them the model is strong in."""
@@ -55,8 +59,15 @@ class Toy(Strict):
     """Answer translations per direction. Default 700."""
     passes: float = Field(1.5, gt=0.0)
     """Passes over all of these when M_0 is trained. Default 1.5."""
-    evaluation_items: int = Field(300, ge=1)
+    evaluation_items: int = Field(300, ge=1, le=20_000)
     """Held-out items per language. Default 300."""
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Self:
+        drawn = self.solutions + 3 * (self.weak_solutions + 2 * self.translations)
+        if drawn > _MAX_TOY_PROBLEMS:
+            raise ValueError(f"the tiny world has {_MAX_TOY_PROBLEMS:,} problems, not {drawn:,}")
+        return self
 
 
 def _check_name(name: str) -> str:
@@ -146,6 +157,8 @@ class Recipe(Strict):
                 raise ValueError("prompts.deduplicate is for prompts.files, which 'toy' lacks")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
                 raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
+            if self.prompts.per_iteration > _MAX_TOY_PROMPTS:
+                raise ValueError(f"prompts.per_iteration: the tiny world has {_MAX_TOY_PROMPTS:,}")
             if self.languages.dominant != "en":
                 raise ValueError("the dominant language of the tiny world is en")
         elif missing := [code for code in self.languages.all if code not in self.prompts.files]:

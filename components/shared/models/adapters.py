@@ -170,8 +170,8 @@ def _unusual_settings(folder: Path, known: Collection[str]) -> Iterator[str]:
     names = {each.name for each in fields(LoraConfig)}
     for key, value in given.items():
         harmless = value in (None, False, [], {}) or value == getattr(defaults, key, None)
-        if key == "init_lora_weights":  # other values change the base weights, too
-            harmless = value in (True, False, "gaussian")
+        if key == "init_lora_weights":  # most other values change the base weights, too
+            harmless = value in (True, False, "gaussian", "eva")
         if key not in known and not harmless:
             yield f"{key} {json.dumps(value)}" if key in names else f"an unknown setting, {key}"
 
@@ -205,7 +205,7 @@ def check_fit(model: Any, folder: Path) -> int:
             config = LoraConfig.from_pretrained(str(folder))
             adapted = get_peft_model(model, config)
             result = set_peft_model_state_dict(adapted, dict(tensors), low_cpu_mem_usage=True)
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"the adapter does not fit the model: {_first_line(error)}",
             file=folder,

@@ -229,6 +229,7 @@ def text_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _architecture(config: dict[str, Any], family: Family) -> Architecture:
     heads = config.get("num_attention_heads") or family.heads or config["num_attention_heads"]
+    default_kv = family.kv_heads if "num_key_value_heads" not in config else 0  # null is heads
     default_dim = family.head_dim if "head_dim" not in config else 0
     tied = config.get("tie_word_embeddings")
     return Architecture(
@@ -237,7 +238,7 @@ def _architecture(config: dict[str, Any], family: Family) -> Architecture:
         hidden=config["hidden_size"],
         layers=config["num_hidden_layers"],
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or family.kv_heads or heads,
+        kv_heads=config.get("num_key_value_heads") or default_kv or heads,
         head_dim=config.get("head_dim") or default_dim or config["hidden_size"] // heads,
         intermediate=config["intermediate_size"],
         tied=family.tied if tied is None else tied,

@@ -117,9 +117,15 @@ def read_items(uri: str) -> Items:
 
 
 def question_of(key: Key) -> Question:
-    """Return an item's question, which is the same in every language."""
+    """Return an item's question, which is the same in every language.
+
+    It is the task without the last part that is its language's code, and the item.
+    """
     task, code, item = key
-    return "_".join(part for part in re.split("[_-]", task) if part != code), item
+    parts = re.split("[_-]", task)
+    if code in parts:  # mgsm_en_cot_en has another one
+        del parts[len(parts) - 1 - parts[::-1].index(code)]
+    return "_".join(parts), item
 
 
 def _paired(

@@ -97,8 +97,8 @@ def read_json(store: Store, key: str, required: Fields) -> dict[str, Any] | None
 _REMEDIES = {
     errno.ENOSPC: "Free some space, then run the same command again: finished work is kept.",
     errno.EDQUOT: "Raise the quota, then run the same command again: finished work is kept.",
-    errno.EACCES: "Give this user write permission, or choose another --store.",
-    errno.EPERM: "Give this user write permission, or choose another --store.",
+    errno.EACCES: "Give this user read and write permission, or choose another --store.",
+    errno.EPERM: "Give this user read and write permission, or choose another --store.",
     errno.EROFS: "It is on a read-only file system: choose another --store.",
     errno.ENAMETOOLONG: "Choose a shorter --store.",
     errno.EEXIST: "It is a file: choose another --store.",

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import report_wait
 
 _GIB = 1 << 30
+_TEMPORARY = ".tmp-"
+"""Prefix of a folder that is being filled, under its model's exclusive lock."""
 
 _held: dict[Path, int] = {}
 """File descriptors of the locks that this process holds until it ends, by lock file."""
@@ -33,13 +34,15 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
         fill: writes the files into a given folder.
 
     Raises:
-        BadInput: LIDR_CACHE_GIB is not a number.
+        BadInput: LIDR_CACHE_GIB is not a number, or below 0.
     """
     root = Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "models"
     root.mkdir(parents=True, exist_ok=True)
     folder, lock = root / digest, root / f"{digest}.lock"
     if lock in _held and folder.is_dir():
         return folder
+    if (stale := _held.pop(lock, None)) is not None:  # somebody has deleted the folder
+        os.close(stale)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(handle, fcntl.LOCK_SH)
@@ -63,7 +66,9 @@ def _lock(handle: int, kind: int) -> None:
 
 
 def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
+    temporary.mkdir()
     try:
         fill(temporary)
         temporary.replace(folder)
@@ -76,15 +81,21 @@ def _evict(root: Path) -> None:
     limit = _limit_bytes()
     if limit is None:
         return
+    with (root / ".evict.lock").open("a") as evicting:  # one process at a time
+        fcntl.flock(evicting, fcntl.LOCK_EX)
+        _evict_to(root, limit)
+
+
+def _evict_to(root: Path, limit: float) -> None:
     sizes = {path: _size(path) for path in root.iterdir() if path.is_dir()}
-    locks = {path: path.with_name(f"{path.name}.lock") for path in sizes}
+    locks = {p: p.with_name(f"{p.name.removeprefix(_TEMPORARY)}.lock") for p in sizes}
     known = [path for path in sizes if locks[path].is_file()]
     for folder in sorted(known, key=lambda path: locks[path].stat().st_mtime):
         if sum(sizes.values()) <= limit:
             return
         with locks[folder].open("a") as handle, contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             del sizes[folder]
 
 
@@ -92,13 +103,18 @@ def _limit_bytes() -> float | None:
     given = os.environ.get("LIDR_CACHE_GIB")
     if not given:
         return None
-    try:
-        return float(given) * _GIB
-    except ValueError as error:
-        raise BadInput(
-            f"LIDR_CACHE_GIB is {given!r}, not a number", remedy="Give it in GiB, e.g. 200."
-        ) from error
+    with contextlib.suppress(ValueError):
+        if (limit := float(given)) >= 0:  # NaN is not
+            return limit * _GIB
+    raise BadInput(
+        f"LIDR_CACHE_GIB is {given!r}, not a number from 0 on", remedy="Give it in GiB, e.g. 200."
+    )
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # it is being filled
+                size += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118
+    return size

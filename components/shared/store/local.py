@@ -19,6 +19,11 @@ from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 _TEMPORARY = ".tmp-"
 
 
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # another process has just removed the folder
+        raise error
+
+
 class LocalStore:
     """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed."""
 
@@ -53,6 +58,13 @@ class LocalStore:
                 os.link(temporary, path)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                raise StoreError(
+                    f"the file system of {self.root} has no hard links",
+                    remedy="Use a store on one that has.",
+                ) from error
         return True
 
     def exists(self, key: str) -> bool:
@@ -63,14 +75,16 @@ class LocalStore:
     def list(self, prefix: str) -> list[Entry]:
         folder = self.path(prefix) if prefix else self.root
         entries = []
-        for path in folder.rglob("*"):
-            if path.name.startswith(_TEMPORARY):
-                continue
-            with contextlib.suppress(FileNotFoundError):  # another process has just deleted it
-                status = path.stat()
-                if stat.S_ISREG(status.st_mode):
-                    key = path.relative_to(self.root).as_posix()
-                    entries.append(Entry(key, status.st_size, status.st_mtime))
+        with wrap_os_errors(folder):
+            for parent, _, names in os.walk(folder, onerror=_raise_unless_gone, followlinks=False):
+                for path in (Path(parent, name) for name in names):
+                    if path.name.startswith(_TEMPORARY):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # another process deletes it
+                        status = path.stat()
+                        if stat.S_ISREG(status.st_mode):
+                            key = path.relative_to(self.root).as_posix()
+                            entries.append(Entry(key, status.st_size, status.st_mtime))
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
@@ -87,7 +101,8 @@ class LocalStore:
         with wrap_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._temporary(path) as temporary:
-                shutil.copyfile(source, temporary)
+                with wrap_os_errors(source):
+                    shutil.copyfile(source, temporary)
                 temporary.replace(path)
 
     def sha256(self, key: str) -> str:

@@ -138,6 +138,8 @@ class _Delivery:
             if _is_gone(error):
                 self._forget(place)
             return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
+        except OSError as error:  # an artifact that is refused (requests' errors are such), or gone
+            return f"MLflow did not take {place}/{name}: {' '.join(str(error).split())[:300]}"
         if name.startswith(METRICS):
             self._outbox.mark_sent(self._runs.server, place, name)
         else:

@@ -89,7 +89,8 @@ class Outbox:
 
     def has_ended(self) -> bool:
         """Return whether the run has ended before: one that was stopped may go on."""
-        return any(f"/{END}-" in entry.key for entry in self.store.list(self._folder(RUN)))
+        names = (each.key.rsplit("/", 1)[-1] for each in self.store.list(self._folder(RUN)))
+        return any(name.startswith(f"{END}-") for name in names)
 
     def steps_reported(self, place: str) -> int:
         """Return the last optimizer step whose metrics are in the outbox already; 0 for none."""

@@ -8,6 +8,7 @@ bit for bit (its loss differed by 1e-3). Another recipe has another stage.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.digest import digest_of_file
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, DamagedObject
 from lidr.components.shared.store.marker import sealed, unsealed
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.ranks import Ranks
@@ -146,7 +147,9 @@ class Checkpoints:
             self._remove(step)
         found = []
         for step in reversed(complete):
-            manifest = unsealed(self._store.read(self._key(step, COMPLETE)))
+            manifest = None
+            with contextlib.suppress(DamagedObject):
+                manifest = unsealed(self._store.read(self._key(step, COMPLETE)))
             if manifest:
                 found.append((step, manifest))
             else:
@@ -173,7 +176,7 @@ class Checkpoints:
                 continue
             try:
                 self._store.download(self._key(step, name), folder / name)
-            except FileNotFoundError:
+            except (FileNotFoundError, DamagedObject):
                 return False
             if digest_of_file(folder / name) != sha:
                 return False

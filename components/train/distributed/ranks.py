@@ -6,6 +6,7 @@ DeepSpeed moves weights and gradients. The collectives here carry what concerns 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from lidr.components.shared.core.errors import LaunchFailed, LidrError
+from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError
 from lidr.components.shared.core.events import silence
 
 if TYPE_CHECKING:
     import torch
 
 TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
+_MAX_TIMEOUT = 1e7
+"""Seconds, four months; torch takes no time that is much longer."""
 """Seconds that a rank waits for the others, at the start and in every collective. Default 600."""
 
 Value = TypeVar("Value")
@@ -139,7 +142,13 @@ def init_process_group() -> None:
     distributed_c10d.default_pg_nccl_timeout = rendezvous_timeout()
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        local, devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= devices:
+            raise BadInput(
+                f"rank {local} of this node has no GPU: the node has {devices}",
+                remedy=f"Set training.processes in the profile to {devices}.",
+            )
+        torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, timeout=rendezvous_timeout())
@@ -176,8 +185,16 @@ def _torchrun_variable(name: str) -> str:
 
 
 def rendezvous_timeout() -> timedelta:
-    """Return how long a rank or node waits for the others."""
-    return timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, "600")))
+    """Return how long a rank or node waits for the others.
+
+    Raises:
+        BadInput: LIDR_RANKS_TIMEOUT is not a positive number.
+    """
+    given = os.environ.get(TIMEOUT_VARIABLE) or "600"
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(given)) < _MAX_TIMEOUT:
+            return timedelta(seconds=seconds)
+    raise BadInput(f"{TIMEOUT_VARIABLE} is {given!r}", remedy="Set it to seconds, e.g. 600.")
 
 
 def _new_group() -> Any:

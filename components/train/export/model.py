@@ -98,7 +98,7 @@ class Export:
             if error is not None:
                 raise error
         written, changed, total, seen, update = self.ranks.sum(tally.sums).tolist()
-        if not written:
+        if not written or not update:  # rounding alone changes stored weights, too
             raise TrainingFailed(
                 "training changed no weight", remedy="Raise training.learning_rate."
             )

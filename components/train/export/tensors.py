@@ -25,8 +25,11 @@ _TYPES = {
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """Return the file of each tensor in a model folder, by the tensor's name."""
-    if (folder / INDEX).is_file():
+    """Return the file of each tensor in a model folder, by the tensor's name.
+
+    As transformers does, a single file is read though an index stands beside it.
+    """
+    if not (folder / SINGLE).is_file():
         index = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
         return {name: folder / file for name, file in index.items()}
     with safe_open(folder / SINGLE, framework="pt") as file:

@@ -25,7 +25,9 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
         return
     nearest = plan.nearest_fit(memory)
     if nearest is None:
-        remedy = "Lower training.max_length, or choose accelerators with more memory."
+        tokens = launch.micro_batch_tokens > 2 * job.training.max_length
+        key = "micro_batch_tokens in the profile" if tokens else "max_length"
+        remedy = f"Lower training.{key}, or choose accelerators with more memory."
     else:
         changes = ", ".join(plan.changes_to(nearest))
         remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."

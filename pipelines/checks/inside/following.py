@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lidr.components.shared.config.yaml_text import NotYaml
-from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.errors import LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.pods import Pod
@@ -18,7 +18,7 @@ from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces, m
 from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
 from lidr.pipelines.checks.inside.probe import answer_in
 from lidr.pipelines.checks.inside.seen import findings_of
-from lidr.pipelines.cluster.api import ClusterApi, Object
+from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 POLL_SECONDS = 1.0
 
@@ -27,8 +27,10 @@ _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _FINAL = ("ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "ErrImageNeverPull")
 """Reasons of a waiting container that do not pass by themselves."""
 
+_ROLE = "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
 _REMEDIES = {
     "ImagePull": "Correct images in the profile, or let the nodes log in to the registry.",
+    "ErrImageNeverPull": "Bring the image to the nodes, or correct images in the profile.",
     "InvalidImageName": "Correct images in the profile.",
     "CreateContainerConfigError": "Create the Secret or ConfigMap, or correct its name and keys in "
     "the profile.",
@@ -82,7 +84,7 @@ def inside_findings(
         while pending := [each for each in runs if not each.found]:
             late = time.monotonic() >= end
             for each in pending:
-                each.found = _poll(api, each, check, late=late)
+                each.found = _poll_once(api, each, check, late=late)
             if not late:
                 time.sleep(POLL_SECONDS)
     finally:
@@ -135,10 +137,17 @@ def _create(api: ClusterApi, run: _ProbeRun) -> None:
     try:
         api.create(_jobs(run.probe), run.probe.body)
     except LidrError as error:
-        remedy = (
-            "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
-        )
-        run.found = [_failed(run.probe, error.message, remedy)]
+        denied = isinstance(error, Denied) and "quota" not in error.message
+        run.found = [_failed(run.probe, error.message, _ROLE if denied else error.remedy)]
+
+
+def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
+    """Do what `_poll` does; a request that fails is repeated, and harms no other probe."""
+    try:
+        return _poll(api, run, check, late=late)
+    except LidrError as error:
+        passes = isinstance(error, Unavailable) and not late
+        return [] if passes else [_failed(run.probe, error.message, error.remedy)]
 
 
 def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
@@ -205,6 +214,8 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
         answer = answer_in(log)
     except ValueError:
         answer = None
+    if not log:
+        return [_failed(probe, "its log cannot be read", _ROLE)]
     if answer is None:
         last = one_line(log.strip().rpartition("\n")[2])[:200]
         why = pods.why_failed(pod, probe.container) or "it ended without an answer"
@@ -218,5 +229,5 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
 def _failed(probe: Probe, why: str, remedy: str = "") -> Finding:
     """Return the finding that a pod did not start, or did not end well; see `_REMEDIES`."""
     known = (text for cause, text in _REMEDIES.items() if cause in why)
-    fallback = f"kubectl describe job {probe.name} -n {probe.namespace}"
+    fallback = f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened."
     return missing("starts", why, remedy or next(known, fallback))

@@ -69,7 +69,10 @@ class Answer(Strict):
 def inspect_pod(question: Question) -> Answer:
     """Return what this pod sees; the store and all addresses are tried in parallel."""
     tries: dict[str, Callable[[], str]] = {"store": lambda: _store_fault(question.store)}
-    for name, address in question.reach.items():
+    reach = dict(question.reach)
+    if (mirror := os.environ.get("HF_ENDPOINT")) and "model hub" in reach:
+        reach["model hub"] = mirror  # as the steps' own library does
+    for name, address in reach.items():
         tries[name] = lambda address=address: _fault_of(address)  # type: ignore[misc]
     with ThreadPoolExecutor(len(tries)) as pool:
         faults = dict(zip(tries, pool.map(lambda attempt: attempt(), tries.values()), strict=True))
@@ -88,7 +91,8 @@ def gpus(folder: Path = _NVIDIA) -> tuple[str, ...]:
     """Return the model of each NVIDIA GPU of this pod: from nvidia-smi, else the driver's files.
 
     Args:
-        folder: the driver's; it may also list GPUs of the node that the pod was not given.
+        folder: the driver's; it may also list GPUs of the node that the pod was not given, and does
+            to a pod that asked for none.
     """
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:

@@ -46,3 +46,8 @@ def test_languages_with_other_questions_are_compared_without_a_test():
 
 def test_without_the_dominant_language_there_is_nothing_to_compare():
     assert check_premise(items({"es": 50}), "en", ["es"])["holds"]
+
+
+def test_a_task_whose_name_holds_another_language_s_code_is_paired():
+    found = check_premise(items({"en": 60, "de": 70}, task="mgsm_en_cot_{}"), "en", ["de"])
+    assert [row["p"] for row in found["stronger"]] == [pytest.approx(2 * 2**-10)]

@@ -109,3 +109,28 @@ def test_of_many_processes_one_fetches(place):
     printed = [process.communicate(timeout=60)[0] for process in started]
     assert [process.returncode for process in started] == [0] * 4
     assert sorted(printed) == ["", "", "", "fetched\n"]
+
+
+def test_a_folder_that_somebody_deleted_is_filled_again(place):
+    folder = cached("a", file_of(1))
+    (folder / "weights").unlink()
+    folder.rmdir()
+    assert (cached("a", file_of(2)) / "weights").stat().st_size == 2
+
+
+def test_what_a_killed_process_left_is_evicted_or_filled_over(place, monkeypatch):
+    place.mkdir(parents=True)
+    for digest in ("left", "again"):
+        left = place / f"{cache._TEMPORARY}{digest}"
+        left.mkdir()
+        (left / "half").write_bytes(b"x" * 1000)
+        (place / f"{digest}.lock").touch()
+    monkeypatch.setenv("LIDR_CACHE_GIB", str(500 / 2**30))
+    assert [each.name for each in cached("again", file_of(100)).iterdir()] == ["weights"]
+    assert not list(place.glob(f"{cache._TEMPORARY}*"))
+
+
+def test_a_limit_that_is_no_size_is_refused(monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE_GIB", "nan")
+    with pytest.raises(BadInput, match="LIDR_CACHE_GIB is 'nan'"):
+        cached("a", file_of(1))

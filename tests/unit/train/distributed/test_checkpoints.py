@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.core.errors import DamagedObject
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.train.distributed.checkpoints import COMPLETE, Checkpoints
@@ -47,6 +48,25 @@ def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_
     stage.store.write(stage.key("checkpoints/00000004/optimizer.pt"), b"damaged")
     assert checkpoints.restore(tmp_path / "back") == 2
     assert (tmp_path / "back/model.safetensors").read_text() == "weights 2"
+
+
+@pytest.mark.parametrize("method", ["download", "read"])
+def test_one_that_the_store_itself_finds_damaged_is_passed_over(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    checkpoints = Checkpoints(stage)
+    for step in (2, 4):
+        checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
+    original = getattr(type(stage.store), method)
+
+    def verified(self, key: str, *rest: Path) -> object:
+        if "/00000004/" in key:
+            raise DamagedObject(key)
+        return original(self, key, *rest)
+
+    monkeypatch.setattr(type(stage.store), method, verified)
+    assert checkpoints.restore(tmp_path / "back") == 2
 
 
 @pytest.mark.parametrize("at", [0, 20, -5])

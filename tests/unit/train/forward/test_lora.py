@@ -115,7 +115,9 @@ def test_the_work_of_a_step_knows_frozen_weights():
     model.requires_grad_(False)
     assert work_of(model).passes == 2
     assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
-    assert peak_flops("Voodoo 2") == 0.0
+    assert peak_flops("Voodoo 2") == peak_flops("NVIDIA RTX A1000") == 0.0
+    assert (peak_flops("NVIDIA L40"), peak_flops("NVIDIA L4")) == (181e12, 121e12)
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
 
 
 def test_a_model_with_an_adapter_is_trained_from_their_sum(tmp_path: Path):

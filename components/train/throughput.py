@@ -31,7 +31,9 @@ _PEAK_FLOPS = {
 def peak_flops(device_name: str) -> float:
     """Return a GPU's dense bfloat16 FLOP/s, or 0 if unknown."""
     words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
-    return next((peak for name, peak in _PEAK_FLOPS.items() if words >= set(name.split())), 0.0)
+    return next(
+        (peak for name, peak in _PEAK_FLOPS.items() if words >= set(name.upper().split())), 0.0
+    )
 
 
 @dataclass(frozen=True)

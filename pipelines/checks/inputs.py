@@ -206,7 +206,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             ids = [each.prompt_id for each in found]
             if dominant:
                 order = ids
-                listed_tasks(recipe.prompts, ids)
+                listed_tasks(recipe.prompts)
                 yield from _duplicates(recipe, found)
                 if tasks := translation_task_ids(recipe, found):
                     yield ok("prompts about translation", note_of_translation_tasks(tasks))

@@ -147,8 +147,8 @@ def test_loop_stopped_by_its_budget_goes_on_with_a_higher_one_as_if_it_never_had
         assert done.returncode == 0, done.stderr
         assert fake_world.steps == START + ROUND
         reason = (
-            "the budget stopped the loop before M_2: 0.80 GPU hours are used, an iteration takes "
-            "0.40 GPU hours, and budget.gpu_hours is 1"
+            "the budget stopped the loop before M_2: 0.80 GPU hours are used, this iteration needs "
+            "another 0.40 GPU hours, and budget.gpu_hours is 1"
         )
         assert done.stdout.startswith(f"M_2 was not trained: {reason}\n")
         assert "raise the budget" in done.stdout

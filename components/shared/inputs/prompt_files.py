@@ -12,6 +12,7 @@ from lidr.components.shared.config.prompts import LINE_NUMBER, Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import (
@@ -44,7 +45,13 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         for code in recipe.languages.all
     }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
-    listed = listed_tasks(recipe.prompts, order)
+    listed = listed_tasks(recipe.prompts)
+    if listed and not listed & set(order):
+        emit(
+            "warning",
+            message=f"prompts.translation_tasks: none of its {len(listed)} ids is a prompt's (it has "
+            f"{min(listed)!r}, a prompt is {order[0]!r}), so that no prompt counts as one",
+        )
     for code in recipe.languages.others:
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
         require_same_ids(recipe, code, order, set(by_id))
@@ -103,15 +110,11 @@ def note_of_translation_tasks(ids: Sequence[str]) -> str:
     )
 
 
-def listed_tasks(settings: Prompts, ids: Sequence[str]) -> set[str]:
+def listed_tasks(settings: Prompts) -> set[str]:
     """Return the ids in the recipe's list of translation tasks; none without a list.
 
-    Args:
-        settings: the list, and the names of the fields with ids.
-        ids: those of the prompts, of which the list may name some among others.
-
     Raises:
-        BadInput: the list is broken, or none of its ids is a prompt's.
+        BadInput: the list is broken.
     """
     source = settings.translation_tasks
     names = tuple(name for name in settings.fields.prompt_id if name != LINE_NUMBER)
@@ -129,13 +132,6 @@ def listed_tasks(settings: Prompts, ids: Sequence[str]) -> set[str]:
                 remedy="Name each prompt by its id, as the prompt files do.",
             )
         found.add(shared)
-    if found and not found & set(ids):
-        raise BadInput(
-            f"none of its {len(found)} ids is a prompt's, first {min(found)!r}; a prompt is "
-            f"{ids[0]!r}",
-            file=parse_source(source).address,
-            remedy="Name each prompt by its id, as the prompt files do.",
-        )
     return found
 
 

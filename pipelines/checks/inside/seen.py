@@ -58,7 +58,7 @@ def _image(answer: Answer, node: str, seconds: float) -> Finding:
 def _gpus(probe: Probe, answer: Answer) -> Finding:
     wanted, kind = probe.resources.accelerators, probe.resources.gpu
     if not wanted:  # the driver's files tell of the node's GPUs to any pod
-        return ok("GPUs", "none asked for")
+        return ok("GPUs", "none")
     seen = f"{len(answer.gpus)} x {answer.gpus[0]}" if answer.gpus else "none"
     if len(answer.gpus) != wanted:
         detail = f"{seen} seen, {wanted} asked for as {probe.resources.accelerator_type}"

@@ -31,8 +31,8 @@ def test_iteration_begins_where_it_fits_and_not_where_it_would_pass_the_budget(s
     told(monkeypatch, budget={"gpu_hours": 7.9})
     reason = stopped_by_budget(store, "mine", 2)
     assert reason == (
-        "the budget stopped the loop before M_2: 4.50 GPU hours are used, an iteration takes "
-        "3.50 GPU hours, and budget.gpu_hours is 7.9"
+        "the budget stopped the loop before M_2: 4.50 GPU hours are used, this iteration needs "
+        "another 3.50 GPU hours, and budget.gpu_hours is 7.9"
     )
     assert read_budget_stop(store, "mine") == {"iteration": 2, "reason": reason}
     told(monkeypatch, budget={"gpu_hours": 8.0})
@@ -49,8 +49,8 @@ def test_first_iteration_is_taken_from_the_plan(store, monkeypatch):
     assert used_so_far(store, "mine") == Amount(gpu_hours=1.0, cost=3.0)
     told(monkeypatch, budget={"cost": 8.5}, prices=prices, planned=plan)
     assert stopped_by_budget(store, "mine", 1).endswith(
-        "1.00 GPU hours (3.00 USD) are used, an iteration takes 2.00 GPU hours (6.00 USD), and "
-        "budget.cost is 8.5"
+        "1.00 GPU hours (3.00 USD) are used, this iteration needs another 2.00 GPU hours (6.00 "
+        "USD), and budget.cost is 8.5"
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import listening
 from lidr.components.shared.inputs.files import is_parquet
 from lidr.components.shared.inputs.prompt_files import (
     listed_tasks,
@@ -235,13 +236,16 @@ def test_ids_of_the_list_of_translation_tasks_are_marked_in_every_language(tmp_p
 def test_a_list_s_own_line_numbers_are_no_ids(tmp_path):
     listed = write(tmp_path, '{"prompt_id": "1"}\n', "list.jsonl")
     settings = Prompts(fields={"prompt_id": ["#", "prompt_id"]}, translation_tasks=listed)
-    assert listed_tasks(settings, ["0", "1"]) == {"1"}
+    assert listed_tasks(settings) == {"1"}
 
 
-def test_a_list_that_names_no_prompt_is_refused(tmp_path):
+def test_a_list_that_names_no_prompt_is_told(tmp_path):
     listed = write(tmp_path, '{"prompt_id": "en_2"}\n', "list.jsonl")
-    with pytest.raises(BadInput, match=r"list.jsonl: none of its 1 ids .*, first 'en_2'"):
-        listed_tasks(Prompts(translation_tasks=listed), ["1", "2"])
+    prompts = {"files": languages(tmp_path, GOOD), "translation_tasks": listed}
+    told: list[dict[str, object]] = []
+    with listening(told.append):
+        load_prompts(make_recipe(model={"source": "m0"}, prompts=prompts))
+    assert "none of its 1 ids is a prompt's (it has 'en_2'" in str(told[0]["message"])
 
 
 def test_an_answer_is_text_or_a_number(tmp_path):

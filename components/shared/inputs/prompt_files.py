@@ -49,8 +49,8 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     if listed and not listed & set(order):
         emit(
             "warning",
-            message=f"prompts.translation_tasks: none of its {len(listed)} ids is a prompt's (it has "
-            f"{min(listed)!r}, a prompt is {order[0]!r}), so that no prompt counts as one",
+            message=f"prompts.translation_tasks: none of its {len(listed)} ids is a prompt's "
+            f"(it has {min(listed)!r}, a prompt is {order[0]!r}), so that no prompt counts as one",
         )
     for code in recipe.languages.others:
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}

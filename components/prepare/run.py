@@ -52,6 +52,9 @@ from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.toy.pretrain import build_base_model
 from lidr.components.toy.problems import draw_problems, question
 
+_MAX_TOY_PROMPTS = 9_000
+"""Prompts for an iteration, of the 48,000 that `toy.problems` can draw for five."""
+
 VERSION = 1
 IMPORT_VERSION = 2
 """Of stages with imported models; 2 because their chat format and end of turn changed."""
@@ -85,6 +88,11 @@ def prepare(recipe: str, store: str, run: str = "") -> str:
 
 
 def _tiny_world(settings: Recipe, store: Store) -> str:
+    if settings.prompts.per_iteration > _MAX_TOY_PROMPTS:
+        raise BadInput(
+            f"the tiny world has {_MAX_TOY_PROMPTS:,} prompts for an iteration",
+            remedy="Lower prompts.per_iteration.",
+        )
     stage = new_stage(
         store,
         "prepare",

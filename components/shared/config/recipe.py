@@ -24,8 +24,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import key_fault
 
 _MAX_TOY_PROBLEMS = 160_000
-_MAX_TOY_PROMPTS = 9_000
-"""What `toy.problems` can draw, each problem once: for M_0, and for an iteration of five."""
+"""What `toy.problems` can draw for M_0, each problem once."""
 
 
 class Languages(Strict):
@@ -157,8 +156,6 @@ class Recipe(Strict):
                 raise ValueError("prompts.deduplicate is for prompts.files, which 'toy' lacks")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
                 raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
-            if self.prompts.per_iteration > _MAX_TOY_PROMPTS:
-                raise ValueError(f"prompts.per_iteration: the tiny world has {_MAX_TOY_PROMPTS:,}")
             if self.languages.dominant != "en":
                 raise ValueError("the dominant language of the tiny world is en")
         elif missing := [code for code in self.languages.all if code not in self.prompts.files]:

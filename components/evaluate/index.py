@@ -25,8 +25,6 @@ class TaskManager(HarnessTaskManager):
         Raises:
             BadInput: items cannot be downloaded, or a task's file is broken.
         """
-        from datasets.exceptions import DatasetNotFoundError
-
         try:
             return super().load(specs)
         except (OSError, RuntimeError) as error:
@@ -34,7 +32,7 @@ class TaskManager(HarnessTaskManager):
                 "Check the network, HF_ENDPOINT and HF_TOKEN, or give local copies of the items "
                 "under evaluation.data."
             )
-            if isinstance(error, FileNotFoundError) and not isinstance(error, DatasetNotFoundError):
+            if type(error) is FileNotFoundError:  # the hub's libraries have types of their own
                 remedy = "Name tasks whose files are there: tiny_world's are those of its recipe."
             raise _not_loaded(error, remedy) from error
         except (ValueError, TypeError, LookupError, AttributeError, ImportError) as error:

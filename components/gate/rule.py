@@ -121,7 +121,7 @@ def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Fin
     yield from _regressions(rules, counts["languages"], proven=False)
     if mean["low"] <= rules.min_gain:
         yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({p_text(p)})"
-    if p > rules.alpha:
+    elif p > rules.alpha:
         yield "keep", "chance", f"{gain}, above {bar} by what may be chance ({p_text(p)})"
     yield (
         "promote",

@@ -25,6 +25,8 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.store.base import Store
 
+_PARENT_TAG = "lidr.parent_version"
+
 
 def give_aliases(
     client: Any,
@@ -54,21 +56,23 @@ def give_aliases(
     if verdict.word not in (PASSED, START):
         return
     version = read_version(client, name, text)
-    if verdict.word == PASSED != version.tags.get(VERDICT_TAG):
-        for tag in (GATE_TAG, VERDICT_TAG):
+    if verdict.word == PASSED and version.tags.get(VERDICT_TAG) != PASSED:
+        for tag in (GATE_TAG, VERDICT_TAG, _PARENT_TAG):
             client.set_model_version_tag(name, text, tag, tags[tag])
     model = read_model(client, name)
     home = audit_log_of(client, model, audit_log)
     if model.aliases.get(CANDIDATE, 0) < number:
         advance(client, name, CANDIDATE, number, home)
     if settings.registry.promote == "gated":
-        _promote(client, model, version, verdict, home, run)
+        parent = tags.get(_PARENT_TAG, "")
+        _promote(client, model, version, parent, verdict, home, run)
 
 
 def _promote(
     client: Any,
     model: RegisteredModel,
     version: Version,
+    parent: str,
     verdict: GateVerdict,
     audit_log: Store,
     run: str,
@@ -77,7 +81,6 @@ def _promote(
     champion = model.aliases.get(CHAMPION)
     if champion == version.number:
         return
-    parent = version.tags.get("lidr.parent_version", "")
     if champion is not None and parent != f"{version.name}/{champion}":
         why = f"the gate compared it with {parent}" if parent else "no gate judges a start"
         emit(

@@ -160,10 +160,9 @@ def _text(text: str | None) -> str | None:
 
 def _language_of(each: _Candidate, side: str) -> str:
     """Return the language of a side's text; "" if it is known not to be the prompt's."""
-    sides = ("rejected", "chosen") if each.swapped else ("chosen", "rejected")
-    reasons = (DropReason.OFF_TARGET, DropReason.OFF_TARGET_REJECTED)
-    off_target = each.pair.reason == dict(zip(sides, reasons, strict=True))[side]
-    return "" if off_target else each.pair.language
+    was_chosen = (side == "chosen") != each.swapped
+    off_target = DropReason.OFF_TARGET if was_chosen else DropReason.OFF_TARGET_REJECTED
+    return "" if each.pair.reason == off_target else each.pair.language
 
 
 def _learnt(margin: float | None) -> str:

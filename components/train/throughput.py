@@ -14,6 +14,8 @@ from lidr.components.shared.forward.tokens import TokenPair
 
 _PEAK_FLOPS = {
     "B200": 2250e12,
+    "GB200": 2500e12,
+    "GH200": 989e12,
     "H200": 989e12,
     "H100 NVL": 835e12,
     "H100 PCIe": 756e12,

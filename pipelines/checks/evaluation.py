@@ -80,17 +80,17 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
     own = family if family in SOURCES else datasets.get(family, "")
     counts: dict[str, int] = {}
     try:
+        by_step = not own and ("{config}" in pattern or _is_data_set(pattern))
         for code in languages_reading(recipe, family) or recipe.languages.all:
             if own:
                 counts[code] = len(problems(own, code, recipe.evaluation.data))
-            elif "{config}" not in pattern and not _is_data_set(pattern):
+            elif not by_step:
                 counts[code] = _rows(pattern, code)
         if own:
             _require_equal(counts)
     except LidrError as error:
         return refused(name, error)
     detail = ", ".join(f"{code} {count:,}" for code, count in counts.items())
-    by_step = "{config}" in pattern or _is_data_set(pattern)
     detail = detail or ("read by the step" if by_step else "there")
     if inputs.on_cluster and "://" not in pattern:
         remedy = "Bring it into the store with `lidr fetch`."

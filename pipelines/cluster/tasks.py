@@ -241,7 +241,8 @@ def _row(
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
     state = _joint_state([part.state for part in group])
-    telling = next((part for part in group if part.state == state and part.error), None)
+    same = [part for part in group if part.state == state]
+    telling = next((part for part in same if part.error), same[0] if same else None)
     return StepRow(
         iteration,
         step,

@@ -226,9 +226,9 @@ def _dataset(paths: Sequence[Path], is_mgsm: bool) -> Dataset:
     found = [(row, path, line) for path in paths for line, row in read_rows(path)]
     first = found[0][0]
     for row, path, line in found if not is_mgsm else ():
-        if lacking := sorted(first.keys() - row.keys()):
+        if differing := sorted(first.keys() ^ row.keys()):
             raise BadInput(
-                f"the item lacks the field {lacking[0]!r} that the first one has",
+                f"of this item and the first one only one has the field {differing[0]!r}",
                 file=path,
                 line=line,
                 remedy="Give every item the same fields.",

@@ -55,7 +55,7 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
         broken = error.object[: error.start].count(b"\n") + 1
         raise BadInput("not UTF-8", file=path, line=broken, remedy="Save it as UTF-8.") from error
     for number, line in enumerate(lines, 1):
-        row = tuple(line.removesuffix("\r").split("\t"))
+        row = tuple(line.split("\t"))
         if row == ("",) or (number == 1 and row == _COLUMNS):
             continue
         if len(row) != len(_COLUMNS):

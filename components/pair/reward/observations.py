@@ -121,9 +121,9 @@ def _ends_with(text: str, answer: str, language: str) -> bool:
     ending, letters = _letters(answer), _letters(text)
     if [each for _, each in letters[-len(ending) :]] != [each for _, each in ending]:
         return False
-    before = [place for place, _ in letters[: -len(ending)]]
-    begins_word = not before or letters[-len(ending)][0] > before[-1] + 1
-    return begins_word or language in UNSPACED
+    before = unicodedata.normalize("NFC", text.casefold())[: letters[-len(ending)][0]][-1:]
+    inside = before.isalnum() or unicodedata.category(before or " ").startswith("M")
+    return not inside or _is_variant(before) or language in UNSPACED
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:
@@ -143,5 +143,10 @@ def _letters(text: str) -> list[tuple[int, str]]:
 def _is_vowel(character: str) -> bool:
     """Tell whether a mark is a letter of its own, as in Indic scripts: it combines with none."""
     kind = unicodedata.category(character)
-    variant = "\ufe00" <= character <= "\ufe0f"
-    return kind in ("Mc", "Mn") and not unicodedata.combining(character) and not variant
+    own = kind in ("Mc", "Mn") and not unicodedata.combining(character)
+    return own and not _is_variant(character)
+
+
+def _is_variant(character: str) -> bool:
+    """Tell whether a character chooses how an emoji is drawn."""
+    return "\ufe00" <= character <= "\ufe0f"

@@ -77,12 +77,8 @@ class JudgedTask(Strict):
     def _consistent(self) -> Self:
         if not self.questions and self.name != "head_to_head":
             raise ValueError(f"{self.name} needs questions")
-        for key in ("limit", "max_tokens"):
-            if (
-                not self.questions
-                and key in self.model_fields_set
-                and getattr(self, key) != type(self).model_fields[key].default
-            ):
+        for key in () if self.questions else ("limit", "max_tokens"):
+            if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(
                     f"{key} of head_to_head belongs to x_alpacaeval, whose answers it compares"
                 )

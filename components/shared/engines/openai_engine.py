@@ -75,6 +75,8 @@ class OpenAIEngine:
         self._chat = ChatRenderer.load(folder, chat)
         self._name = name
         self._server = server
+        self._silent = ""
+        """Why the server did not list its models when it was asked last; "" if it did."""
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True, name="lidr-endpoint")
         self._thread.start()

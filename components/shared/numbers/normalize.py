@@ -12,10 +12,10 @@ _FRACTIONS = {
 }
 """Vulgar fractions: ½ is 1/2."""
 
-_UNSIGNED = r"(?<![^\w)\]}][-+−])(?<!^[-+−])"
-"""A place without a sign of its own before it: a fraction there stands apart, and 2½ is 2 1/2."""
+_APART = r"(?:(?<=[\w)\]}])|(?<=[\w)\]}][-+−–－﹣]))"
+"""A place after a number, or after its minus: a fraction there stands apart, and 2½ is 2 1/2."""
 
-_VULGAR = re.compile(f"{_UNSIGNED}(?=[{''.join(_FRACTIONS)}])")
+_VULGAR = re.compile(f"{_APART}(?=[{''.join(_FRACTIONS)}])")
 
 _TO_ASCII = (
     {
@@ -39,7 +39,7 @@ what has no width is left out."""
 _LATEX = (
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[,;:! ]"), "\u00a0"),
-    (re.compile(rf"{_UNSIGNED}(?=\\[dtc]?frac)"), " "),
+    (re.compile(rf"{_APART}(?=\\[dtc]?frac)"), " "),
     (re.compile(r"\\[dtc]?frac ?\{ ?(-?[\d.,]++) ?\} ?\{ ?([\d.,]++) ?\}"), r"\1/\2"),
     (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
     (re.compile(r"\\(?=[$%€£])"), ""),

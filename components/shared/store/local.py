@@ -20,7 +20,8 @@ _TEMPORARY = ".tmp-"
 
 
 def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # another process has just removed the folder
+    # Another process has just removed the folder, or the prefix is a file.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 
@@ -76,7 +77,7 @@ class LocalStore:
         folder = self.path(prefix) if prefix else self.root
         entries = []
         with wrap_os_errors(folder):
-            for parent, _, names in os.walk(folder, onerror=_raise_unless_gone, followlinks=False):
+            for parent, _, names in os.walk(folder, onerror=_raise_unless_gone):
                 for path in (Path(parent, name) for name in names):
                     if path.name.startswith(_TEMPORARY):
                         continue

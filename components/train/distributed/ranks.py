@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
+"""Seconds that a rank waits for the others, at the start and in every collective. Default 600."""
 _MAX_TIMEOUT = 1e7
 """Seconds, four months; torch takes no time that is much longer."""
-"""Seconds that a rank waits for the others, at the start and in every collective. Default 600."""
 
 Value = TypeVar("Value")
 

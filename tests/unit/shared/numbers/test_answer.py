@@ -230,6 +230,12 @@ def test_a_number_is_read_however_an_answer_writes_it(text, language, number):
 
 
 READ = [
+    ("It is 5 ½ hours.", "en", Fraction(11, 2)),
+    ("$2 \\frac{1}{2}$", "en", Fraction(5, 2)),
+    ("It is 2½.", "en", Fraction(5, 2)),
+    ("It is –½.", "en", Fraction(-1, 2)),
+    ("It is -$½.", "en", Fraction(-1, 2)),
+    ("It is -½.", "en", Fraction(-1, 2)),
     ("Natalia sold 48 clips (in April) and 24 in May, so 72 in total.", "en", 72),
     ("1.5 hours (90 minutes)", "en", Fraction(3, 2)),
     ("Toplam 70 BİN lira", "tr", 70000),

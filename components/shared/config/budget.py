@@ -93,8 +93,8 @@ NOTHING = Amount()
 
 
 def plain_amount(value: float) -> str:
-    """Return a budget as it was given, `2,500,000` or `12.5`, in at most two decimals."""
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
+    """Return a budget as it was given: `2,500,000` or `12.5`."""
+    return f"{value:,.10f}".rstrip("0").rstrip(".")
 
 
 class Account(FromEnvironment):

@@ -13,7 +13,6 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import (
     alternatives,
@@ -242,7 +241,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
             line=line,
             remedy="Write true or false, without quotes.",
         )
-    if answer is not None and not fits(answer, (str, int, float)):
+    if isinstance(answer, bool | list | dict):
         raise BadInput(
             f"the answer is neither text nor a number: {answer!r:.80}",
             file=file,

@@ -122,7 +122,7 @@ def _is_in_name(text: str, core: int, sign: str | None) -> bool:
     before = text[core - 1 : core]
     if sign or not before:
         return False
-    if before == "_" and not text[core - 2 : core - 1].isalnum():  # _18_ is emphasis
+    if before == "_" and not re.match(r"[^\W_]|[)\]}]", text[core - 2 : core - 1]):  # _18_, __18__
         return False
     if _CYRILLIC_UNIT.match(before) or _NOT_BEFORE.match(before):
         return not _CODE_BEFORE.search(text[max(0, core - 5) : core])

@@ -36,7 +36,7 @@ _COUNTERS = (
 _FOLLOWS = re.compile(rf"[{_COUNTERS}]")
 _CLAUSE_END = re.compile(r"\s*(?:[。．.!！,，、;；)）\]】」』*\n$}]|\Z)")
 _NO_QUANTITY = re.compile(r"(?:同|共|起|样|樣|些|直|定|般|半|旦|切|緒|番|部|方|致|下|手)")
-_VERY = re.compile(r"分(?![钟鐘之]|\s|[。．.!！?？,，、;；)）\]】」』*$}]|\Z)")
+_VERY = re.compile(r"分(?![钟鐘之間间后後前のか]|\s|[。．.!！?？,，、;；)）\]】」』*$}]|\Z)")
 """After 十: 十分 is "very", unless it is minutes, points or parts."""
 
 
@@ -61,9 +61,13 @@ def numbers(text: str, language: str, start: int, end: int) -> Iterator[tuple[in
 def _is_quantity(text: str, found: re.Match[str]) -> bool:
     if found[0] in _AMBIGUOUS:
         return False
-    before = text[max(0, found.start() - 2) : found.start()].rstrip(" ")[-1:]  # 3 千克 has no 千
+    before = text[max(0, found.start() - 1) : found.start()]
+    if found[0][0] in _TENS and text[max(0, found.start() - 2) : found.start() - 1].isdigit():
+        before = before.strip(" ") or "0"  # 3 千克 has no 千
+    if text.endswith(("星期", "礼拜", "禮拜"), 0, found.start()):
+        return False
     after = text[found.end() : found.end() + 2]
-    if before in ("第", "每", "统", "統", "唯", "之", "星", "期", "拜", "周") or before.isdigit():
+    if before in ("第", "每", "统", "統", "唯", "之", "星", "周") or before.isdigit():
         return False
     if found[0] == "十" and _VERY.match(text, found.end()):
         return False

@@ -59,7 +59,7 @@ _AFTER: dict[str, dict[str, int]] = {
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 
 _UNSPACED = frozenset(("ja", "ko", "th", "zh"))
-_OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธุ์")
+_OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธ")
 """千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
 
 _MINUS = {

@@ -230,6 +230,10 @@ def test_a_number_is_read_however_an_answer_writes_it(text, language, number):
 
 
 READ = [
+    ("มี 3 พันธมิตร", "th", 3),
+    ("为期三天。", "zh", 3),
+    ("十分間かかります。", "ja", 10),
+    ("7 parts of \\text{CO}_2", "en", 7),
     ("It is 5 ½ hours.", "en", Fraction(11, 2)),
     ("$2 \\frac{1}{2}$", "en", Fraction(5, 2)),
     ("It is 2½.", "en", Fraction(5, 2)),

@@ -36,6 +36,8 @@ _ENGLISH_GROUPS = frozenset(("es",))
 
 _CURRENCY = r"(?:[$€£¥￥₹৳฿₽₩₫₦]|US\$|[A-Z]{3} ?|Rs\.? ?|R\$ ?|Tsh\.? ?|KSh\.? ?)"
 
+_ENDS_IN_CURRENCY = re.compile(rf"(?<![^\W\d_]){_CURRENCY}[ \u00a0]*\Z")
+
 _POWER = r"(?:\^|\*\*(?=-?\d))"
 """Raised to: ^ or, as in programs, **."""
 
@@ -200,10 +202,12 @@ def _is_negative(text: str, found: re.Match[str], language: str) -> bool:
     if found["sign"]:
         unspaced = language in _UNSPACED and not before[-1:].isascii()
         return unspaced or not before or before[-1] in " \t\n\u00a0([{=:*$€£¥~\"'|<>≈।"
-    stripped = before.rstrip(" $€£¥\u00a0")
+    unpriced = _ENDS_IN_CURRENCY.sub("", before)
+    stripped = unpriced.rstrip(" \u00a0")
     if stripped[-1:] in ("-", "–"):  # "= - 5" is negative; "- 5 apples" is a line of a list
+        attached = unpriced != before and unpriced == stripped and before[-1] not in " \u00a0"
         return stripped[:-1].rstrip()[-1:] in ("=", "(") or (
-            before.endswith(("-$", "-€", "-£", "-¥")) and stripped[-2:-1] in ("", " ", "(", "=")
+            attached and stripped[-2:-1] in ("", " ", "(", "=")
         )
     return magnitudes.says_minus(stripped, language)
 

@@ -19,6 +19,9 @@ from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Outbox, Wa
 from lidr.components.shared.tracking.runs import MlflowRuns, server_of
 
 _RETRY_SECONDS = 1.0
+_ENTRY_STATUSES = frozenset(range(400, 500)) - {401, 403, 407, 408, 425, 429}
+"""HTTP statuses that concern one artifact: not the credentials, nor the moment."""
+
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
 
 
@@ -49,7 +52,7 @@ def deliver(store: Store, run: str, seconds: float) -> Delivered:
         try:
             delivery = _Delivery(MlflowRuns(store, run), end)
             outcome = delivery.run()
-            retry = delivery.gone
+            retry = delivery.gone or delivery.unavailable
         except StoreError as error:
             outcome = Delivered(0, 1, str(error))
         except LidrError as error:
@@ -103,6 +106,8 @@ class _Delivery:
         """Logged entries that start or end a run: delivered once its state is set as well."""
         self.gone = False
         """Whether one of the MLflow runs was deleted; the next delivery creates it again."""
+        self.unavailable = False
+        """Whether MLflow's artifact store did not answer."""
 
     def run(self) -> Delivered:
         waiting = self._outbox.waiting(self._runs.server)
@@ -137,9 +142,12 @@ class _Delivery:
                 raise
             if _is_gone(error):
                 self._forget(place)
-            return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
-        except OSError as error:  # an artifact that is refused (requests' errors are such), or gone
-            return f"MLflow did not take {place}/{name}: {' '.join(str(error).split())[:300]}"
+            return _told("MLflow refused", place, name, error)
+        except _artifact_errors() as error:
+            if _refuses_entry(error):
+                return _told("MLflow's artifact store refused", place, name, error)
+            self.unavailable = True
+            return _told("MLflow's artifact store does not take", place, name, error)
         if name.startswith(METRICS):
             self._outbox.mark_sent(self._runs.server, place, name)
         else:
@@ -213,6 +221,16 @@ class _Delivery:
                 self._runs.forget(each)
 
 
+def _told(what: str, place: str, name: str, error: Exception) -> str:
+    return f"{what} {place}/{name}: {' '.join(str(error).split())[:300]}"
+
+
+def _refuses_entry(error: Exception) -> bool:
+    """Return whether an entry's own artifact is refused, or gone; another one may arrive."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return isinstance(error, FileNotFoundError) or status in _ENTRY_STATUSES
+
+
 def _is_gone(error: Exception) -> bool:
     return any(sign in str(error) for sign in _GONE)
 
@@ -237,6 +255,14 @@ def _log_datasets(client: Any, run_id: str, datasets: Sequence[Dataset]) -> None
         tags = [InputTag("mlflow.data.context", each.context)]
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), tags))
     client.log_inputs(run_id, inputs)
+
+
+def _artifact_errors() -> tuple[type[Exception], ...]:
+    """Return what MLflow lets through of its artifact store: of HTTP (requests), a disk and S3."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (OSError, Boto3Error, BotoCoreError, ClientError)
 
 
 def _mlflow_error() -> type[Exception]:

@@ -6,6 +6,9 @@ import math
 import re
 
 import pytest
+import requests
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import EndpointConnectionError
 from mlflow import MlflowClient
 
 from lidr.components.shared.config.load import flatten
@@ -13,7 +16,7 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
-from lidr.components.shared.tracking.entries import TrackingEntry
+from lidr.components.shared.tracking.entries import Artifact, TrackingEntry
 from lidr.components.shared.tracking.outbox import Outbox, now_ms
 from lidr.components.shared.tracking.stage_metrics import as_params
 from tests.fakes import make_recipe
@@ -157,6 +160,45 @@ def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
     assert "0-prepare/metrics-00000001" in problem
     assert "\n" not in problem
     assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75
+
+
+def refused(status: int) -> requests.HTTPError:
+    answer = requests.Response()
+    answer.status_code = status
+    return requests.HTTPError(f"{status} of the proxy", response=answer)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (requests.ConnectionError("no route"), True),
+        (refused(503), True),
+        (EndpointConnectionError(endpoint_url="http://store"), True),
+        (S3UploadFailedError("Failed to upload plot.png: AccessDenied"), True),
+        (refused(413), False),
+    ],
+    ids=["no route", "503", "S3 away", "S3 refuses", "413"],
+)
+def test_an_artifact_store_that_is_away_is_asked_again(client, small, monkeypatch, error, again):
+    store = open_store(small.store)
+    store.write("runs/plot.png", b"plot")
+    small.follow("prepare", 0, small.world())
+    plot = [Artifact("runs/plot.png", "plot.png")]
+    Outbox(store, small.run).add(
+        TrackingEntry("0-prepare", "metrics-00000001", now_ms(), artifacts=plot)
+    )
+    asked = []
+
+    def once(self, *args):
+        asked.append(args)
+        if len(asked) == 1:
+            raise error
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", once)
+    problem = delivered(small)
+    assert (problem == "") is again, problem
+    assert len(asked) == 1 + again
+    assert again or "artifact store refused 0-prepare/metrics-00000001: 413" in problem
 
 
 def test_a_failure_ends_an_mlflow_run_and_another_attempt_revives_it(client, small):

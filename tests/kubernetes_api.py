@@ -103,6 +103,7 @@ class KubernetesApi:
     servers: dict[str, Object] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     failing: int = 0
+    slow_to_end: bool = False
     allowed: Callable[[str, str], bool] = lambda method, path: True
     before_create: Callable[[str], None] = lambda name: None
     on_job: Callable[[Object], None] = lambda job: None
@@ -128,7 +129,7 @@ class KubernetesApi:
         if root is None or kind in self.forbidden:
             raise Refused(403, "Forbidden", f"{parsed.path} is forbidden")
         if kind == "trainjobs":
-            return self._trainjobs(method, rest, body)
+            return self._trainjobs(method, rest, body, query)
         if kind == "jobs":
             return self._jobs(method, rest, body)
         if kind == "trainingruntimes":
@@ -161,11 +162,16 @@ class KubernetesApi:
         ]
         return {"kind": "PendingWorkloadsSummary", "items": items}
 
-    def _trainjobs(self, method: str, rest: list[str], body: bytes) -> Object:
+    def _trainjobs(
+        self, method: str, rest: list[str], body: bytes, query: dict[str, str]
+    ) -> Object:
         if method == "POST":
             return self._create(json.loads(body))
         if method == "DELETE":
-            self._get(self.jobs, "trainjobs", rest[0])
+            found = self._get(self.jobs, "trainjobs", rest[0])
+            if self.slow_to_end and query.get("propagationPolicy") == "Foreground":
+                found["metadata"]["deletionTimestamp"] = str(_now())
+                return found
             self.pods.clear()
             return self.jobs.pop(rest[0])
         if not rest:

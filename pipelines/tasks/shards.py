@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     exchange = exchange_of(Stage(open_store(options.store), options.stage))
     try:
+        exchange.forget_failure(options.shard)
         exchange.succeed(work(exchange.job(), options.shard), options.shard)
     except LidrError as error:
         failure = failure_of(error).model_copy(update={"node": options.shard})

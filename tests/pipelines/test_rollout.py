@@ -106,6 +106,33 @@ def test_rollout_makes_one_trainjob_whose_pods_are_the_shards(
     assert not [file for file in locate_stage(merged.responses).files() if "launch" in file]
 
 
+def test_a_rollout_with_another_number_of_shards_takes_the_place_of_the_first(
+    api, launched, tmp_path, monkeypatch
+):
+    first = made(api)
+    assert shards.main([*command(first), "--shard", "1"]) == 0  # of three; not the second of two
+    world = world_stage(str(tmp_path / "store"), PROMPTS).uri
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(
+            rollout.roll_out,
+            recipe=recipe(),
+            store=str(tmp_path / "store"),
+            run="",
+            inputs=world,
+            model=world,
+            iteration=1,
+            shards=2,
+            launch=LAUNCH.model_copy(update={"nodes": 2}).text(),
+        )
+        wait_until(lambda: bool(api.jobs) and made(api)["spec"]["trainer"]["numNodes"] == 2)
+        for index in range(2):
+            assert shards.main([*command(made(api)), "--shard", str(index)]) == 0
+        api.set_condition(made(api)["metadata"]["name"], "Complete")
+        merged = second.result(timeout=30)
+    whole = separate(tmp_path / "whole", monkeypatch)
+    assert tuple(map(content, merged)) == tuple(map(content, whole))
+
+
 def test_rollout_names_the_shard_that_died(api, launched):
     job = made(api)
     name = job["metadata"]["name"]

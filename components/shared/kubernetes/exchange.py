@@ -6,6 +6,7 @@ writes a summary, or why it failed. Unlike pods, their logs and the TrainJob, th
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ FOLDER = "launch"
 
 Job = TypeVar("Job", bound=BaseModel)
 Summary = TypeVar("Summary", bound=BaseModel)
+Content = TypeVar("Content", bound=BaseModel)
 
 
 class Exchange(Generic[Job, Summary]):
@@ -48,16 +50,11 @@ class Exchange(Generic[Job, Summary]):
             BadInput: there is none, or another version of lidr wrote it.
         """
         try:
-            return self._job.model_validate_json(self._store.read(self._key("job.json")))
+            return self._read(self._key("job.json"), self._job)
         except FileNotFoundError as error:
             raise BadInput(
                 f"no job at {self._stage.uri}",
                 remedy="Give the nodes a store that they can reach, e.g. s3://bucket/prefix.",
-            ) from error
-        except ValidationError as error:
-            raise BadInput(
-                f"the job at {self._stage.uri} is of another version ({error})",
-                remedy="Use one image for the step and the nodes of its TrainJob.",
             ) from error
 
     def succeed(self, summary: Summary, node: int = 0) -> None:
@@ -67,9 +64,7 @@ class Exchange(Generic[Job, Summary]):
     def summary(self, node: int = 0) -> Summary | None:
         """Return a node's summary, or None if it is not done."""
         try:
-            return self._summary.model_validate_json(
-                self._store.read(self._key(f"summary-{node}.json"))
-            )
+            return self._read(self._key(f"summary-{node}.json"), self._summary)
         except FileNotFoundError:
             return None
 
@@ -81,16 +76,31 @@ class Exchange(Generic[Job, Summary]):
         """Write why a node failed."""
         self._write(f"failure-{failure.node}.json", failure)
 
+    def forget_failure(self, node: int) -> None:
+        """Delete why a node failed before: JobSet has started it again."""
+        self._store.delete(self._key(f"failure-{node}.json"))
+
     def failure(self) -> RecordedFailure | None:
         """Return the cause of the failures so far, or None."""
-        data = [self._store.read(key) for key in self._keys("failure-")]
-        found = [RecordedFailure.model_validate_json(each) for each in data]
+        found = []
+        for key in self._keys("failure-"):
+            with suppress(FileNotFoundError):  # its node has been started again
+                found.append(self._read(key, RecordedFailure))
         return root_cause(found) if found else None
 
     def clear(self) -> None:
         """Delete all files: a finished stage has none of them."""
         for entry in self._store.list(self._stage.key(FOLDER)):
             self._store.delete(entry.key)
+
+    def _read(self, key: str, kind: type[Content]) -> Content:
+        try:
+            return kind.model_validate_json(self._store.read(key))
+        except ValidationError as error:
+            raise BadInput(
+                f"{self._store.uri}/{key} is of another version ({error})",
+                remedy="Use one image for the step and the nodes of its TrainJob.",
+            ) from error
 
     def _keys(self, start: str) -> list[str]:
         listing = self._store.list(self._stage.key(FOLDER))

@@ -21,6 +21,7 @@ from lidr.components.shared.core.errors import (
     Stopped,
     StoreError,
     TrainingFailed,
+    Unavailable,
 )
 
 FOLDER_VARIABLE = "LIDR_FAILURES"
@@ -32,10 +33,13 @@ TRAINING_FAILED = 70
 FATAL = (BAD_INPUT, TRAINING_FAILED)
 """Exit codes that are not retried; manifests/base/training-runtime.yaml lists them, too."""
 
-FailureKind = Literal["bad_input", "store", "training_failed", "launch_failed", "stopped", "failed"]
+FailureKind = Literal[
+    "bad_input", "store", "unavailable", "training_failed", "launch_failed", "stopped", "failed"
+]
 
 _CLASSES: dict[FailureKind, type[LidrError]] = {
     "store": StoreError,
+    "unavailable": Unavailable,
     "bad_input": BadInput,
     "training_failed": TrainingFailed,
     "launch_failed": LaunchFailed,
@@ -49,7 +53,7 @@ _EXIT_CODES: dict[FailureKind, int] = {
     "training_failed": TRAINING_FAILED,
     "stopped": Stopped.exit_code,
 }
-"""Without `store`, though it is a BadInput: an unreachable store may come back, so retry."""
+"""Without `store` and `unavailable`, though both are BadInput: what is away may come back."""
 
 
 class RecordedFailure(Strict):

@@ -15,6 +15,7 @@ from typing import Any
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.retry import report_wait
 from lidr.components.shared.core.termination import Terminated, raising_terminated
 from lidr.components.shared.kubernetes.exchange import Exchange
 from lidr.components.shared.kubernetes.failure import FATAL
@@ -28,6 +29,8 @@ from lidr.components.shared.kubernetes.trainjobs import (
     TrainJob,
 )
 from lidr.components.shared.store.stage import Stage
+
+_MORE_MEMORY = "Raise the step's memory in the profile, then run it again."
 
 
 def job_name(component: str, stage: Stage) -> str:
@@ -110,27 +113,38 @@ class TrainJobLauncher:
             cluster.delete(work.name)
 
     def _create_or_adopt(self, cluster: Cluster, work: LaunchedWork) -> None:
-        name = work.name
-        while True:
-            found = cluster.read(name)
-            if found is None and self._create(cluster, work):
-                return
-            if found is None:
-                continue  # another launcher was first: read the TrainJob that it created
-            if found.stage != work.stage.uri:
-                raise BadInput(
-                    f"TrainJob {name} in {cluster.namespace} works for {found.stage!r}, "
-                    f"not for {work.stage.uri}",
-                    remedy="Delete it, or use another namespace.",
-                )
-            if not found.ended and not found.deleting:
-                self._adopt(name, found)
-                return
-            if not found.deleting:
-                self._raise_if_fatal(cluster, found, work)
-                emit("note", message=f"TrainJob {name} of an earlier attempt is recreated")
-                cluster.delete(name)
-            time.sleep(self._poll_seconds)
+        name, resharded = work.name, False
+        with report_wait(f"waiting for the pods of the earlier TrainJob {name} to end"):
+            while True:
+                found = cluster.read(name)
+                if found is None:
+                    if resharded:  # what its shards wrote until they ended is of other chunks
+                        work.exchange.clear()
+                    if self._create(cluster, work):
+                        return  # else another launcher was first: read the TrainJob it created
+                elif found.stage != work.stage.uri:
+                    raise BadInput(
+                        f"TrainJob {name} in {cluster.namespace} works for {found.stage!r}, "
+                        f"not for {work.stage.uri}",
+                        remedy="Delete it, or use another namespace.",
+                    )
+                elif not found.deleting:
+                    resharded = work.sharded and found.nodes != self._launch.nodes
+                    if not found.ended and not resharded:
+                        self._adopt(name, found)
+                        return
+                    self._recreate(cluster, work, found)
+                time.sleep(self._poll_seconds)
+
+    def _recreate(self, cluster: Cluster, work: LaunchedWork, found: TrainJob) -> None:
+        """Delete a TrainJob that cannot be adopted, so that another one is created."""
+        if found.ended:
+            self._raise_if_fatal(cluster, found, work)
+            why = "of an earlier attempt"
+        else:
+            why = f"with {found.nodes} shards, not {self._launch.nodes},"
+        emit("note", message=f"TrainJob {work.name} {why} is recreated")
+        cluster.delete(work.name)
 
     def _raise_if_fatal(self, cluster: Cluster, found: TrainJob, work: LaunchedWork) -> None:
         """Fail at once if KFP retries what must fail again; a new KFP run may try."""
@@ -188,10 +202,18 @@ def _deleting_when_cancelled(cluster: Cluster, name: str) -> Iterator[None]:
         cluster.shorten_retries()
         if is_disrupted(cluster):
             emit("note", message=f"this pod is evicted; TrainJob {name} goes on")
+        elif _is_of_another_run(cluster, name):
+            emit("note", message=f"cancelled; TrainJob {name} is another run's and goes on")
         else:
             cluster.delete(name)
             emit("note", message=f"cancelled; TrainJob {name} deleted")
         raise
+
+
+def _is_of_another_run(cluster: Cluster, name: str) -> bool:
+    """Return whether the TrainJob was adopted from another KFP run, which still needs it."""
+    found, own = cluster.read(name), own_run(cluster)
+    return bool(found and own and found.run not in ("", own))
 
 
 def _failed(
@@ -202,16 +224,20 @@ def _failed(
     if failure is not None and failure.deliberate:
         return failure.as_error()
     lines = [f"pod {pod}: {reason}" for pod, (reason, _) in pods.failures.items()]
-    logs = [failure.log] if failure else [log for _, log in pods.failures.values() if log]
+    logs = [log for _, log in pods.failures.values() if log]
+    if failure is not None and failure.log:
+        logs = [list(failure.log)]
     tail = "".join(f"\n  {line}" for line in next(iter(logs), ()))
     if failure is not None:
         lines.append(f"{failure.message} (node {failure.node})")
     if job is None:
         lines.append("the TrainJob is gone: somebody deleted it")
-    elif not lines:
-        lines.append(job.conditions.get("Failed", ""))
+    elif why := job.conditions.get("Failed"):  # its deadline, for one
+        lines.append(why)
+    killed = any(reason.startswith("OOMKilled") for reason, _ in pods.failures.values())
     return LaunchFailed(
-        f"TrainJob {name} failed: {'; '.join(lines)}"
+        f"TrainJob {name} failed: {'; '.join(lines) or 'no pod says why'}"
         + (f"; its last output was{tail}\n" if tail else ""),
-        remedy=(failure and failure.remedy) or "Run the step again: what was finished is kept.",
+        remedy=(failure and failure.remedy)
+        or (_MORE_MEMORY if killed else "Run the step again: what was finished is kept."),
     )

@@ -92,7 +92,11 @@ def missing_resources(message: str) -> list[str]:
 
 
 def why_failed(pod: Pod, container: str = CONTAINER) -> str:
-    """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not."""
+    """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not.
+
+    The container itself counts first, then the others: one that initializes, or Argo's, which
+    uploads what the container has left.
+    """
     ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)
     if status.get("phase") != "Failed" and not (ended and ended.get("exitCode")):
@@ -101,9 +105,17 @@ def why_failed(pod: Pod, container: str = CONTAINER) -> str:
         return _joined(reason, status.get("message", ""))
     if condition := _condition(pod, "DisruptionTarget", "True"):
         return _joined(condition.get("reason", "disrupted"), condition.get("message", ""))
-    if not ended:
-        return "failed without a reason"
-    return f"{ended.get('reason') or 'Error'} (exit code {ended.get('exitCode')})"
+    if ended and ended.get("exitCode"):
+        return _exit(ended)
+    for each in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        other = each.get("state", {}).get("terminated") or {}
+        if other.get("exitCode"):
+            return _joined(f"{each['name']}: {_exit(other)}", other.get("message", "").strip())
+    return "failed without a reason"
+
+
+def _exit(terminated: dict[str, Any]) -> str:
+    return f"{terminated.get('reason') or 'Error'} (exit code {terminated.get('exitCode')})"
 
 
 def is_disrupted(pod: Pod) -> bool:
@@ -114,8 +126,13 @@ def is_disrupted(pod: Pod) -> bool:
 def _unscheduled(condition: dict[str, Any]) -> str:
     message = condition.get("message", "")
     missing = missing_resources(message)
-    what = f"too little {' and '.join(missing)}" if missing else condition.get("reason", "")
-    return _joined(f"unschedulable, {what}", message)
+    if missing:
+        return _joined(f"unschedulable, too little {' and '.join(missing)}", message)
+    reason = condition.get("reason", "")
+    if reason == "SchedulingGated":
+        return _joined("held by a scheduling gate", message)
+    what = "unschedulable" if reason in ("", "Unschedulable") else f"unschedulable, {reason}"
+    return _joined(what, message)
 
 
 def _joined(reason: str, message: str) -> str:

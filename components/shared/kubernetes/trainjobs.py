@@ -62,10 +62,17 @@ class Cluster:
     def __init__(self, namespace: str = "", seconds: float | None = None) -> None:
         from kubeflow.common.types import KubernetesBackendConfig
         from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
+        from kubernetes.config import ConfigException
 
         # It warns where it may not read a ConfigMap of the control plane's namespace.
         logging.getLogger("kubeflow").setLevel(logging.ERROR)
-        self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
+        try:
+            self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
+        except ConfigException as error:
+            raise BadInput(
+                f"no Kubernetes API to ask: {error}",
+                remedy="Run it in a pod with a service account's token, or set KUBECONFIG.",
+            ) from error
         self._seconds = retry_seconds() if seconds is None else seconds
         self._who = f"the Kubernetes API at {self._backend.core_api.api_client.configuration.host}"
         self.namespace: str = self._backend.namespace
@@ -125,8 +132,20 @@ class Cluster:
         return None if found is None else _train_job(found)
 
     def delete(self, name: str) -> None:
-        """Delete a TrainJob and, with it, its pods."""
-        self._call(f"delete TrainJob {name}", lambda: self._backend.delete_job(name), ignored=404)
+        """Delete a TrainJob, which is gone once its pods have ended.
+
+        In the foreground (Kubernetes' garbage collection): another one of its name would share the
+        pods' addresses and checkpoints with ranks that still write.
+        """
+        self._call(
+            f"delete TrainJob {name}",
+            lambda: self._backend.custom_api.delete_namespaced_custom_object(
+                *(_GROUP, _VERSION, self.namespace, _PLURAL, name),
+                propagation_policy="Foreground",
+                _request_timeout=_CALL_SECONDS,
+            ),
+            ignored=404,
+        )
 
     def pods(self, name: str) -> list[Pod]:
         """Return the pods of a TrainJob, as JSON."""

@@ -84,6 +84,7 @@ def _end_with_parent() -> None:
 def _run(
     exchange: TrainExchange, options: argparse.Namespace, scratch: Path
 ) -> RecordedFailure | None:
+    exchange.forget_failure(int(os.environ.get("PET_NODE_RANK", "0")))
     job, summary = scratch / "job.json", scratch / "summary.json"
     training = exchange.job()
     job.write_text(training.model_dump_json(), "utf-8")

@@ -14,10 +14,18 @@ from kfp import dsl
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core import retry
-from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
+from lidr.components.shared.core.errors import (
+    BadInput,
+    LaunchFailed,
+    LidrError,
+    TrainingFailed,
+    Unavailable,
+)
 from lidr.components.shared.kubernetes import trainjobs as cluster
-from lidr.components.shared.kubernetes.failure import RecordedFailure
+from lidr.components.shared.kubernetes.failure import RecordedFailure, failure_of
 from lidr.components.shared.kubernetes.launch import Launch, Placement
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import Stage
 from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch import launcher_of
 from lidr.components.train.launch.trainjob import ClusterLauncher
@@ -74,6 +82,10 @@ def launched(
 
 def posts(api: KubernetesApi) -> int:
     return sum(method == "POST" for method, _ in api.requests)
+
+
+def exchange_stage(job: TrainingJob) -> Stage:
+    return Stage(LocalStore(Path(job.store)), job.stage)
 
 
 def complete(api: KubernetesApi, job: TrainingJob) -> None:
@@ -232,6 +244,43 @@ def test_a_trainjob_that_failed_before_is_recreated(api, job, launched):
     assert future.result(timeout=30) == jobs.SUMMARY
 
 
+def test_another_trainjob_is_created_once_the_pods_of_the_failed_one_have_ended(
+    api, job, launched, monkeypatch, capfd
+):
+    monkeypatch.setattr(retry, "REPORT_SECONDS", 0.2)
+    annotations = {"lidr.dev/stage": f"{job.store}/{job.stage}"}
+    api.jobs[jobs.NAME] = {
+        "metadata": {"name": jobs.NAME, "uid": "old", "annotations": annotations},
+        "spec": {},
+    }
+    api.set_condition(jobs.NAME, "Failed")
+    api.slow_to_end = True
+    future = launched()
+    wait_until(lambda: "deletionTimestamp" in api.jobs[jobs.NAME]["metadata"])
+    wait_until(lambda: "waiting for the pods of the earlier TrainJob" in capfd.readouterr().err)
+    assert posts(api) == 0
+    del api.jobs[jobs.NAME]
+    wait_until(lambda: posts(api) == 1 and jobs.NAME in api.jobs)
+    complete(api, job)
+    assert future.result(timeout=30) == jobs.SUMMARY
+
+
+def test_sigterm_leaves_a_trainjob_of_another_run(api, job, tmp_path):
+    name = socket.gethostname()
+    api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": "run-8"}}}
+    annotations = {"lidr.dev/stage": f"{job.store}/{job.stage}", "lidr.dev/kfp-run": "run-7"}
+    api.jobs[jobs.NAME] = {
+        "metadata": {"name": jobs.NAME, "uid": "first", "annotations": annotations},
+        "spec": {"trainer": {"numNodes": 2}},
+    }
+    process = jobs.start(Path(job.store), tmp_path / "kubeconfig")
+    wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
+    said = jobs.end(process, signal.SIGTERM)
+    assert process.returncode == 143
+    assert "is another run's and goes on" in said
+    assert jobs.NAME in api.jobs
+
+
 @pytest.mark.parametrize(("run", "again"), [("run-7", False), ("run-8", True)])
 def test_a_retry_does_not_repeat_what_cannot_come_out_otherwise(
     api, job, launched, run: str, again: bool
@@ -339,7 +388,50 @@ def test_a_node_out_of_memory_is_named_with_its_last_words(api, launched):
     said = fail_with(api, future, LaunchFailed)
     assert f"pod {pod}: OOMKilled (exit code 137)" in said
     assert "step 2: allocating" in said
+    assert "Raise the step's memory in the profile" in said
     assert jobs.NAME in api.jobs, "it stays to be looked at"
+
+
+def test_a_record_without_a_log_does_not_hide_the_pod_s(api, job, launched):
+    future = launched()
+    made(api)
+    pod = api.put_pod(jobs.NAME, 1, **ended("Error", 1))
+    api.print(pod, "Killed by the kernel")
+    jobs.exchange(job).fail(RecordedFailure(kind="launch_failed", message="rank 4 died", node=1))
+    said = fail_with(api, future, LaunchFailed)
+    assert "rank 4 died (node 1); jobset failed" in said
+    assert "Killed by the kernel" in said
+
+
+def test_a_hub_that_is_away_on_a_node_may_come_back(api, job, launched):
+    future = launched()
+    made(api)
+    api.put_pod(jobs.NAME, 0, **ended("Error", 1))
+    away = failure_of(Unavailable("the hub does not answer", remedy="Wait."))
+    assert away.exit_code == 1, "the Job's podFailurePolicy must not end it"
+    jobs.exchange(job).fail(away)
+    assert fail_with(api, future, Unavailable).startswith("the hub does not answer")
+
+
+def test_a_node_that_starts_again_forgets_why_it_failed(job):
+    exchange = jobs.exchange(job)
+    for node in (0, 1):
+        exchange.fail(RecordedFailure(kind="stopped", message=f"{node} stopped", node=node))
+    exchange.forget_failure(0)
+    found = exchange.failure()
+    assert found is not None and found.message == "1 stopped"
+    exchange.forget_failure(1)
+    assert exchange.failure() is None
+
+
+@pytest.mark.parametrize("name", ["failure-0.json", "summary-0.json", "job.json"])
+def test_a_file_of_another_version_is_one_clear_error(job, name: str):
+    exchange = jobs.exchange(job)
+    stage = exchange_stage(job)
+    stage.store.write(stage.key(f"launch/{name}"), b'{"shape": "of another version"}')
+    ask = {"f": exchange.failure, "s": exchange.summary, "j": exchange.job}[name[0]]
+    with pytest.raises(BadInput, match=f"launch/{name} is of another version"):
+        ask()
 
 
 def test_an_evicted_node_is_named(api, launched):

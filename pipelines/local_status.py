@@ -95,7 +95,7 @@ def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
         return False
     try:
         os.kill(process, signal.SIGTERM)
-    except ProcessLookupError as error:
+    except (ProcessLookupError, PermissionError) as error:  # NFS shares the lock's file
         raise BadInput(
             f"run {run!r} is executed on another machine, by process {process} there",
             remedy="Stop it there.",

@@ -11,18 +11,18 @@ from lidr.components.pair.stage import pair_stage
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.runs import (
     read_result,
     read_run_recipe,
     read_stages,
     read_states,
 )
-from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
+from lidr.components.shared.store.stage import Stage, locate_stage
 from lidr.components.shared.store.usage import read_budget_stop
-from lidr.components.state.run import CONTINUE, Resumed, state_after
+from lidr.components.state.run import CONTINUE, Resumed, fold
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
 
@@ -58,7 +58,7 @@ class StoredRun:
         states = read_states(store, run)
         return cls(store, run, recipe, tuple(states)) if states else None
 
-    @property
+    @cached_property
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None if it has not ended."""
         return read_result(self.store, self.run)
@@ -106,15 +106,11 @@ class StoredRun:
             yield StepRow(END, "report", "done")
 
     def under_way(self) -> dict[str, Stage]:
-        """Return the stages of the iteration under way, by step, complete or not."""
+        """Return the stages of the iteration under way up to `train`, by step, complete or not."""
         number = self.next_iteration
         if not number:
             return {}
-        settings, store = self.recipe, self.store.uri
-        try:
-            start = state_after(self.store, self.run, number - 1)
-        except BadInput:  # another execution of the run has just started over
-            return {}
+        settings, store, start = self.recipe, self.store.uri, fold(self.states)
         responses = generate_stage(settings, store, start.inputs, start.model, number)
         rewards = self._rewards(start, responses.uri, number)
         if rewards is None:
@@ -145,7 +141,7 @@ class StoredRun:
         """Return the unfinished stages by step, each with the keys of its files."""
         found = {}
         for step, stage in self.under_way().items():
-            keys = [entry.key for entry in stage.store.list(stage.prefix)]
+            keys = _written(stage)
             if keys and stage.key(MARKER) not in keys:
                 found[step] = (stage, keys)
         return found
@@ -154,10 +150,11 @@ class StoredRun:
         if stage.done():
             yield from _finished(number, step, stage)
             return
-        written = [entry.key for entry in stage.store.list(stage.prefix)]
+        written = _written(stage)
         if not written:
             return
-        chunks = sum(key.startswith(stage.key(_CHUNK_FOLDERS.get(step, "\0"))) for key in written)
+        folder = _CHUNK_FOLDERS.get(step)
+        chunks = sum(key.startswith(stage.key(folder)) for key in written) if folder else 0
         total = self._chunks(step)
         yield StepRow(number, step, done=chunks, total=total, unit="chunks" if total else "")
 
@@ -165,9 +162,17 @@ class StoredRun:
         """Return how many chunks a step writes in all; 0 if it writes none."""
         codes = self.recipe.languages
         width = {"generate": len(codes.all), "translate": 2 * len(codes.others)}.get(step, 0)
+        if not width:
+            return 0
         prompts = locate_stage(self.states[0]["inputs"]).counts().get("prompts", 0)
         size = min(self.recipe.prompts.per_iteration, int(prompts))
         return width * -(-size // self.recipe.generation.chunk_size)
+
+
+def _written(stage: Stage) -> list[str]:
+    """Return the keys of an unfinished stage's files; a pruned stage has none."""
+    keys = [entry.key for entry in stage.store.list(stage.prefix)]
+    return [] if stage.key(PRUNED_MARKER) in keys else keys
 
 
 def known_runs(store: Store) -> list[str]:

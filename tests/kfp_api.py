@@ -249,8 +249,8 @@ class KubeflowApi:
             raise missing(f"Run {identity}")
         run = self.runs[identity]
         if verb == "terminate":
-            if run.state not in _LIVE:
-                raise invalid(f"run {identity} has ended already")
+            if run.state not in _LIVE or run.state == "CANCELING":  # its store updates no such row
+                raise invalid(f"Failed to terminate a run {identity}. Row not found")
             if identity in self.gone:
                 raise _without_workflow(identity)
             self.set_state(run, "CANCELING")

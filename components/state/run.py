@@ -6,7 +6,7 @@ The steps here import little: each is a task of its own, and should take half a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -189,11 +189,19 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
 
 def state_after(store: Store, run: str, iteration: int) -> Resumed:
     """Fold a run's states from the start through `iteration` into one; see `resume_state`."""
-    start = read_state(store, run, 0)
+    return fold(read_state(store, run, number) for number in range(iteration + 1))
+
+
+def fold(states: Iterable[Mapping[str, Any]]) -> Resumed:
+    """Return the state after iterations, from their states in order, the start's first.
+
+    What follows a stop is not read.
+    """
+    later = iter(states)
+    start = next(later)
     state = State(**{name: start[name] for name in State._fields})
-    for number in range(1, iteration + 1):
-        if state.verdict == CONTINUE:
-            state = _after(state, read_state(store, run, number))
+    while state.verdict == CONTINUE and (reached := next(later, None)):
+        state = _after(state, reached)
     return Resumed(start["inputs"], *state)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
+from lidr.components.shared.run_lease import current_owner
+from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
 from lidr.pipelines.cli.outputs import Output, OutputOption, say
@@ -19,8 +22,10 @@ from lidr.pipelines.cluster.cancel import (
     Cancelled,
     cancel,
     clean_stages,
+    names_on_store,
     require_alone,
     wait_for_end,
+    wait_for_jobs,
 )
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.local_status import existing_store, local_status, stop
@@ -37,7 +42,7 @@ def cancel_command(
 ) -> None:
     """End a run: its pods, TrainJobs and schedule. Finished stages stay."""
     place = read_profile(*profile, store=store)
-    done = (_cancel_here if place.runner == "local" else _cancel)(place, run, discard)
+    done = (cancel_here if place.runner == "local" else _cancel)(place, run, discard)
     if output is Output.JSON:
         print(json.dumps(asdict(done)))
     else:
@@ -46,25 +51,57 @@ def cancel_command(
 
 def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
     client = Client(place)
-    if discard:
-        require_alone(client, place, run)
+    store, names, problem = None, [run], ""
+    try:
+        store = open_store(place.store)
+        names = names_on_store(client, place, store, run)
+    except BadInput as error:  # what runs is ended all the same
+        store, problem = None, f"the stages were not checked: {error.message}"
+    if discard and store:
+        require_alone(client, place, store, names)
     done = cancel(client, place, run)
-    if discard and not wait_for_end(client, done.ended):
+    if discard and store and not _has_ended(client, place, done):
         done.notes.append("the run has not ended yet, so its stages were kept; cancel again")
         discard = False
-    try:
-        clean_stages(open_store(place.store), run, done, discard=discard)
-    except BadInput as error:
-        done.notes.append(f"the stages were not checked: {error.message}")
+    if store:
+        problem = _clean(store, names, done, discard=discard)
+    done.notes += [problem] if problem else []
     return done
 
 
-def _cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
+def _has_ended(client: Client, place: Profile, done: Cancelled) -> bool:
+    """Wait for the ends of the runs and of their TrainJobs' pods, which write until then."""
+    try:
+        return wait_for_end(client, done.ended) and wait_for_jobs(place, done.ended)
+    except BadInput as error:
+        done.notes.append(error.message)
+        return False
+
+
+def _clean(store: Store, names: Sequence[str], done: Cancelled, *, discard: bool) -> str:
+    """List the unfinished stages, or delete them; return what went wrong, or ""."""
+    try:
+        for name in names:
+            clean_stages(store, name, done, discard=discard)
+    except BadInput as error:
+        what = "some unfinished stages may be left" if discard else "the stages were not checked"
+        return f"{what}: {error.message}"
+    return ""
+
+
+def cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
+    """Cancel a run that this machine executes, as `lidr cancel` does with a local profile."""
     home = existing_store(place.store)
     local_status(home, run)
     done = Cancelled(run)
     if stop(home, run):
         done.ended.append(run)
+    if discard and (owner := current_owner(place.store, run)):
+        done.notes.append(
+            f"process {owner.process} of {owner.who} on {owner.host} executes the run, so its "
+            "stages were kept; should it have died, `lidr run` takes the run over"
+        )
+        discard = False
     clean_stages(home, run, done, discard=discard)
     return done
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.deletion import delete_all
+from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.status import namespace_of
@@ -17,7 +19,7 @@ from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
 
 TIMEOUT_SECONDS = 120.0
-"""For pods to end: Kubernetes gives them 30, and Argo notices a little later."""
+"""How long pods may take to end: Kubernetes gives them 30, and Argo notices a little later."""
 
 _WORKFLOW_GONE = re.compile(r'workflows\.argoproj\.io "[^"]*" not found')
 
@@ -69,7 +71,9 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
     found += [run for run in started if run.run_id not in known]
     for run in found:
-        if runs.is_live(run):
+        if run.state == "CANCELING":  # Kubeflow refuses to end it twice
+            done.ended.append(run.run_id)
+        elif runs.is_live(run):
             _terminate(client, run, done)
     _delete_jobs(profile, [run.run_id for run in found], done)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
@@ -113,9 +117,51 @@ def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> 
     """
     stored = StoredRun.read(store, name)
     for step, (stage, keys) in (stored.unfinished() if stored else {}).items():
+        if discard:
+            delete_all(store, keys)
         (done.discarded if discard else done.kept)[step] = stage.uri
-        for key in keys if discard else ():
-            store.delete(key)
+
+
+def names_on_store(client: Client, profile: Profile, store: Store, name: str) -> list[str]:
+    """Return the names under which a run, or the live runs of a schedule, are on the store.
+
+    Raises:
+        BadInput: the run was submitted with another store.
+    """
+    experiment = profile.kubeflow.experiment
+    listed = list(runs.list_runs(client, experiment))
+    stamps = [Stamp.parse(run.description) for run in listed if run.display_name == name]
+    known = [stamp for stamp in stamps if stamp]
+    if known and not any(stamp.is_on(profile.store) for stamp in known):
+        raise BadInput(
+            f"run {name!r} is on the store {known[0].store}, not on the profile's "
+            f"({profile.store})",
+            remedy="Name the profile that it was submitted with.",
+        )
+    schedules = {
+        each.recurring_run_id for each in recurring.list_schedules(client, experiment, name)
+    }
+    live = [run for run in listed if run.recurring_run_id in schedules and runs.is_live(run)]
+    return [name, *filter(None, (scheduled_run(store, run.run_id) for run in live))]
+
+
+def wait_for_jobs(profile: Profile, run_ids: Sequence[str]) -> bool:
+    """Delete what TrainJobs runs have left, and wait until the pods of all of them have ended.
+
+    Returns:
+        False if they take longer than `TIMEOUT_SECONDS`.
+    """
+    if profile.training.launcher != "trainjob" or not run_ids:
+        return True
+    namespace = namespace_of(profile)
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while jobs := namespace.jobs(*run_ids):
+        if time.monotonic() > until:
+            return False
+        for job in jobs:
+            namespace.delete_job(job.name)
+        time.sleep(min(2.0, TIMEOUT_SECONDS / 10))
+    return True
 
 
 def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
@@ -128,20 +174,37 @@ def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
     return True
 
 
-def require_alone(client: Client, profile: Profile, name: str) -> None:
-    """Refuse to delete stages that another live run of the same recipe may be writing.
+def require_alone(client: Client, profile: Profile, store: Store, names: Sequence[str]) -> None:
+    """Refuse to delete stages that another live run may be writing.
+
+    That is a run of the same recipe, or one whose iteration under way has one of the stages: runs
+    of other recipes (another bound, another beta) share those that their difference leaves equal.
+
+    Args:
+        names: on the store, of the runs whose unfinished stages are to be deleted.
 
     Raises:
         BadInput: there is such a run.
     """
     found = list(runs.list_runs(client, profile.kubeflow.experiment))
-    recipes = {_recipe(run) for run in found if run.display_name == name}
+    recipes = {_recipe(run) for run in found if run.display_name in names}
+    unfinished = {uri for name in names for uri in _under_way(store, name)}
     for run in found:
-        if run.display_name != name and runs.is_live(run) and _recipe(run) in recipes:
+        if not runs.is_live(run) or run.display_name in names:
+            continue
+        name = scheduled_run(store, run.run_id) if run.recurring_run_id else str(run.display_name)
+        if name in names:
+            continue
+        if _recipe(run) in recipes or unfinished & _under_way(store, name):
             raise BadInput(
-                f"run {run.display_name!r} of the same recipe is under way and may share stages",
+                f"run {run.display_name!r} is under way and may share stages",
                 remedy="Cancel it first, or leave --discard out.",
             )
+
+
+def _under_way(store: Store, name: str) -> set[str]:
+    stored = StoredRun.read(store, name) if name else None
+    return {stage.uri for stage in stored.under_way().values()} if stored else set()
 
 
 def _recipe(run: runs.Run) -> str:
@@ -155,7 +218,7 @@ def _delete_jobs(profile: Profile, run_ids: Sequence[str], done: Cancelled) -> N
         return
     try:
         namespace = namespace_of(profile)
-        jobs = [job for run_id in run_ids for job in namespace.jobs(run_id)]
+        jobs = namespace.jobs(*run_ids)
         done.jobs += [job.name for job in jobs if namespace.delete_job(job.name)]
     except BadInput as error:
         done.notes.append(f"TrainJobs may be left: {error.message}")

@@ -100,15 +100,15 @@ class RunNamespaces:
         items.sort(key=_time_of)
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
-    def jobs(self, run_id: str) -> list[RunTrainJob]:
-        """Return the TrainJobs that a run's steps have created."""
+    def jobs(self, *run_ids: str) -> list[RunTrainJob]:
+        """Return the TrainJobs that the steps of runs have created."""
         found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs", self.training)
         return [
-            _trainjob(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id
+            _trainjob(each) for each in found if _annotations(each).get(RUN_ANNOTATION) in run_ids
         ]
 
     def delete_job(self, name: str) -> bool:
-        """Delete a TrainJob and its pods; return False if it is already gone."""
+        """Delete a TrainJob, which is gone once its pods have ended; return False if it is."""
         answer = self._call(
             f"delete TrainJob {name}",
             self._custom.delete_namespaced_custom_object,
@@ -116,6 +116,7 @@ class RunNamespaces:
             self.training,
             "trainjobs",
             name,
+            propagation_policy="Foreground",
             absent=(404,),
         )
         return answer is not None

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lidr.components.shared.core.errors import DamagedObject, LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.versions import Version, read_model
-from lidr.components.shared.store.base import Entry, Store
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.deletion import delete_all
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines.maintenance.prune_plan import PrunePlan, Removal, RemovalReason
 from lidr.pipelines.maintenance.prune_stages import newest_of
 
-_DELETE_THREADS = 16
 _CHECKPOINT = "/COMPLETE"
 """Ending of the marker of a complete checkpoint; see train/distributed/checkpoints.py."""
 
@@ -81,7 +80,7 @@ def _remove(stage: Stage, removal: Removal) -> None:
     files = [entry for entry in removal.entries if entry in removal.stage.files]
     complete = [entry for entry in files if entry.key.endswith(_CHECKPOINT)]
     for group in (complete, [entry for entry in files if entry not in complete]):
-        _delete(store, group)
+        delete_all(store, [entry.key for entry in group])
     if removal.why in (RemovalReason.UNUSED, RemovalReason.UNFINISHED):
         store.delete(stage.key(PRUNED_MARKER))
         _remove_folder(store, stage.prefix)
@@ -91,11 +90,6 @@ def _put_marker_aside(stage: Stage) -> None:
     with contextlib.suppress(FileNotFoundError, DamagedObject):  # removed before, or unreadable
         stage.store.write(stage.key(PRUNED_MARKER), stage.store.read(stage.key(MARKER)))
     stage.store.delete(stage.key(MARKER))
-
-
-def _delete(store: Store, entries: Iterable[Entry]) -> None:
-    with ThreadPoolExecutor(_DELETE_THREADS) as pool:
-        list(pool.map(lambda entry: store.delete(entry.key), entries))
 
 
 def _remove_folder(store: Store, prefix: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from lidr.components.shared.core.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,11 @@ class StoreMove:
 
     @classmethod
     def between(cls, old: str, new: str) -> StoreMove:
-        """Return the move between two addresses as a user gives them: URIs or folders."""
+        """Return the move between two addresses as a user gives them: URIs or folders.
+
+        Raises:
+            BadInput: one of them names no store.
+        """
         return cls(_address(old), _address(new))
 
     def concerns(self, uri: str) -> bool:
@@ -38,5 +45,9 @@ class StoreMove:
 
 
 def _address(given: str) -> str:
-    plain = given.rstrip("/")
-    return plain if "://" in plain else str(Path(plain).absolute())
+    """Return the URI of a store at an address, as the store itself would."""
+    place = given.removeprefix("file://")
+    plain = place.rstrip("/")
+    if not (urlsplit(place).netloc if "://" in place else plain):
+        raise BadInput(f"{given!r} names no store", remedy="Give a folder or s3://bucket/prefix.")
+    return plain if "://" in place else str(Path(plain).absolute())

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared import run_lease
+from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.components.shared.store.stage import new_stage
+from lidr.components.state.run import State
+from lidr.pipelines.cli.cancel import cancel_here
 from lidr.pipelines.cli.status_table import as_json
 from lidr.pipelines.local_status import (
     event_rows,
@@ -18,6 +24,8 @@ from lidr.pipelines.local_status import (
     read_events,
 )
 from lidr.pipelines.status import END, StepRow
+from lidr.pipelines.stored import StoredRun
+from tests.fakes import make_recipe
 from tests.kubernetes_api import wait_until
 from tests.pipelines.conftest import FakeWorld
 
@@ -101,3 +109,30 @@ def test_events_become_rows(tmp_path: Path):
         StepRow(1, "train", "running", 10.0, 3, 9, "steps", 0.3, "pairs"),
         StepRow(END, "report", "running"),
     ]
+
+
+def test_the_stages_of_a_run_that_another_machine_executes_are_kept(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    recipe = make_recipe()
+    store.write(recipe_key("mine"), recipe.model_dump_json().encode())
+    world = new_stage(store, "prepare", 1, {}, {})
+    world.finish({"prompts": 4})
+    state = dict.fromkeys(State._fields, "") | {"iteration": 0, "inputs": world.uri}
+    state |= {"model": world.uri, "verdict": "continue", "promoted": True, "reason": "the start"}
+    store.write(state_key("mine", 0), json.dumps(state).encode())
+    stored = StoredRun.read(store, "mine")
+    assert stored is not None
+    stage = stored.under_way()["generate"]
+    stage.write("responses/en/00000.parquet", b"")
+    place = Profile(name="here", store=store.uri)
+    with monkeypatch.context() as there:
+        there.setattr(run_lease, "_machine", lambda: "elsewhere")
+        lease = run_lease._acquire(run_lease._folder(store.uri, "mine"), "mine", "local:x", 60.0)
+    try:
+        done = cancel_here(place, "mine", discard=True)
+        assert done.kept == {"generate": stage.uri} and "executes the run" in done.notes[0]
+        assert store.list(stage.prefix)
+    finally:
+        lease.release()
+    assert cancel_here(place, "mine", discard=True).discarded == {"generate": stage.uri}
+    assert not store.list(stage.prefix)

@@ -262,7 +262,7 @@ def test_an_interruption_anywhere_leaves_no_half_stage_done_and_a_rerun_ends_it(
     built, tmp_path, monkeypatch, changes
 ):
     """Every attempt dies after so many changes, the last one ends; they all decide again."""
-    monkeypatch.setattr("lidr.pipelines.maintenance.prune_removal.ThreadPoolExecutor", OneByOne)
+    monkeypatch.setattr("lidr.components.shared.store.deletion.ThreadPoolExecutor", OneByOne)
     for name in ("straight", "stony"):
         shutil.copytree(built.store, tmp_path / name)
         age(tmp_path / name)

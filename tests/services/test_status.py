@@ -11,7 +11,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.components.shared.store.runs import (
+    EXECUTION_VARIABLE,
+    note_scheduled,
+    recipe_key,
+    state_key,
+)
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stored import StoredRun
@@ -361,8 +366,65 @@ def test_a_schedule_whose_run_lost_its_workflow_goes_with_it(cluster: Cluster, s
 def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str):
     cluster.lidr("submit", "tiny_world", "--run", "second")
     code, _, err = cluster.lidr("cancel", RUN, "--discard")
-    assert code == 2 and "run 'second' of the same recipe is under way" in err
+    assert code == 2 and "run 'second' is under way and may share stages" in err
     assert cluster.kubeflow.runs[submitted].state == "RUNNING"
+
+
+def test_nothing_is_discarded_that_a_run_of_another_recipe_is_making(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    """A longer loop has the same generate stage."""
+    write_start(cluster, recipe)
+    made = under_way(cluster)["generate"]
+    made.write("responses/en/00000.parquet", b"")
+    longer = recipe.model_copy(
+        update={"gate": recipe.gate.model_copy(update={"max_iterations": 4})}
+    )
+    cluster.store.write(recipe_key("longer"), longer.model_dump_json().encode())
+    cluster.store.write(state_key("longer", 0), cluster.store.read(state_key(RUN, 0)))
+    sent = cluster.lidr("submit", "tiny_world", "--run", "longer", "--set", "gate.max_iterations=4")
+    assert sent[0] == 0, sent
+    code, _, err = cluster.lidr("cancel", RUN, "--discard")
+    assert code == 2 and "run 'longer' is under way and may share stages" in err
+    assert cluster.store.list(made.prefix)
+
+
+def test_a_run_that_is_being_cancelled_can_be_cancelled_again(cluster: Cluster, submitted: str):
+    """Kubeflow refuses to terminate it twice; its TrainJobs may have been left."""
+    cluster.json("cancel", RUN)
+    assert cluster.kubeflow.run.state == "CANCELING"
+    add_job(cluster, "lidr-train-1", submitted)
+    done = cluster.json("cancel", RUN)
+    assert (done["ended"], done["jobs"], done["notes"]) == ([submitted], ["lidr-train-1"], [])
+
+
+def test_the_stages_of_a_run_on_another_store_are_let_be(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    stage.write("responses/en/00000.parquet", b"")
+    cluster.kubeflow.run.description = stamp(recipe, "s3://elsewhere/lidr", {})
+    done = cluster.json("cancel", RUN, "--discard")
+    assert (done["ended"], done["kept"], done["discarded"]) == ([submitted], {}, {})
+    assert f"run {RUN!r} is on the store s3://elsewhere/lidr" in done["notes"][0]
+    assert cluster.store.list(stage.prefix)
+
+
+def test_a_schedule_s_run_is_known_by_its_name_on_the_store(
+    cluster: Cluster, recipe: Recipe, submitted: str, monkeypatch
+):
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    stage.write("responses/en/00000.parquet", b"")
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
+    (identity,) = cluster.kubeflow.recurring
+    run = cluster.kubeflow.run
+    run.display_name, run.recurring_run_id = "nightly-x", identity
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setenv(EXECUTION_VARIABLE, submitted)
+    note_scheduled(cluster.store, RUN)
+    assert cluster.json("cancel", "nightly")["kept"] == {"generate": stage.uri}
 
 
 def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.digest import digest_of, digest_of_bytes
+from lidr.components.shared.core.digest import canonical_json, digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
@@ -181,9 +182,8 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
     if stage.done():
         emit("reused")
         return stage.uri
-    folder = fetch_model(source)
-    check_model(folder)
-    _require_fit(settings, folder, prompts)
+    _require_fit(settings, fetch_model(source, weights=False), prompts)
+    check_model(fetch_model(source))
     for code, rows in prompts.items():
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
     described = {"source": source, "digest": read["model"], **adapter}
@@ -250,12 +250,16 @@ def _adapter_fields(source: str) -> dict[str, str]:
 
 
 def _digest_of_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
-    return digest_of(
-        {
-            code: [[p.prompt_id, p.text, p.answer, p.translation_task] for p in rows]
-            for code, rows in prompts.items()
-        }
-    )
+    """Return `digest_of` of the prompts by language, made row by row: there may be millions."""
+    digest = hashlib.sha256()
+    for number, (code, rows) in enumerate(sorted(prompts.items())):
+        digest.update(f"{',' if number else '{'}{canonical_json(code)}:[".encode())
+        for place, p in enumerate(rows):
+            row = canonical_json([p.prompt_id, p.text, p.answer, p.translation_task])
+            digest.update(f"{',' * (place > 0)}{row}".encode("utf-8", "surrogatepass"))
+        digest.update(b"]")
+    digest.update(b"}" if prompts else b"{}")
+    return digest.hexdigest()
 
 
 def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[Prompt]]) -> None:
@@ -276,5 +280,6 @@ def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[
                     f"prompt {prompt.prompt_id!r} has {tokens} tokens, the context {context}",
                     file=file,
                     line=line,
-                    remedy="Shorten the prompt, remove its id, or raise model.max_length.",
+                    remedy="Shorten the prompt, or remove its id"
+                    + (", or raise model.max_length." if settings.model.max_length else "."),
                 )

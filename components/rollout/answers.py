@@ -77,8 +77,8 @@ class Answers:
         size = self._prompts.size(self._settings.languages.dominant)
         for index in shard.indexes(size, self._settings.generation.chunk_size):
             for language in self._settings.languages.all:
-                fed = followers(language, index) if followers else ()
-                yield self._chunk(language, index, fed)
+                own = followers(language, index) if followers else ()
+                yield self._chunk(language, index, own)
 
     def _chunk(
         self, language: str, index: int, followers: tuple[Follower, ...]
@@ -88,14 +88,14 @@ class Answers:
         first = index * length
         size = min(length, self._prompts.size(language) - first)
 
-        def questions() -> list[AnswerRequest]:
+        def requests() -> list[AnswerRequest]:
             prompts = self._prompts.read(language, first, size)
             return [
                 AnswerRequest(prompt, sample) for prompt in prompts for sample in range(samples)
             ]
 
         name = chunk_name(f"responses/{language}", index)
-        return Chunk(self.stage, name, size * samples, self._task, questions, followers)
+        return Chunk(self.stage, name, size * samples, self._task, requests, followers)
 
 
 def read_answers(settings: Recipe, responses: str) -> dict[str, list[Response]]:
@@ -108,7 +108,10 @@ def read_answers(settings: Recipe, responses: str) -> dict[str, list[Response]]:
 
 
 def usable_text(settings: Recipe, answer: Response) -> str | None:
-    """Return the text to make pairs of, or None; a cut one counts only if its pairs are kept."""
+    """Return the text to make pairs of, or None.
+
+    An answer cut at max_tokens counts only if the filter `truncated` is off.
+    """
     if answer.failure is None:
         return answer.text
     kept = answer.failure in CUT_SHORT and not settings.pairing.active.truncated
@@ -127,8 +130,8 @@ def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:
     )
 
 
-def _request(seed: int, iteration: int, decoding: Decoding, question: AnswerRequest) -> ChatRequest:
-    prompt, purpose = question.prompt, seed_purpose("answer", question.sample)
+def _request(seed: int, iteration: int, decoding: Decoding, request: AnswerRequest) -> ChatRequest:
+    prompt, purpose = request.prompt, seed_purpose("answer", request.sample)
     return ChatRequest(
         prompt.prompt_id,
         answer_messages(prompt.text),
@@ -142,28 +145,27 @@ def seed_purpose(purpose: str, sample: int) -> str:
     return f"{purpose}, sample {sample}" if sample else purpose
 
 
-def _record(stop: Sequence[str], question: AnswerRequest, answer: Completion | None) -> Response:
+def _record(stop: Sequence[str], request: AnswerRequest, answer: Completion | None) -> Response:
     if answer is None:
-        raise ValueError("every prompt is asked")
+        raise ValueError("an answer request without a completion")
     if answer.finish_reason == FinishReason.STOP:
         answer = replace(answer, text=_without_stop(answer.text, stop))
     return Response(
-        prompt_id=question.prompt.prompt_id,
-        language=question.prompt.language,
+        prompt_id=request.prompt.prompt_id,
+        language=request.prompt.language,
         text=answer.text,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
         detected_language="",
         failure=answer.failure or _failure(answer),
-        sample=question.sample,
+        sample=request.sample,
     )
 
 
 def _without_stop(text: str, stop: Sequence[str]) -> str:
     """Return a text without the stop string that ended it."""
-    ended = next((end for end in stop if text.endswith(end)), "")
-    return text.removesuffix(ended)
+    return text.removesuffix(max(filter(text.endswith, stop), key=len, default=""))
 
 
 def _failure(answer: Completion) -> Failure | None:

@@ -55,6 +55,8 @@ class _Rows:
             self._file = pq.ParquetFile(stage.local_file(name))
             require_schema(self._file.schema_arrow, Prompt)
         except (pa.ArrowException, OSError, NotRecords) as error:
+            if isinstance(error, OSError) and error.errno:  # this machine's: the file may be intact
+                raise
             raise CorruptStage(
                 f"{stage.uri}/{name} holds no prompts ({error})",
                 remedy=f"Delete {stage.uri} and run again.",

@@ -117,7 +117,7 @@ class TroubleMonitor:
 def _wins(margins: torch.Tensor) -> torch.Tensor:
     """Return 1 where the chosen text is preferred, 0 where the rejected one is, 0.5 for a tie.
 
-    Before its first update the policy is the reference, and every pair is a tie.
+    Where training starts from the reference, every pair is a tie before the first update.
     """
     return torch.where(margins.abs() <= _TIE_MARGIN, 0.5, (margins > 0).to(margins.dtype))
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.names import RUN_DIGEST_CHARS
 from lidr.components.shared.inputs.files import read_file
+from lidr.components.shared.models.admission import check_adapter
 from lidr.components.shared.models.outside import model_fingerprint, resolve_model
 from lidr.components.shared.step import step
+from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
-from lidr.components.shared.store.runs import note_scheduled, run_key
+from lidr.components.shared.store.runs import note_scheduled, read_states, run_key
+from lidr.components.shared.store.usage import read_budget_stop
 
 
 @step("watch")
@@ -32,8 +36,8 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     put_recipe(home, recipe)
-    run = f"{name}-{digest_of(_inputs(settings))[:8]}"
-    if home.exists(run_key(run, "result.json")):
+    run = f"{name}-{digest_of(_inputs(settings))[:RUN_DIGEST_CHARS]}"
+    if _is_done(home, run, settings.gate.max_iterations):
         emit("note", message=f"nothing new: run {run} has been done")
         return ""
     emit("note", message=f"new inputs: run {run}")
@@ -41,13 +45,38 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
     return run
 
 
+def _is_done(store: Store, run: str, bound: int) -> bool:
+    """Return whether a run's loop has ended and was reported; a failed one may have a report too.
+
+    Args:
+        store: the run's store.
+        run: its name.
+        bound: the maximum number of iterations.
+    """
+    if not store.exists(run_key(run, "result.json")):
+        return False
+    states = read_states(store, run)
+    stopped = any(state["verdict"] != "continue" for state in states)
+    return stopped or len(states) > bound or read_budget_stop(store, run) is not None
+
+
 def _inputs(settings: Recipe) -> dict[str, object]:
-    """Return the recipe, and digests of everything outside it that a run starts from."""
+    """Return the recipe, and digests of base model, adapter, rewarder and prompts."""
     inputs: dict[str, object] = {"recipe": settings.model_dump(mode="json")}
     if settings.is_toy:
         return inputs
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
-    inputs["model"] = [model_fingerprint(source), settings.model.adapter or own_adapter]
+    adapter = settings.model.adapter or own_adapter
+    inputs["model"] = [
+        model_fingerprint(source),
+        model_fingerprint(adapter, check_adapter) if adapter else "",
+    ]
+    icr = settings.pairing.icr
+    inputs["rewarder"] = [
+        model_fingerprint(resolve_model(each).source)
+        for each in (icr.policy, icr.reference)
+        if each
+    ]
     inputs["prompts"] = {
         code: [digest_of_bytes(read_file(file, "prompts.files")) for file in sources]
         for code, sources in sorted(settings.prompts.files.items())

@@ -11,6 +11,7 @@ import typer
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
+from lidr.components.shared.core.names import RUN_DIGEST_CHARS, require_run_name
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.pipelines.begin import begin, utc_day
@@ -80,6 +81,8 @@ def submit_command(
     require_store(place)
     store = open_store(place.store)
     when = Recurrence.parse(every) if every else None
+    if every and run:
+        require_run_name(f"{run}-{'0' * RUN_DIGEST_CHARS}")
     given = run_name(run, asked) if run else ""
     today = "" if every else utc_day()  # a schedule's runs begin on many days
     begun = begin(asked, place, store, given, today=today)

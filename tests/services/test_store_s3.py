@@ -67,6 +67,30 @@ def test_objects_of_other_programs_can_be_read(bucket):
     assert open_store(f"s3://{bucket}/p").read("a") == b"theirs"
 
 
+def test_a_console_s_marker_of_a_folder_is_no_object(bucket):
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="p/a/", Body=b"")
+    client.put_object(Bucket=bucket, Key="p/a/b", Body=b"")
+    assert [entry.key for entry in open_store(f"s3://{bucket}/p").list("a")] == ["a/b"]
+
+
+def test_an_object_that_is_replaced_while_it_is_fetched_arrives(bucket, tmp_path, monkeypatch):
+    store = open_store(f"s3://{bucket}")
+    store.write("a", b"old")
+    head, asked = store._head, []
+
+    def replaced(key: str):
+        found = head(key)
+        asked.append(key)
+        if len(asked) == 1:  # another process replaces it between the two requests
+            store.write("a", b"new")
+        return found
+
+    monkeypatch.setattr(store, "_head", replaced)
+    store.download("a", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"new"
+
+
 def test_more_objects_than_one_page_are_listed(bucket):
     client = boto3.client("s3")
     for number in range(3):
@@ -219,8 +243,8 @@ def test_an_outside_model_on_s3_is_fetched_without_its_pickles(bucket, tmp_path,
     before = model_fingerprint(source)
     folder = fetch_model(source)
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
-    store.write("model.safetensors", b"longer than before")
-    assert model_fingerprint(source) != before
+    store.write("model.safetensors", b"model.Safetensors")
+    assert model_fingerprint(source) != before, "another checkpoint has files of the same size"
 
 
 def test_prompts_on_s3_are_read(bucket):

@@ -44,6 +44,10 @@ def _part_fault(part: str) -> str:
     return ""
 
 
+RUN_DIGEST_CHARS = 8
+"""Digits of its inputs' digest in the name of a schedule's run, after a hyphen."""
+
+
 def require_run_name(name: str) -> None:
     """Refuse what cannot name a run's folder.
 

@@ -139,8 +139,8 @@ def model_names(source: str) -> list[str]:
 def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) -> str:
     """Return a digest that changes with an outside model's files.
 
-    A folder's files are hashed; an `s3://` prefix is identified by its listing (names and sizes),
-    `hf://` by its revision.
+    A folder's files are hashed; an `s3://` prefix is identified by its listing (names, sizes and
+    ETags: another checkpoint of the same shape has equal sizes), `hf://` by its revision.
     """
     if held := find_fetched(source):
         pins = held[0].marker()["identity"]["source"]
@@ -149,7 +149,7 @@ def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) 
     if source.startswith("hf://"):
         return digest_of(["hf", *_split_hub(source)])
     if source.startswith("s3://"):
-        listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
+        listing = [[entry.key, entry.size, entry.etag] for entry in open_store(source).list("")]
         return digest_of(["s3", source, listing])
     folder = Path(source)
     check(folder)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.core.errors import StoreError, StoreUnavailable
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import key_fault
 
@@ -23,11 +23,13 @@ class Entry:
         key: of the object.
         size: in bytes.
         modified: time of the last write, in seconds since 1970.
+        etag: S3's, which changes with the object's bytes; "" in a folder.
     """
 
     key: str
     size: int
     modified: float = field(default=0.0, compare=False)
+    etag: str = field(default="", compare=False)
 
 
 class Store(Protocol):
@@ -65,10 +67,16 @@ class Store(Protocol):
         """Copy a file into the store, as `write` does, without holding it in memory."""
 
     def download(self, key: str, path: Path) -> None:
-        """Copy an object into a file, which appears whole or not at all."""
+        """Copy an object into a file, which appears whole or not at all.
+
+        FileNotFoundError where there is no such object.
+        """
 
     def sha256(self, key: str) -> str:
-        """Return the digest of an object's bytes as they are now, read piece by piece."""
+        """Return the digest of an object's bytes as they are now, read piece by piece.
+
+        FileNotFoundError where there is none.
+        """
 
     def abort_uploads(self, prefix: str, before: float) -> int:
         """Remove unfinished writes below a prefix, left by writers that died; return how many.
@@ -86,7 +94,11 @@ def require_key(key: str) -> None:
 
 
 def read_json(store: Store, key: str, required: Fields) -> dict[str, Any] | None:
-    """Return a JSON object on the store, checked as by `read_object`; None where there is none."""
+    """Return a JSON object on the store, checked as by `read_object`; None where there is none.
+
+    Raises:
+        BadInput: it is damaged, or lacks a required field.
+    """
     try:
         content: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", required)
     except FileNotFoundError:
@@ -100,25 +112,50 @@ _REMEDIES = {
     errno.EACCES: "Give this user read and write permission, or choose another --store.",
     errno.EPERM: "Give this user read and write permission, or choose another --store.",
     errno.EROFS: "It is on a read-only file system: choose another --store.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENAMETOOLONG: "Choose a shorter --store.",
     errno.EEXIST: "It is a file: choose another --store.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 
 
+_WRITABLE = "Set LIDR_CACHE to a folder that this user can write."
+_HERE = {
+    errno.ENOSPC: "Free some space, or set LIDR_CACHE to a larger disk, then run again.",
+    errno.EDQUOT: "Raise the quota, or set LIDR_CACHE to another disk, then run again.",
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+}
+"""Remedies for files of this machine, which are copies of the store's."""
+
+_AWAY = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
+    *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+)
+"""What a mounted file system answers while its server is away, and a disk that fails."""
+
+
 @contextmanager
-def wrap_os_errors(path: Path) -> Iterator[None]:
+def wrap_os_errors(path: Path, *, here: bool = False) -> Iterator[None]:
     """Turn OS errors such as a full disk into StoreError; FileNotFoundError and others pass.
 
     Args:
         path: the file or folder in use, for the message.
+        here: whether it is a copy on this machine rather than the store's own.
     """
+    remedies = _REMEDIES | _HERE if here else _REMEDIES
+    what = "write to" if here else "use the store at"
     try:
         yield
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        if error.errno in _AWAY:
+            raise StoreUnavailable(
+                f"cannot {what} {path}: {os.strerror(error.errno)}.",
+                remedy="Look at the disk or the mount, then run the same command again.",
+            ) from error
+        if error.errno not in remedies:
             raise
         raise StoreError(
-            f"cannot use the store at {path}: {os.strerror(error.errno)}.",
-            remedy=_REMEDIES[error.errno],
+            f"cannot {what} {path}: {os.strerror(error.errno)}.", remedy=remedies[error.errno]
         ) from error

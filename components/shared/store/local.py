@@ -17,6 +17,7 @@ from lidr.components.shared.core.errors import StoreError
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 
 _TEMPORARY = ".tmp-"
+_PIECE_BYTES = 8 << 20
 
 
 def _raise_unless_gone(error: OSError) -> None:
@@ -99,12 +100,12 @@ class LocalStore:
 
     def download(self, key: str, path: Path) -> None:
         source = self.path(key)
-        with wrap_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._temporary(path) as temporary:
-                with wrap_os_errors(source):
-                    shutil.copyfile(source, temporary)
-                temporary.replace(path)
+        with wrap_os_errors(source):
+            data = source.open("rb")
+        with data, wrap_os_errors(path, here=True), self._temporary(path) as temporary:
+            with temporary.open("wb") as copy:
+                shutil.copyfileobj(data, copy, _PIECE_BYTES)
+            temporary.replace(path)
 
     def sha256(self, key: str) -> str:
         path = self.path(key)

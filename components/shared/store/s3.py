@@ -26,7 +26,7 @@ _PART_BYTES = 64 << 20
 _PIECE_BYTES = 32 << 20
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
 _ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
-"""By botocore itself; the second if we retry for a minute at most."""
+"""Attempts by botocore itself; fewer where our own retries end within a minute."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -39,9 +39,10 @@ class S3Store:
 
     Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
-    is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS); transient
-    errors that remain are retried for LIDR_RETRY_SECONDS. Servers that refuse boto3's trailing
-    checksums (411) need AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+    is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS; always in
+    its mode `adaptive`); transient errors that remain are retried for LIDR_RETRY_SECONDS. Servers
+    that refuse boto3's trailing checksums (411) need
+    AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
         uri: `s3://bucket/prefix`.
@@ -141,8 +142,14 @@ class S3Store:
         skip = len(self._prefix)
         found = self._pages(prefix, "list_objects_v2", "Contents", start)
         entries = [
-            Entry(item["Key"][skip:], item["Size"], item["LastModified"].timestamp())
+            Entry(
+                item["Key"][skip:],
+                item["Size"],
+                item["LastModified"].timestamp(),
+                item.get("ETag", ""),
+            )
             for item in found
+            if not item["Key"].endswith("/")  # a marker of a folder, which consoles create
         ]
         return sorted(entries, key=lambda entry: entry.key)
 
@@ -173,17 +180,16 @@ class S3Store:
 
     def download(self, key: str, path: Path) -> None:
         temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-        with wrap_os_errors(path):
-            metadata = self._head(key)["Metadata"]
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with wrap_os_errors(path, here=True):
             try:
-                _retry_if_damaged(lambda: self._download(key, temporary, metadata))
+                _retry_if_damaged(lambda: self._download(key, temporary))
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def _download(self, key: str, path: Path, metadata: dict[str, str]) -> None:
-        name = self._name(key)
+    def _download(self, key: str, path: Path) -> None:
+        metadata, name = self._head(key)["Metadata"], self._name(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._ask(
             key,
             lambda wait: self._client.download_file(
@@ -258,7 +264,7 @@ def _client(seconds: float) -> Any:
             )
     retries: Any = {"mode": "adaptive"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["max_attempts"] = _ATTEMPTS if seconds > _READ_SECONDS else _QUICK_ATTEMPTS
+        retries["total_max_attempts"] = _ATTEMPTS if seconds > _READ_SECONDS else _QUICK_ATTEMPTS
     config = Config(
         retries=retries,
         connect_timeout=_CONNECT_SECONDS,

@@ -118,7 +118,7 @@ def gathered(parameters: Sequence[Any], *, change: bool = False) -> Iterator[Non
 
     Args:
         parameters: of a model; those that are not sharded stay as they are.
-        change: whether the block changes them; every rank must set the same values.
+        change: whether the block changes them; rank 0's values are kept.
     """
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not sharded:

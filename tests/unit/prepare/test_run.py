@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.prepare.run import prepare
-from lidr.components.shared.core.digest import digest_of_file
+from lidr.components.prepare.run import _digest_of_prompts, prepare
+from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
@@ -90,6 +90,19 @@ def shaped_recipe(tmp_path: Path, name: str, **model: object) -> str:
     recipe = json.loads(recipe_over(tmp_path, folder, "word"))
     recipe["model"] |= model
     return json.dumps(recipe)
+
+
+@pytest.mark.parametrize("codes", [(), ("en",), ("es", "en", "hi")])
+def test_the_digest_of_prompts_is_that_of_their_whole(codes):
+    prompts = {
+        code: [Prompt("1", code, 'नमस्ते 🙂 "x"', "7"), Prompt("2", code, "\ud800", None)]
+        for code in codes
+    }
+    whole = {
+        code: [[p.prompt_id, p.text, p.answer, p.translation_task] for p in rows]
+        for code, rows in prompts.items()
+    }
+    assert _digest_of_prompts(prompts) == digest_of(whole)
 
 
 def test_what_was_decided_about_the_model_is_noted_for_its_run(model, tmp_path, capsys):

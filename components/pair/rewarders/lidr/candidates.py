@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lidr.components.pair.candidates import ANSWER_REASONS, Candidate
@@ -20,6 +20,8 @@ from lidr.components.shared.records.schema import (
 from lidr.components.shared.store.stage import Stage, open_stage
 
 Side = Response | Translation | None
+
+_NO_ANSWER = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,20 @@ def candidates(languages: Languages, samples: Sequence[SampleRecords]) -> list[C
     language the own response is chosen over the translated one (paper, section 3.2). With several
     samples, the i-th responses of both languages are paired.
     """
+    answered = [
+        list(dict.fromkeys(prompt_id for prompt_id, _ in records.responses)) for records in samples
+    ]
     return [
-        replace(candidate, sample=sample)
+        candidate
         for other in languages.others
         for sample, records in enumerate(samples)
-        for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in records.responses)
-        for candidate in _both_ways(records, prompt_id, languages.dominant, other)
+        for prompt_id in answered[sample]
+        for candidate in _both_ways(records, sample, prompt_id, languages.dominant, other)
     ]
 
 
 def _both_ways(
-    records: SampleRecords, prompt_id: str, dominant: str, other: str
+    records: SampleRecords, sample: int, prompt_id: str, dominant: str, other: str
 ) -> Iterator[Candidate]:
     """Yield the candidate in the other language, then the one in the dominant language."""
     answers = (
@@ -92,6 +97,7 @@ def _both_ways(
     task = records.prompts[prompt_id, dominant].translation_task
     yield _candidate(
         records.prompts[prompt_id, other],
+        sample,
         dominant,
         PairKind.TRANSLATION_CHOSEN,
         (from_dominant if task else into_other, own),
@@ -100,6 +106,7 @@ def _both_ways(
     )
     yield _candidate(
         records.prompts[prompt_id, dominant],
+        sample,
         other,
         PairKind.OWN_CHOSEN,
         (from_dominant, None if task else into_dominant),
@@ -110,6 +117,7 @@ def _both_ways(
 
 def _candidate(
     prompt: Prompt,
+    sample: int,
     partner: str,
     kind: PairKind,
     sides: tuple[Side, Side],
@@ -120,15 +128,16 @@ def _candidate(
 
     Args:
         prompt: in the pair's language.
+        sample: number of the responses, from 0.
         partner: the language of the answer that the other side comes from.
-        kind: which pair of a prompt and another language it is.
+        kind: TRANSLATION_CHOSEN or OWN_CHOSEN.
         sides: chosen and rejected.
         answers: the dominant language's, then the other one's; the sides come from them.
         task: whether the prompt is about translation.
     """
     chosen, rejected = sides
     no_pair = task and kind is PairKind.OWN_CHOSEN  # answers to such prompts are not translated
-    moved = [side for side in sides if isinstance(side, Translation)]
+    translated = next((side for side in sides if isinstance(side, Translation)), None)
     cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(
         prompt_id=prompt.prompt_id,
@@ -143,8 +152,9 @@ def _candidate(
         failure=None if no_pair else _failure(sides, answers),
         cut_sides=_cut_sides(sides, answers),
         untranslated=task and not no_pair,
-        raw=next((side.raw for side in moved if side.raw), None),
-        recovered=next((side.recovered for side in moved if side.recovered), None),
+        sample=sample,
+        raw=(translated and translated.raw) or None,
+        recovered=(translated and translated.recovered) or None,
     )
 
 
@@ -161,8 +171,7 @@ def _cut_sides(sides: tuple[Side, Side], answers: Sequence[Response | None]) -> 
 
 
 def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
-    never = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
-    if any(each is None or each.failure in never for each in answers):
+    if any(each is None or each.failure in _NO_ANSWER for each in answers):
         return DropReason.MISSING_PARTNER
     unclosed = any(each and each.failure == Failure.UNCLOSED_THOUGHT for each in answers)
     return DropReason.UNCLOSED_THOUGHT if unclosed else None

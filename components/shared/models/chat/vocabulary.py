@@ -30,7 +30,10 @@ def without_embedding(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
 
 
 def require_embedded(tokenizer: Any, config: Any, folder: Path) -> str:
-    """Refuse a tokenizer whose tokens lack embeddings; return a sentence about their numbers.
+    """Refuse a tokenizer whose tokens lack embeddings.
+
+    Returns:
+        How many tokens there are, how many are embedded, and which need no embedding.
 
     Raises:
         BadInput: with the tokens that can occur without an embedding.
@@ -44,8 +47,8 @@ def require_embedded(tokenizer: Any, config: Any, folder: Path) -> str:
             file=folder / "config.json",
             remedy="Take the tokenizer that belongs to the model, or resize its embeddings.",
         )
-    unread = f"; {_some(others)} has none, and no text becomes it" if others else ""
-    return f"{len(tokenizer):,} tokens, {rows:,} embedded{unread}"
+    absent = f"; without embedding, and never in a text: {_some(others)}" if others else ""
+    return f"{len(tokenizer):,} tokens, {rows:,} embedded{absent}"
 
 
 def _some(tokens: list[str]) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.core.errors import StoreError, StoreUnavailable
+from lidr.components.shared.store.deletion import delete_all
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from tests.disks import small_disk
@@ -139,12 +141,62 @@ def test_other_failures_of_the_system_are_not_dressed_up(tmp_path, monkeypatch):
     store = LocalStore(tmp_path)
 
     def broken(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+        raise OSError(errno.EBADF, "Bad file descriptor")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match="Bad file descriptor"):
         store.write("key", b"data")
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_mount_whose_server_is_away_is_unavailable(tmp_path, monkeypatch, code: int):
+    store = LocalStore(tmp_path)
+    store.write("key", b"data")
+
+    def broken(_: Path) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(StoreUnavailable, match=r"cannot use the store at .*the mount"):
+        store.read("key")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_for_copies_that_is_full_is_not_the_store_s_fault(tmp_path, monkeypatch, code: int):
+    store = LocalStore(tmp_path / "store")
+    store.write("key", b"data")
+
+    def broken(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(shutil, "copyfileobj", broken)
+    with pytest.raises(StoreError, match=r"cannot write to .*/copies/key.*LIDR_CACHE"):
+        store.download("key", tmp_path / "copies" / "key")
+    assert files_below(tmp_path / "copies") == []
+
+
+def test_a_missing_object_leaves_no_folder_for_its_copy(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        LocalStore(tmp_path / "store").download("key", tmp_path / "copies" / "key")
+    assert not (tmp_path / "copies").exists()
+
+
+def test_a_copy_is_whole(tmp_path):
+    store, data = LocalStore(tmp_path / "store"), os.urandom(9 << 20)
+    store.write("key", data)
+    store.download("key", tmp_path / "copies" / "key")
+    assert (tmp_path / "copies" / "key").read_bytes() == data
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["key"]
+
+
+def test_many_objects_are_deleted(tmp_path):
+    store = LocalStore(tmp_path)
+    for number in range(40):
+        store.write(f"a/{number}", b"")
+    store.write("b", b"")
+    delete_all(store, [entry.key for entry in store.list("a")])
+    assert [entry.key for entry in store.list("")] == ["b"]
 
 
 def test_files_get_the_user_s_own_mode(tmp_path):

@@ -57,7 +57,12 @@ def version() -> str:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="build.py", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"images to build, of {', '.join(NAMES)}; default: all",
+    )
     parser.add_argument("--engine", default="", help=f"one of {', '.join(_ENGINES)}, or its path")
     parser.add_argument("--base", default="", help="another base image, or `local`")
     parser.add_argument(
@@ -90,7 +95,7 @@ def engine_of(asked: str) -> str:
 def _docker(name: str) -> str:
     """Return the first docker on the PATH that has BuildKit."""
     folders = os.get_exec_path() if name == "docker" else []
-    every = [str(path) for folder in folders if (path := Path(folder, name)).exists()] or [name]
+    every = [path for folder in folders if (path := shutil.which(name, path=folder))] or [name]
     for program in every:
         if not (lacking := _without_buildx(program)):
             if program != every[0]:
@@ -155,7 +160,7 @@ def _make_base(engine: str, timestamp: int) -> str:
 
 def _build(name: str, engine: str, base: str, timestamp: int, options: argparse.Namespace) -> None:
     values = {
-        "REVISION": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "REVISION": _revision(),
         "VERSION": version(),
     }
     if base:
@@ -174,6 +179,13 @@ def _build(name: str, engine: str, base: str, timestamp: int, options: argparse.
     else:
         command += [f"--timestamp={timestamp}"]
     _run(*command, *options.flags.split(), str(ROOT), DOCKER_BUILDKIT="1")
+
+
+def _revision() -> str:
+    """Return the commit; `-dirty` follows if the images hold something else."""
+    git = ("git", "-C", str(ROOT))
+    commit = _output(*git, "rev-parse", "HEAD")
+    return f"{commit}-dirty" if _output(*git, "status", "--porcelain") else commit
 
 
 def _lock(name: str, variant: str) -> str:
@@ -224,7 +236,7 @@ def _copy_out(engine: str, tag: str, source: str, target: Path) -> None:
         container = _output(engine, "from", "--pull=never", tag)
         shutil.copyfile(_output(engine, "mount", container) + source, target)
     else:
-        container = _output(engine, "create", tag)
+        container = _output(engine, "create", "--pull=never", tag)
         _run(engine, "cp", f"{container}:{source}", str(target))
     _run(engine, "rm", container, quiet=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -40,6 +41,11 @@ def decide(
         max_iterations: the loop stops after this many iterations.
         premise: of the start, as `check_premise` returns it; if it fails, the reason says so.
 
+    Returns:
+        `decision`, the loop's `verdict`, whether the model is `promoted`, the `cause` and `reason`,
+        `remarks` on what could not be tested, `alpha`, `mean_gain` with its `p`, and by language
+        its gain and its tests.
+
     Raises:
         BadInput: there are no items in the other languages.
     """
@@ -57,7 +63,7 @@ def decide(
     name = others[0] if len(others) == 1 else f"mean of {', '.join(others)}"
     decision, cause, reason = next(_findings(settings.gate, name, counts))
     last = decision != "stop" and iteration >= max_iterations
-    said = [
+    parts = [
         reason,
         f"the bound of {max_iterations} iterations is reached" if last else "",
         premise_text(premise) if premise else "",
@@ -67,8 +73,8 @@ def decide(
         "verdict": "stop" if last or decision == "stop" else "continue",
         "promoted": decision == "promote",
         "cause": cause,
-        "reason": "; ".join(filter(None, said)),
-        "remarks": list(remarks(settings.gate, languages)),
+        "reason": "; ".join(filter(None, parts)),
+        "remarks": [*remarks(settings.gate, languages), *_few_resamples(settings.gate, languages)],
         "alpha": settings.gate.alpha,
         **counts,
     }
@@ -94,7 +100,7 @@ def _languages(rules: Gate, paired: Mapping[str, PairedItems], seed: int) -> dic
         )
         for code, pair in paired.items()
     }
-    differs = holm([sign_flip(p.gains, resamples=draws, seed=seed) for p in paired.values()])
+    differs = holm([sign_flip(pair.gains, resamples=draws, seed=seed) for pair in paired.values()])
     harms = find_harms(rules, paired, seed)
     return {
         code: {
@@ -114,25 +120,28 @@ def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Fin
     yield from _regressions(rules, counts["languages"], proven=True)
     yield from _broken_bars(rules, counts["languages"])
     mean, p = counts["mean_gain"], counts["p"]
+    chance = f"{p_text(p)}{' against no gain' if rules.min_gain else ''}"  # not against the bar
     gain, bar = f"{name} {_points(mean)}", f"the bar of {rules.min_gain * 100:.1f}"
     if mean["value"] <= rules.min_gain:
         where = "below" if mean["value"] < rules.min_gain else "not above"
         yield "stop", "plateau", f"{gain}, {where} {bar}: a plateau"
     yield from _regressions(rules, counts["languages"], proven=False)
     if mean["low"] <= rules.min_gain:
-        yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({p_text(p)})"
+        yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({chance})"
     elif p > rules.alpha:
-        yield "keep", "chance", f"{gain}, above {bar} by what may be chance ({p_text(p)})"
+        yield "keep", "chance", f"{gain}, above {bar} by what may be chance ({chance})"
     yield (
         "promote",
         "gain",
-        f"{gain}, above {bar} ({p_text(p)}); no language fell beyond its tolerance",
+        f"{gain}, above {bar} ({chance}); no language fell beyond its tolerance",
     )
 
 
 def _regressions(rules: Gate, languages: Mapping[str, Any], *, proven: bool) -> Iterator[Finding]:
     for code, row in languages.items():
-        if row["gain"]["value"] >= -row["tolerance"] or (row["p_fall"] <= rules.alpha) != proven:
+        fell = row["gain"]["value"] < -row["tolerance"]
+        significant = row["p_fall"] <= rules.alpha
+        if not fell or significant != proven:
             continue
         fall = (
             f"{code} {_points(row['gain'])}, a fall beyond the tolerance of "
@@ -153,6 +162,19 @@ def _broken_bars(rules: Gate, languages: Mapping[str, Any]) -> Iterator[Finding]
                 yield "stop", name, f"{said} ({p_text(row[name]['p'])})"
 
 
+def _few_resamples(rules: Gate, languages: Mapping[str, Any]) -> Iterator[str]:
+    """Yield that a fall of graded scores cannot be proven: p is 1 / (resamples + 1) at least."""
+    bars = [row[name] for row in languages.values() for name in BARS]
+    tests = len(languages) + sum(each["bar"] < 1 and each["n"] > 0 for each in bars)
+    least = math.ceil(tests / rules.alpha) - 1
+    if rules.resamples < least:
+        yield (
+            f"{rules.resamples} resamples cannot prove a fall of graded scores: "
+            f"set gate.resamples to {least} or more"
+        )
+
+
 def _points(gain: Interval) -> str:
-    value, low, high = (100 * gain[key] for key in ("value", "low", "high"))
+    # + 0.0 turns -0.0 into 0.0
+    value, low, high = (round(100 * gain[key], 1) + 0.0 for key in ("value", "low", "high"))
     return f"{value:+.1f} [{low:.1f}, {high:.1f}]"

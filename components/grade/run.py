@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lidr.components.grade.stage import PROMPT, grade_stage
-from lidr.components.judging.cases import Case, judge_of, request_digest
-from lidr.components.judging.judgement_writer import judge_all, usage_of
+from lidr.components.judging.cases import Case, request_digest
+from lidr.components.judging.judge_cases import judge_all, usage_of
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.rollout.answers import read_answers, usable_text
@@ -56,7 +56,7 @@ def grade(
         EngineFailed: too many judgements failed; the others are kept for the next attempt.
     """
     settings = Recipe.model_validate_json(recipe)
-    judge = judge_of(settings)
+    judge = settings.require_judge()
     stage = grade_stage(settings, store, inputs, responses, iteration)
     if stage.done():
         emit("reused")

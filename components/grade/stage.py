@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lidr.components.judging.cases import judge_of
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
@@ -17,7 +16,7 @@ PROMPT = "score"
 
 def grade_stage(settings: Recipe, store: str, inputs: str, responses: str, iteration: int) -> Stage:
     """Return the stage with the judge's grades of an iteration's responses, complete or not."""
-    judge = judge_of(settings)
+    judge = settings.require_judge()
     return new_stage(
         open_store(store),
         "grade",

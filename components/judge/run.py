@@ -14,8 +14,7 @@ from lidr.components.judge.cases import (
     judged_tasks,
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
-from lidr.components.judging.cases import judge_of
-from lidr.components.judging.judgement_writer import judge_all
+from lidr.components.judging.judge_cases import judge_all
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.recipe import Recipe
@@ -55,7 +54,7 @@ def judge(
         Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
-    recipe_judge = judge_of(settings)
+    recipe_judge = settings.require_judge()
     stage = _stage(settings, recipe_judge, store, evaluation, before)
     if stage.done():
         emit("reused")

@@ -11,7 +11,7 @@ import numpy as np
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.lengths import length_controlled
-from lidr.components.judging.judgement_writer import usage_of
+from lidr.components.judging.judge_cases import usage_of
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import PAIRWISE, Price
 from lidr.components.shared.core.digest import seed_of

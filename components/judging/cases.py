@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lidr.components.shared.config.judge import Judge
-from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of
-from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.judged import Order
 from lidr.components.shared.records.schema import Message
 
@@ -34,17 +32,6 @@ class Case:
     order: Order
     messages: list[Message]
     request: str
-
-
-def judge_of(settings: Recipe) -> Judge:
-    """Return the recipe's judge.
-
-    Raises:
-        BadInput: it has none.
-    """
-    if settings.judge is None:
-        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
-    return settings.judge
 
 
 def request_digest(settings: Judge, place: Sequence[str | int], messages: Sequence[Message]) -> str:

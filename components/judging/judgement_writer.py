@@ -1,16 +1,13 @@
-"""Asks a judge for what a stage lacks, and stores judgements as they come."""
+"""Stores judgements as they come."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from lidr.components.judging.cases import Case
-from lidr.components.judging.client import Reply, ask
+from lidr.components.judging.client import Reply
 from lidr.components.judging.verdicts import Verdict, read_preference, read_score
-from lidr.components.shared.config.judge import Judge, Price
-from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
 from lidr.components.shared.core.text import one_line
@@ -41,37 +38,6 @@ _REMEDIES = {
 """What may help against a kind of failure; against the others another judge."""
 
 _MAX_SAID_CHARS = 300
-_MILLION = 1_000_000
-
-
-def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Judgement]:
-    """Return the judgement of each case by its request, asking for those that the stage lacks.
-
-    Raises:
-        BadInput: the profile names no server, or it refuses the key.
-        EngineFailed: too many judgements failed; the others are kept for the next attempt.
-        Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
-    """
-    writer = JudgementWriter(stage, len(cases), judge.chunk_size, judge.max_failed_share)
-    try:
-        asked = [case for case in cases if not writer.reuse(case)]
-        ask(asked, judge, Machine.from_environment().judge, writer.take)
-    finally:
-        writer.flush()
-    writer.close([writer.judgements[case.request] for case in cases])
-    return writer.judgements
-
-
-def usage_of(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
-    """Return how many judgements there are, their tokens, and what they cost in dollars."""
-    read = sum(each.input_tokens for each in judgements)
-    written = sum(each.output_tokens for each in judgements)
-    return {
-        "judgements": len(judgements),
-        "input_tokens": read,
-        "output_tokens": written,
-        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
-    }
 
 
 class JudgementWriter:

@@ -8,6 +8,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.models.stages import stage_of_files
+from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.versions import Version, read_model, read_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
@@ -37,7 +38,8 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
         URIs of the stages that hold both models, and both version numbers.
 
     Raises:
-        BadInput: there is no such version, none has the alias, or the challenger has it already.
+        BadInput: there is no such version, none has the alias, the challenger has it already, or
+            files of one of the two are missing.
     """
     home = open_store(store)
     client = mlflow_client(store)
@@ -50,6 +52,8 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
     champion = ask_mlflow(lambda: read_version(client, name, f"@{alias}"))
     if champion.number == challenger.number:
         raise BadInput(f"{challenger.label} is {alias} already", remedy="Name another version.")
+    for each in (champion, challenger):
+        require_files(each)
     emit("note", message=f"{challenger.label} against {champion.label}")
     return Nomination(
         champion=stage_of_files(home, _files(champion)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.tracking import mlflow_client, tracking_uri
 
 _SQLITE = "sqlite:///"
-
-_HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's retries, and its timeout in seconds: a report does not wait long for a dead server."""
 
 
 def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
@@ -30,8 +26,6 @@ def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
         uri = tracking_uri(store)
         if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
             return {}, f"there is no tracking database {uri}"
-        for name, value in _HTTP_LIMITS.items():
-            os.environ.setdefault(name, value)
         client = mlflow_client(store)
         with wrap_mlflow_errors(client, f"registered model {model!r}"):
             registered = client.get_registered_model(model)

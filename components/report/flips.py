@@ -13,7 +13,7 @@ from lidr.components.report.history import Round
 from lidr.components.report.svg import Heading
 from lidr.components.report.words import language, number
 from lidr.components.shared.config.recipe import Languages
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
 from lidr.components.shared.core.languages import UNDETERMINED
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.store.stage import open_stage
@@ -104,7 +104,7 @@ def items_of(item: Round) -> list[EvalItem]:
         found: list[EvalItem] = stage.read_records(["items.parquet"], EvalItem)
     except StoreError:
         raise
-    except BadInput:
+    except (BadInput, CorruptStage):
         return []
     return found
 

@@ -41,7 +41,7 @@ class _Version:
     name: str
     run: Run
     item: Round
-    roles: Sequence[str]
+    aliases: Sequence[str]
 
 
 def render_model(
@@ -101,25 +101,26 @@ def _version_order(version: str) -> tuple[int, str]:
 
 def _title(model: str, runs: Sequence[Run], versions: Sequence[_Version]) -> str:
     final = final_round(runs[-1].rounds)
-    champion = next((each for each in versions if "champion" in each.roles), None)
+    champion = next((each for each in versions if "champion" in each.aliases), None)
     item, what = (champion.item, "the champion") if champion else (final, "the last run's model")
     several = f"{number(len(runs))} runs" if len(runs) > 1 else "one run"
     return f"{model}: {several}; {what} reaches {percent(item.average['value'])} on average."
 
 
 def _subtitle(runs: Sequence[Run], aliases_problem: str) -> str:
-    roles = f" Roles of versions are not known: {aliases_problem}." if aliases_problem else ""
+    aliases = f" Aliases of versions are not known: {aliases_problem}." if aliases_problem else ""
     recent = f" Items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
     order = f"R1 is the run that ended first, R{len(runs)} the last one."
-    return (
-        f"{order if len(runs) > 1 else ''}{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{roles}"
-    ).lstrip()
+    first = order if len(runs) > 1 else ""
+    return f"{first}{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{aliases}".lstrip()
 
 
 def _figures(
     runs: Sequence[Run], versions: Sequence[_Version], times: Sequence[StageDuration]
 ) -> list[KeyFigure]:
-    best = max(versions, key=lambda each: each.item.average["value"])
+    alike = [each for each in versions if _measure(each.run) == _measure(runs[-1])]
+    # none is: earlier runs, evaluated otherwise, made all the last one's models first
+    best = max(alike or versions, key=lambda each: each.item.average["value"])
     seconds, gpu_seconds = total(times)
     return [
         KeyFigure("Runs", number(len(runs)), runs[-1].finished[:10] or "no dates on the store"),
@@ -170,6 +171,13 @@ def _languages(runs: Sequence[Run]) -> Languages:
     return Languages(dominant=dominant, others=tuple(code for code in codes if code != dominant))
 
 
+def _measure(run: Run) -> tuple[object, ...]:
+    """Return what averages of runs must share to be comparable."""
+    settings, languages = run.settings, run.settings.languages
+    evaluation = settings.evaluation.model_dump_json()
+    return evaluation, settings.items_per_task, languages.dominant, frozenset(languages.others)
+
+
 def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
     warnings = [f"A run is left out: {reason}." for reason in unread]
     leaders = dict.fromkeys(run.settings.languages.dominant for run in runs)
@@ -178,9 +186,10 @@ def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
             f"The runs have different dominant languages ({listed(list(map(language, leaders)))}): "
             "the imbalance map shows those of the last run's alone."
         )
-    if len({(run.settings.evaluation.tasks, run.settings.languages) for run in runs}) > 1:
+    if len(set(map(_measure, runs))) > 1:
         warnings.append(
-            "Not all runs have the same tasks and languages, so their averages are not comparable."
+            "Not all runs have the same languages and evaluation, so their averages may not be "
+            "comparable."
         )
     return Section(
         "runs",
@@ -223,12 +232,12 @@ def _version_section(versions: Sequence[_Version]) -> Section:
     return Section(
         "versions",
         "Versions",
-        "Every version, oldest first, with the run that made it first.",
+        "Every version by its number, with the run that made it first.",
         charts=[Chart(title, image)],
         tables=[
             Table(
                 "Versions",
-                ["Version", "Roles", "Model", "Ended (UTC)", "Gate", "Average, 95% interval"],
+                ["Version", "Aliases", "Model", "Ended (UTC)", "Gate", "Average, 95% interval"],
                 [_version_line(each) for each in versions],
             )
         ],
@@ -239,7 +248,7 @@ def _version_line(each: _Version) -> list[str]:
     state = each.item.state
     return [
         each.name,
-        ", ".join(each.roles) or "–",
+        ", ".join(each.aliases) or "–",
         each.item.name,
         str(state.get("finished", ""))[:16].replace("T", " ") or "–",
         verdict(each.item),

@@ -1,4 +1,4 @@
-"""report: a run's states and counts become result.json and one HTML page."""
+"""report: a run's states and counts become result.json, a report, its overview and its charts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lidr.components.report.result import outcome, result_of
 from lidr.components.report.runs import reused
 from lidr.components.report.usage import NO_USAGE, RunUsage
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import LidrError, StoreError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.step import step
 from lidr.components.shared.store.base import Store
@@ -67,15 +68,28 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
     """
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
-    rounds = read_history(home, run) if home.exists(state_key(run, 0)) else []
     key, usage = run_key(run, "report.html"), RunUsage.read(home, run)
-    sections = []
-    if rounds:
-        admission = read_admission(home, run)
-        sections = sections_of(settings, rounds, reused(home, run), admission, usage)
+    rounds, sections = _what_is_left(home, settings, run, usage)
     _write_pages(home, settings, run, rounds, sections, reason or "No step said why.", usage)
     emit("number", name="report", value=f"{home.uri}/{key}")
     return final_round(rounds).model if rounds else ""
+
+
+def _what_is_left(
+    store: Store, settings: Recipe, run: str, usage: RunUsage
+) -> tuple[list[Round], Sequence[Section]]:
+    """Return a failed run's rounds and sections; none if that which made it fail damaged them."""
+    try:
+        rounds = read_history(store, run) if store.exists(state_key(run, 0)) else []
+        if not rounds:
+            return [], []
+        earlier, admission = reused(store, run), read_admission(store, run)
+        return rounds, sections_of(settings, rounds, earlier, admission, usage)
+    except StoreError:
+        raise
+    except LidrError as error:
+        emit("warning", message=f"the report has no rounds: {error}")
+        return [], []
 
 
 def _write_pages(

@@ -16,9 +16,12 @@ from lidr.components.shared.models.outside import ModelLocation
 
 def main(arguments: list[str]) -> int:
     """Run one command; return its exit status: 0 ok, 1 failure, 2 bad input; for serve, vLLM's."""
-    options, extra = _parser().parse_known_args(arguments)
+    parser = _parser()
+    options, extra = parser.parse_known_args(arguments)
     if extra and options.command != "serve":
-        _parser().error(f"unknown arguments: {' '.join(extra)}")
+        parser.error(f"unknown arguments: {' '.join(extra)}")
+    if options.command != "follow" and not options.folder.is_dir():
+        parser.error(f"no folder {str(options.folder)!r}: FOLDER first, then vLLM's arguments")
     try:
         if options.command == "follow":
             _follow(options)
@@ -49,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--inference-service", metavar="NAME")
     for name, what in (
         ("fetch", "bring the model that LIDR_CHAMPION_SOURCE names into the pod"),
-        ("serve", "serve it with vLLM; further arguments are vLLM's"),
+        ("serve", "serve it with vLLM; arguments after FOLDER are vLLM's"),
     ):
-        commands.add_parser(name, help=what).add_argument("folder", type=Path)
+        commands.add_parser(name, help=what).add_argument("folder", metavar="FOLDER", type=Path)
     return parser
 
 

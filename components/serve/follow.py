@@ -153,11 +153,13 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
     try:
         found = resolve_model(f"models:/{model}@{alias}")
     except NotRegistered as error:
+        none = f"no version of {model!r} has the alias {alias!r}"
         _configure_client()
         with ApiClient() as api:
             if server.source(_call(server, "read", lambda: server.read(api))):
-                raise
-        raise NothingToServe(error.message) from error
+                remedy = f"Give it to one again: `lidr promote {model} VERSION --to {alias}`."
+                raise BadInput(none, remedy=remedy) from error
+        raise NothingToServe(none) from error
     patch = server.patch(found)
     _configure_client()
     with ApiClient() as api:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.pipelines.checks.argo import CONFIG_MAP, argo_settings, retry_strategy
 from lidr.pipelines.checks.capacity import queues_of, requests_of
 from lidr.pipelines.checks.finding import (
+    KFP_SERVICE,
     CheckInputs,
     Finding,
     RunNamespaces,
@@ -25,7 +26,7 @@ from lidr.pipelines.checks.finding import (
     refused,
     unknown,
 )
-from lidr.pipelines.cluster.api import ClusterApi, Denied
+from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.platform import (
     JOBSET,
@@ -42,7 +43,7 @@ from lidr.pipelines.cluster.platform import (
 )
 
 _POD_NAMESPACE = "namespace of pods"
-_KFP_SERVICE = re.compile(r"ml-pipeline|ds-pipeline-[a-z0-9-]+")
+_KFP_SERVICE = re.compile(rf"{KFP_SERVICE}|ds-pipeline-[a-z0-9-]+")
 """Service of Kubeflow Pipelines' API; the second is Open Data Hub's, one in each project."""
 _SINGLE_USER = "Kubeflow Pipelines is for one user, and starts pods in its own namespace"
 _OVERLAYS = "manifests/README.md, Where lidr goes, says which overlay belongs there"
@@ -56,6 +57,7 @@ _POLICIES = {
     "Always": (f"{_FAILED} is tried again", f"and {_LOST} is recreated"),
     "OnTransientError": ("what Argo takes for a passing fault is tried again", "nothing else is"),
 }
+_OTHER_POLICY = ("lidr does not know this policy", "see Argo's documentation")
 _DEFAULT_POLICY = "OnFailure"
 """Argo's own, for a retryStrategy that names no policy."""
 
@@ -84,15 +86,16 @@ class NamespaceFinder:
     def _find(self) -> RunNamespaces:
         profile = self._inputs.profile
         pods, training = self._api.namespaces(profile)
-        kubeflow = self._kubeflow_namespace(pods)
+        kubeflow, service = self._kubeflow(pods)
         try:
             multi_user = Client(profile, self._inputs.request_seconds).multi_user
         except LidrError:
             detail = f"Kubeflow Pipelines does not say for whom it is; {pods} is checked"
-            return RunNamespaces(pods, training, kubeflow, unknown(_POD_NAMESPACE, detail))
+            finding = unknown(_POD_NAMESPACE, detail)
+            return RunNamespaces(pods, training, kubeflow, finding, service)
         if multi_user:
             detail = f"{pods}; Kubeflow Pipelines is for several users"
-            return RunNamespaces(pods, training, kubeflow, ok(_POD_NAMESPACE, detail))
+            return RunNamespaces(pods, training, kubeflow, ok(_POD_NAMESPACE, detail), service)
         if not kubeflow:
             detail = f"{_SINGLE_USER}, which cannot be seen from here; {pods} is checked"
             remedy = "kubectl get services -A shows where ml-pipeline is; set namespace to it"
@@ -101,33 +104,44 @@ class NamespaceFinder:
         if not named or named == kubeflow:
             training = profile.namespace or kubeflow
             finding = ok(_POD_NAMESPACE, f"{kubeflow}; {_SINGLE_USER}")
-            return RunNamespaces(kubeflow, training, kubeflow, finding)
+            return RunNamespaces(kubeflow, training, kubeflow, finding, service)
         detail = f"{_SINGLE_USER}, {kubeflow}; the profile says {named}"
         remedy = f"Set namespace to {kubeflow} in the profile (LIDR_NAMESPACE). {_OVERLAYS}"
-        return RunNamespaces(kubeflow, kubeflow, kubeflow, missing(_POD_NAMESPACE, detail, remedy))
+        finding = missing(_POD_NAMESPACE, detail, remedy)
+        return RunNamespaces(kubeflow, kubeflow, kubeflow, finding, service)
 
-    def _kubeflow_namespace(self, pods: str) -> str:
-        """Return the namespace of Kubeflow Pipelines, or ""."""
+    def _kubeflow(self, pods: str) -> tuple[str, str]:
+        """Return the namespace of Kubeflow Pipelines, or "", and its API's Service."""
         host = urlsplit(self._inputs.profile.kubeflow.host).hostname or ""
-        service, _, rest = host.partition(".")
-        if _KFP_SERVICE.fullmatch(service) and rest:
-            return rest.partition(".")[0]
-        namespaces = set(self._kubeflow_namespaces())
-        if pods in namespaces:
-            return pods
-        return namespaces.pop() if len(namespaces) == 1 else ""
+        service, namespace, *rest = [*host.split("."), ""]
+        if _KFP_SERVICE.fullmatch(service) and namespace and rest[0] in ("", "svc"):
+            return namespace, service  # else a name outside the cluster, e.g. a route's
+        found = self._kubeflow_services()
+        if pods not in found and len(found) != 1:
+            return "", KFP_SERVICE
+        namespace = pods if pods in found else next(iter(found))
+        return namespace, found[namespace]
 
-    def _kubeflow_namespaces(self) -> Iterator[str]:
-        """Yield the namespaces with Kubeflow's API: of the whole cluster where that may be read."""
+    def _kubeflow_services(self) -> dict[str, str]:
+        """Return Kubeflow's APIs by namespace: in the whole cluster where that may be read."""
         with suppress(Denied):
-            for each in self._api.items("/api/v1/services"):
-                if _KFP_SERVICE.fullmatch(each["metadata"]["name"]):
-                    yield each["metadata"]["namespace"]
-            return
+            return _apis_among(self._api.items("/api/v1/services"))
+        found: dict[str, str] = {}
         for namespace in dict.fromkeys((*self._api.namespaces(self._inputs.profile), "kubeflow")):
             with suppress(Denied):
-                if self._api.get(f"/api/v1/namespaces/{namespace}/services/ml-pipeline"):
-                    yield namespace
+                found |= _apis_among(self._api.items(f"/api/v1/namespaces/{namespace}/services"))
+        return found
+
+
+def _apis_among(services: Iterable[Object]) -> dict[str, str]:
+    """Return the Services of Kubeflow Pipelines' APIs by namespace."""
+    found: dict[str, str] = {}
+    for each in services:
+        name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
+        if _KFP_SERVICE.fullmatch(name):
+            # Open Data Hub's parts, as ds-pipeline-ui-NAME, have longer names than ds-pipeline-NAME
+            found[namespace] = min(name, found.get(namespace, name), key=len)
+    return found
 
 
 def kubeflow_findings(
@@ -150,16 +164,34 @@ def kubeflow_findings(
 
 
 def _kubeflow_version(text: str) -> Finding:
-    name, wanted = (
-        "Kubeflow Pipelines version",
-        f"lidr needs {version_text(KUBEFLOW.minimum)} or newer",
-    )
-    version = version_of(text)
+    name, needed = "Kubeflow Pipelines version", (KUBEFLOW.minimum, KUBEFLOW.install)
+    return _compared(name, version_of(text), *needed, "it does not say")
+
+
+def _compared(
+    name: str,
+    version: tuple[int, ...],
+    minimum: tuple[int, ...],
+    upgrade: str,
+    unseen: str,
+    look: str = "",
+) -> Finding:
+    """Return whether a version is new enough.
+
+    Args:
+        name: of the finding.
+        version: that runs; () if unknown.
+        minimum: the oldest that will do.
+        upgrade: the remedy for an older one.
+        unseen: why it is unknown.
+        look: the remedy for that.
+    """
+    wanted = f"lidr needs {version_text(minimum)} or newer"
     if not version:
-        return unknown(name, f"it does not say; {wanted}")
-    if version < KUBEFLOW.minimum:
-        return missing(name, f"{text} runs; {wanted}", KUBEFLOW.install)
-    return ok(name, text)
+        return unknown(name, f"{unseen}; {wanted}", look)
+    if version < minimum:
+        return missing(name, f"{version_text(version)} runs; {wanted}", upgrade)
+    return ok(name, version_text(version))
 
 
 def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
@@ -179,7 +211,7 @@ def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
         return unknown(_ARGO_RETRIES, detail, remedy)
     strategy = retry_strategy(settings)
     policy = str(strategy.get("retryPolicy") or _DEFAULT_POLICY)
-    does, does_not = _POLICIES.get(policy, (f"policy {policy}", "which lidr does not know"))
+    does, does_not = _POLICIES.get(policy, _OTHER_POLICY)
     counts = {inputs.profile.resources_of(kind).retries.count for kind in ("generate", "control")}
     times = "/".join(map(str, sorted(counts)))
     return ok(_ARGO_RETRIES, f"{policy}, {times} times: {does}; {does_not}")
@@ -209,14 +241,8 @@ def _needed_parts(inputs: CheckInputs) -> list[PlatformPart]:
 
 
 def _kubernetes(text: str) -> Finding:
-    name, wanted = "Kubernetes version", f"lidr needs {version_text(KUBERNETES)} or newer"
-    version = version_of(text)
-    if not version:
-        return unknown(name, f"{text}; {wanted}")
-    if version[:2] < KUBERNETES:
-        remedy = "Upgrade the cluster, or choose another one."
-        return missing(name, f"{version_text(version)} runs; {wanted}", remedy)
-    return ok(name, version_text(version))
+    upgrade = "Upgrade the cluster, or choose another one."
+    return _compared("Kubernetes version", version_of(text), KUBERNETES, upgrade, text)
 
 
 def _served(part: PlatformPart, api: ClusterApi) -> Finding:
@@ -229,8 +255,10 @@ def _served(part: PlatformPart, api: ClusterApi) -> Finding:
         known = [each["version"] for each in (api.get(f"/apis/{group}") or {}).get("versions", [])]
         if not known:
             return missing(name, f"{group} is not installed", part.install)
-        served = f"{plural} of {group}/{version} is not served, only {', '.join(known)}"
-        return missing(name, served, part.install)
+        lacks = f"{group}/{version} has no {plural}"
+        if version not in known:
+            lacks = f"{group}/{version} is not served, only {', '.join(known)}"
+        return missing(name, lacks, part.install)
     kinds = ", ".join(crd.partition(".")[0] for crd in part.crds)
     return ok(name, f"{', '.join(sorted(set(part.crds.values())))}: {kinds}")
 
@@ -244,20 +272,16 @@ def _deployments(api: ClusterApi) -> list[dict[str, Any]] | None:
 
 
 def _controller(part: PlatformPart, deployments: list[dict[str, Any]] | None) -> Finding:
-    name, wanted = f"{part.name} version", f"{version_text(part.minimum)} or newer is needed"
+    name, needed = f"{part.name} version", (part.minimum, part.install)
     if deployments is None:
-        detail = f"Deployments of the whole cluster may not be listed; {wanted}"
+        detail = "Deployments of the whole cluster may not be listed"
         remedy = "Ask an administrator for the output of python3 manifests/check.py."
-        return unknown(name, detail, remedy)
+        return _compared(name, (), *needed, detail, remedy)
     if still := unavailable_deployment(part, deployments):
         return missing(
             name, "no pod of its controller is ready", f"kubectl describe deploy {still}"
         )
     images = [image for each in deployments for image in images_of(each)]
     image, version = running_version(part, images)
-    if not version:
-        seen = f"runs as {image}, whose tag names none" if image else "no controller that we know"
-        return unknown(name, f"{seen}; {wanted}", "See that its controller runs.")
-    if version < part.minimum:
-        return missing(name, f"{version_text(version)} runs; {wanted}", part.install)
-    return ok(name, version_text(version))
+    seen = f"runs as {image}, whose tag has no version" if image else "no controller that we know"
+    return _compared(name, version, *needed, seen, "See that its controller runs.")

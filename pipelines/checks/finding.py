@@ -50,6 +50,9 @@ class Finding:
 
 Subject = Callable[[], Iterator[Finding]]
 
+KFP_SERVICE = "ml-pipeline"
+"""Service of Kubeflow Pipelines' API."""
+
 
 @dataclass(frozen=True)
 class RunNamespaces:
@@ -60,12 +63,14 @@ class RunNamespaces:
         training: of the TrainJobs.
         kubeflow: of Kubeflow Pipelines itself; "" if unknown.
         finding: how `pods` was determined, and whether the profile agrees.
+        service: of Kubeflow Pipelines' API, in `kubeflow`.
     """
 
     pods: str
     training: str
     kubeflow: str
     finding: Finding
+    service: str = KFP_SERVICE
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import requests
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import LidrError
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
-from lidr.pipelines.cluster.api import ClusterApi, Denied
+from lidr.pipelines.cluster.api import ClusterApi
 
 _MANIFESTS = ", ".join(
     (
@@ -55,11 +57,13 @@ class ImageReference:
         name, _, digest = image.partition("@")
         first, slash, rest = name.partition("/")
         if not slash or not (set(".:") & set(first) or first == "localhost"):
-            first, rest = _DOCKER, name if slash else f"library/{name}"
+            first, rest = "docker.io", name
+        if first in ("docker.io", "index.docker.io"):
+            first, rest = _DOCKER, rest if "/" in rest else f"library/{rest}"
         repository, colon, tag = rest.rpartition(":")
         if not colon:
             repository, tag = rest, "latest"
-        return cls(_DOCKER if first == "docker.io" else first, repository, digest or tag)
+        return cls(first, repository, digest or tag)
 
     @property
     def name(self) -> str:
@@ -103,24 +107,28 @@ def registry_digest(image: str, seconds: float) -> str:
 
 
 def _on_nodes(api: ClusterApi) -> list[set[str]]:
-    """Return the names of the images on each node."""
+    """Return the names of the images on each node; [] where the nodes cannot be listed."""
     if not api.is_reached():
         return []
     try:
         nodes = list(api.items("/api/v1/nodes"))
-    except Denied:
+    except LidrError:
         return []
     listed = [node.get("status", {}).get("images") or [] for node in nodes]
     return [{name for image in images for name in image.get("names") or []} for images in listed]
 
 
 def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
-    """Return whether every node has an image, or else its registry."""
+    """Return whether a registry or every node has an image; nodes that are added need the first."""
     name, reference = f"image {image}", ImageReference.parse(image)
     have = sum(reference.name in node for node in nodes)
-    if have and have == len(nodes):
-        return ok(name, f"on {'the node' if have == 1 else f'all {have} nodes'}")
     finding = _in_registry(name, image, reference, seconds)
+    if have and have == len(nodes):
+        detail = f"on {'the node' if have == 1 else f'all {have} nodes'}"
+        if finding.state == "missing":
+            lacks = f"{detail} now, but not in its registry: new nodes cannot pull it"
+            return unknown(name, lacks, finding.remedy)
+        return ok(name, detail)
     if not have or finding.state == "ok":
         return finding
     detail = f"on {have} of {len(nodes)} nodes; {finding.detail}"
@@ -131,7 +139,7 @@ def _in_registry(name: str, image: str, reference: ImageReference, seconds: floa
     try:
         status = _manifest(reference, seconds).status
     except (HTTPError, ValueError) as error:
-        detail = f"{reference.registry} is not reached from here ({type(error).__name__})"
+        detail = f"{reference.registry} is not reached from here ({_cause(error)})"
         return unknown(name, detail, f"docker manifest inspect {image}, from where it is reached")
     if status == 200:
         return ok(name, "by digest" if "@" in image else "by a tag, which may move")
@@ -143,15 +151,20 @@ def _in_registry(name: str, image: str, reference: ImageReference, seconds: floa
         )
         return missing(name, detail, remedy)
     if status in (401, 403):
-        known = "the login known here" if _login(reference.registry) else "no login known here"
-        detail = f"{reference.registry} wants another login than {known} (HTTP {status})"
-        return unknown(name, detail, f"docker login {reference.registry}; the nodes may have one")
+        what = "the login known here" if _login(reference.registry) else "requests without a login"
+        detail = (
+            f"{reference.registry} refuses {what} (HTTP {status}): "
+            "the image is private, or does not exist"
+        )
+        host = "" if reference.registry == _DOCKER else f" {reference.registry}"
+        return unknown(name, detail, f"docker login{host}; the nodes may have a login")
     return unknown(name, f"{reference.registry} answers with HTTP {status}", "Ask again later.")
 
 
 def _manifest(reference: ImageReference, seconds: float) -> Any:
     """Return the answer to a HEAD for the manifest, with a token where the registry wants one."""
-    with urllib3.PoolManager(timeout=seconds, retries=urllib3.Retry(2, connect=0, read=0)) as pool:
+    retries = urllib3.Retry(2, connect=0, read=0, respect_retry_after_header=False)
+    with urllib3.PoolManager(timeout=seconds, retries=retries) as pool:
         answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status != 401 or not challenge:
@@ -178,15 +191,16 @@ def _token(pool: Any, challenge: str, login: str) -> str:
         body = json.loads(answer.data)
     except ValueError:
         return ""
-    return str(body.get("token") or body.get("access_token") or "")
+    known = body if isinstance(body, dict) else {}
+    return str(known.get("token") or known.get("access_token") or "")
 
 
 def _login(registry: str) -> str:
     """Return the login in docker's configuration, in base64, or ""; starts no credential helper."""
     folder = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
     try:
-        known = json.loads((folder / "config.json").read_bytes()).get("auths", {})
-    except (OSError, ValueError, AttributeError):
+        known = dict(json.loads((folder / "config.json").read_bytes())["auths"])
+    except (OSError, ValueError, LookupError, TypeError):
         return ""
     names = (registry, f"https://{registry}", *((_DOCKER_LOGIN,) if registry == _DOCKER else ()))
     for name in names:
@@ -198,6 +212,13 @@ def _login(registry: str) -> str:
                 return ""
             return str(auth)
     return ""
+
+
+def _cause(error: Exception) -> str:
+    """Return the class of a network error: of what urllib3 and requests wrap, if they do."""
+    inner = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
+    reason = inner.reason if isinstance(inner, MaxRetryError) else None
+    return type(reason or error).__name__
 
 
 @dataclass(frozen=True)
@@ -247,20 +268,24 @@ def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
         detail = f"{url} is reached from inside the cluster only"
         remedy = f"kubectl port-forward to it, and set {endpoint.key} to it here"
         return unknown(name, detail, remedy)
-    key = next((os.environ[each] for each in endpoint.variables if os.environ.get(each)), "")
+    variable = next((each for each in endpoint.variables if os.environ.get(each)), "")
+    key = os.environ[variable] if variable else ""
+    if not (key.isascii() and key.isprintable()):
+        detail = f"the key in {variable} holds a line break, or what no HTTP header may hold"
+        return missing(name, detail, f"Correct {variable}, in the Secret of pods as well.")
     try:
-        answer = urllib3.request(
-            "GET",
+        answer = requests.get(
             f"{url.rstrip('/')}/models",
             headers={"Authorization": f"Bearer {key}"} if key else {},
+            auth=lambda request: request,  # else a login in ~/.netrc would replace the key
             timeout=inputs.request_seconds,
-            retries=False,
+            verify=os.environ.get("SSL_CERT_FILE") or True,  # as the client of a run does
         )
-    except (HTTPError, ValueError) as error:
-        detail = f"{url} does not answer ({type(error).__name__})"
+    except (OSError, ValueError) as error:
+        detail = f"{url} does not answer ({_cause(error)})"
         remedy = f"See that it runs, or correct {endpoint.key} in the profile."
         return missing(name, detail, remedy)
-    status = answer.status
+    status = answer.status_code
     if status in (401, 403):
         return _key_refused(inputs, endpoint, given=bool(key))
     if status == 404:
@@ -268,7 +293,7 @@ def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
     if status >= 500 or status == 429:
         detail = f"{url} is up, but cannot do its work (HTTP {status})"
         return missing(name, detail, "Look at the server's log and its load.")
-    listed = _model_names(answer.data) if status == 200 else None
+    listed = _model_names(answer.content) if status == 200 else None
     if listed is None:
         detail = f"{url} answers with HTTP {status}, and no list of models"
         remedy = f"Correct {endpoint.key} in the profile: it ends with the version, such as /v1."

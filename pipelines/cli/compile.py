@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,22 +54,31 @@ def compile_command(
     ] = False,
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
-    place = read_profile(*profile)
-    begun = _begin(read_recipe(recipe, seed, settings), place)
+    if promotion and (run is not None or max_unroll is not None):
+        raise BadInput(
+            "--promotion compiles no loop, so it takes no --run and no --max-unroll",
+            remedy="Leave them out.",
+        )
+    asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
+    given = run_name(run, asked) if run else ""
+    store, problem = _open(place)
+    begun = _begin(asked, place, store, given)
     science = begun.recipe
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
-    not_stored = _put_on_store(science, place) if place.runner == "kubeflow" else ""
+    not_stored = ""
+    if place.runner == "kubeflow":
+        not_stored = _put_on_store(science, store) if store else problem
     if promotion:
         text, what = compile_promotion(science, place, on_store=not not_stored), "promotion"
     else:
         text = compile_loop(
             science,
             place,
-            run_name(run, science) if run else begun.name,
+            begun.run,
             rounds,
             on_store=not not_stored,
         )
-        what = f"{rounds} rounds"
+        what = f"{rounds} iteration(s)"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
     try:
@@ -80,38 +88,45 @@ def compile_command(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
     begun.say()
-    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS)
+    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
     named = [each for each in named_inputs(science) if each.kind in kinds]
     local = [each.label for each in named if "://" not in each.source]
     if place.runner == "kubeflow" and local:
-        print(
+        say(
             f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
             "to where pods can read them",
-            file=sys.stderr,
+            error=True,
         )
     if not_stored:
-        print(
+        say(
             "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
             f"store: {not_stored}",
-            file=sys.stderr,
+            error=True,
         )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
 
 
-def _begin(recipe: Recipe, profile: Profile) -> Begun:
-    """Settle what a run begins with, using the store if it can be reached."""
-    if profile.store.startswith("s3://"):
-        with contextlib.suppress(StoreError):
-            return begin(recipe, profile, S3Store(profile.store, seconds=0))
-    return begin(recipe, profile)
-
-
-def _put_on_store(recipe: Recipe, profile: Profile) -> str:
-    """Put the recipe on the store for the tasks; return why that was not possible, or ""."""
+def _open(profile: Profile) -> tuple[S3Store | None, str]:
+    """Return a profile's store; None, and why, if it cannot be reached from here."""
     if not profile.store.startswith("s3://"):
-        return f"{profile.store} is not a bucket"
+        return None, f"{profile.store} is not a bucket"
     try:
-        put_recipe(S3Store(profile.store, seconds=0), recipe.model_dump_json())
+        return S3Store(profile.store, seconds=0), ""
+    except StoreError as error:
+        return None, error.message
+
+
+def _begin(recipe: Recipe, profile: Profile, store: S3Store | None, run: str) -> Begun:
+    """Settle what a run begins with, using the store as long as it answers."""
+    with contextlib.suppress(StoreError):
+        return begin(recipe, profile, store, run)
+    return begin(recipe, profile, run=run)
+
+
+def _put_on_store(recipe: Recipe, store: S3Store) -> str:
+    """Put the recipe on the store for the tasks; return why that was not possible, or ""."""
+    try:
+        put_recipe(store, recipe.model_dump_json())
     except StoreError as error:
         return error.message
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,9 @@ RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run. Default: from recipe and seed.")
 ]
 
+_FINAL_SLASHES = re.compile(r"(?<=[^/:])/+$")
+"""At the end of a folder or URI, but for those of `/` and `s3://`."""
+
 
 def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) -> Recipe:
     """Load a recipe by path or shipped name, with --seed and --set applied.
@@ -79,7 +83,8 @@ def read_profile(*given: str, store: str | None = None) -> Profile:
         BadInput: one does not exist or is invalid.
     """
     profile = load_profile(*(_find(each, "profiles") for each in given))
-    return profile.model_copy(update={"store": store}) if store else profile
+    place = _FINAL_SLASHES.sub("", store or profile.store)  # runs are compared by their stores
+    return profile.model_copy(update={"store": place})
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, object]:
@@ -96,7 +101,9 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
         try:
             parsed[key.strip()] = yaml_text.parse(value)
         except yaml_text.NotYaml as error:
-            raise BadInput(f"--set {setting}: the value is not YAML", remedy="Quote it.") from error
+            raise BadInput(
+                f"--set {setting}: the value is not YAML: {error.problem}", remedy=error.remedy
+            ) from error
     return parsed
 
 
@@ -115,7 +122,8 @@ def run_name(given: str | None, recipe: Recipe) -> str:
 def _find(given: str, folder: str) -> Path:
     path = Path(given)
     shipped = {file.stem: file for file in sorted((_PIPELINES / folder).glob("*.yaml"))}
-    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    named = path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    if named or os.path.isfile(given):  # noqa: PTH113  # Path's refuses a name that is too long
         return path
     if found := shipped.get(given.replace("-", "_")):
         return found

@@ -80,11 +80,15 @@ def _recorded(cluster: Cluster, how: str, name: str, log: str = "") -> list[str]
 def _log_of_failure(cluster: Cluster, workflow: Object) -> str:
     """Return what the container of the failed step printed."""
     name = workflow["metadata"]["name"]
-    pod = next(
-        pod_name(name, node)
+    failed = [
+        node
         for node in nodes_of(workflow).values()
-        if node["type"] == "Pod" and node["phase"] == "Failed" and ".executor(" in node["name"]
-    )
+        if node["type"] == "Pod" and node["phase"] in ("Failed", "Error")
+    ]
+    steps = [node for node in failed if ".executor(" in node["name"]]
+    told = "; ".join(f"{node['name']}: {node.get('message', '')}" for node in failed)
+    require(steps, f"the run to record failed before its step could: {told}")
+    pod = pod_name(name, steps[0])
     logs = ("logs", pod, "--container=main", f"--namespace={cluster.pods_namespace}")
     return cluster.kubectl(*logs).require().out
 

@@ -7,6 +7,7 @@ from random import Random
 
 from lidr.components.judging.verdicts import Position, read_preference, read_score
 from lidr.components.shared.core.text import (
+    is_printable,
     is_repetitive,
     one_line,
     printable,
@@ -148,7 +149,7 @@ def _check_numbers(given: tuple[str, str]) -> None:
     keeps_numbers(text, language, text[::-1], "en")
     is_repetitive(text)
     for shown in (one_line(text), *printable(text).split("\n"), printable_line(text)):
-        assert all(c.isprintable() or c == "\t" for c in shown)
+        assert all(is_printable(c) or c == "\t" for c in shown)
     valid_unicode(text).encode()
 
 

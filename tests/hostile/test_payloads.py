@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from html import unescape
 
 import pytest
@@ -152,7 +153,13 @@ def test_mlflow_has_the_payloads_as_text(run, monkeypatch):
     for name, text in facts.items():
         assert stage.data.tags[name] == text
         assert stage.data.params[name] == text
-        assert all(c.isprintable() or c in "\n\t" for c in text)
+        assert all(_is_shown(char) for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    """Return whether a character is text: spaces and joiners of words are, controls are not."""
+    shown = char.isprintable() or char in "\n\t\u200c\u200d"
+    return shown or unicodedata.category(char) == "Zs"
 
 
 def test_the_result_is_json_and_the_page_has_one_policy(run):

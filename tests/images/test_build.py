@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from images import build as build_module
 from images.build import NAMES, ROOT, main, mixed_lock, version
 
 ENGINE = f"""#!{sys.executable} -IS
@@ -76,6 +78,20 @@ def test_all_four_are_built_from_the_pinned_base(engine: Path, capfd: pytest.Cap
         assert f"registry.example/lidr/{name}:{version()}" in out
         assert (engine / "sboms" / f"{name}.cdx.json").read_text() == "bill"
     assert "123 MB" in out
+    created = [line for line in (engine / "log").read_text().splitlines() if "create" in line]
+    assert all(line.startswith("create --pull=never ") for line in created) and len(created) == 4
+
+
+def test_revision_tells_a_tree_with_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def git(*command: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, capture_output=True)
+
+    git("init")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-m", "a")
+    monkeypatch.setattr(build_module, "ROOT", tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{40}", build_module._revision())
+    (tmp_path / "new").touch()
+    assert re.fullmatch(r"[0-9a-f]{40}-dirty", build_module._revision())
 
 
 def test_a_local_base_means_the_cpu_variants(engine: Path):
@@ -125,7 +141,12 @@ def test_a_docker_without_its_buildx_is_told_apart(
     older.mkdir()
     (older / "docker").write_text(ENGINE.replace("28.2.2", "20.10.24"))
     (older / "docker").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{engine}:{older}:{os.environ['PATH']}")
+    (engine / "folder" / "docker").mkdir(parents=True)
+    (engine / "plain").mkdir()
+    (engine / "plain" / "docker").touch()
+    monkeypatch.setenv(
+        "PATH", f"{engine}/folder:{engine}/plain:{engine}:{older}:{os.environ['PATH']}"
+    )
     main(["--engine", "docker", "--sboms", str(engine / "sboms"), "control"])
     assert f"{engine}/docker has no buildx; {older}/docker is used" in capfd.readouterr().err
     assert "build" in (older / "log").read_text()

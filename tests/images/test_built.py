@@ -96,7 +96,7 @@ def test_it_runs_as_nobody_special(name: str, configuration: dict):
 def test_its_labels_say_what_it_is(name: str, configuration: dict):
     labels = configuration[name]["Labels"]
     assert labels["org.opencontainers.image.version"] == version()
-    assert re.fullmatch(r"[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", labels["org.opencontainers.image.revision"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -254,7 +254,7 @@ def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
     arguments = ("compile", "tiny_world", "-o", str(file), "--seed", "3", "--max-unroll", "3")
     code, out, err = main(monkeypatch, capsys, *arguments)
     assert code == 0 and err.startswith(ENGINE + INLINE) and err.count("\n") == 2
-    assert out.startswith(f"{file}: ") and "3 rounds, profile cluster" in out
+    assert out.startswith(f"{file}: ") and "3 iteration(s), profile cluster" in out
     inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
     recipe = read_recipe("tiny_world", 3, ["generation.engine=vllm"])
     assert inputs["recipe"]["defaultValue"] == reference_of(recipe)
@@ -284,6 +284,8 @@ def test_compile_says_when_prompt_files_are_local(monkeypatch, capsys, tmp_path:
     code, _, err = main(monkeypatch, capsys, *arguments, "--set", "prompts.files.es=es.jsonl")
     assert code == 0
     assert "prompts.files.es.0 name files of this machine; `lidr fetch`" in err
+    code, _, err = main(monkeypatch, capsys, *arguments, "--set", "evaluation.data.x=x.jsonl")
+    assert (code, "evaluation.data.x name files of this machine" in err) == (0, True)
 
 
 def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_path: Path):
@@ -303,6 +305,7 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["run", "tiny_world", "--set", "gate"], "--set gate: no key=value"),
         (["run", "tiny_world", "--set", "gate.bar=1"], "unknown key 'gate.bar'"),
         (["run", "tiny_world", "--set", "gate=]"], "the value is not YAML"),
+        (["run", "tiny_world", "--set", "gate=!!bool x"], "does not fit its tag. Remove the tag."),
         (["run", "tiny_world", "--run", "../up"], "cannot name a run"),
         (["run", "tiny_world", "--profile", "moon"], "no profile 'moon'"),
         (["run", "tiny_world", "--profile", "cluster", "--store", "s"], "is for Kubeflow"),
@@ -315,6 +318,11 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (
             ["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"],
             "1 rounds are not between",
+        ),
+        (["compile", "tiny_world", "-o", "x.yaml", "--promotion", "--run", "r"], "takes no --run"),
+        (
+            ["compile", "tiny_world", "-o", "x.yaml", "--promotion", "--max-unroll", "3"],
+            "takes no --run and no --max-unroll",
         ),
         (["plan", "tiny_world", "--calibrate", "s", "r"], "--calibrate takes no RECIPE"),
         (["plan", "tiny_world", "--replacement-minutes", "9"], "--replacement-minutes needs nodes"),
@@ -422,6 +430,25 @@ def test_a_recipe_is_found_by_name_or_path(tmp_path: Path):
     copy.write_text((Path(cli.__file__).parents[1] / "recipes/tiny_world.yaml").read_text())
     assert read_recipe(str(copy), None, None) == shipped
     assert read_profile("local").runner == "local"
+
+
+def test_shipped_name_is_found_beside_a_folder_of_that_name(monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny_world", "local", "mine"):
+        (tmp_path / name).mkdir()
+    assert read_recipe("tiny_world", None, None).name == "tiny-world"
+    assert read_profile("local").runner == "local"
+    for name in ("mine", "x" * 300, "x\0"):
+        with pytest.raises(BadInput, match="no such file, and shipped are"):
+            read_recipe(name, None, None)
+
+
+def test_store_is_read_without_final_slashes(tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\nstore: s3://bucket/store/\n")
+    assert read_profile(str(own)).store == "s3://bucket/store"
+    for given, store in (("s3://b//", "s3://b"), ("/", "/"), ("s3://", "s3://"), ("a/", "a")):
+        assert read_profile(str(own), store=given).store == store
 
 
 def test_equal_recipes_share_a_run_and_different_ones_do_not():

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lidr.components.shared.core.errors import BadInput
-from lidr.pipelines.checks.finding import Finding, ok, run_subjects
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.pipelines.checks.cluster import NamespaceFinder
+from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, run_subjects
 from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
-from lidr.pipelines.checks.servers import ImageReference
+from lidr.pipelines.checks.servers import ImageReference, _on_nodes, registry_digest
+from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from lidr.pipelines.cluster.api import Denied
 from lidr.pipelines.cluster.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
 from tests.json_server import serving
 from tests.kubernetes_api import CORE
@@ -265,6 +268,7 @@ def test_images_are_asked_for_with_dockers_login(bare: Checked):
     bare.services.credentials = login
     _, found, _ = bare.check("--only", "images")
     assert len(unknown(found)) == 3
+    assert all("or does not exist" in detail for detail in unknown(found).values())
     folder = bare.cluster.file.with_name("docker")
     folder.mkdir()
     auths = {"auths": {bare.services.host: {"auth": login}}}
@@ -279,6 +283,7 @@ def test_images_are_asked_for_with_dockers_login(bare: Checked):
     [
         ("busybox", "https://registry-1.docker.io/v2/library/busybox/manifests/latest"),
         ("lidr/train:1", "https://registry-1.docker.io/v2/lidr/train/manifests/1"),
+        ("docker.io/busybox", "https://registry-1.docker.io/v2/library/busybox/manifests/latest"),
         ("docker.io/lidr/train", "https://registry-1.docker.io/v2/lidr/train/manifests/latest"),
         ("ghcr.io/a/b/c:0.1", "https://ghcr.io/v2/a/b/c/manifests/0.1"),
         ("localhost:5000/a:1", "http://localhost:5000/v2/a/manifests/1"),
@@ -426,6 +431,7 @@ def test_where_kubeflow_is_cannot_always_be_told(bare: Checked):
     [
         (checked.OF_KUBEFLOW, "OnError, 2 times: a pod that is deleted, evicted or lost"),
         ({}, "OnFailure, 2 times: a step that ends with an error is tried again"),
+        ({"retryPolicy": "New"}, "New, 2 times: lidr does not know this policy; see Argo's"),
         ({"retryPolicy": "Always"}, "Always, 2 times: a step that ends with an error is tried"),
     ],
 )
@@ -506,7 +512,150 @@ def test_images_that_are_on_every_node_need_no_registry(bare: Checked):
     assert found[f"image {image}"]["state"] == "missing"
     nodes[1]["status"]["images"] = [{"names": [image]}]
     _, found, _ = bare.check("--only", "images")
-    assert found[f"image {image}"]["detail"] == "on all 2 nodes"
+    assert found[f"image {image}"]["state"] == "unknown"
+    assert found[f"image {image}"]["detail"] == (
+        "on all 2 nodes now, but not in its registry: new nodes cannot pull it"
+    )
+    for change in ({"credentials": "nobody's"}, {"failing": ("/v2/",)}):
+        for name, value in change.items():
+            setattr(bare.services, name, value)
+        _, found, _ = bare.check("--only", "images")
+        assert found[f"image {image}"]["state"] == "ok", "e.g. loaded into kind, under any name"
+        assert found[f"image {image}"]["detail"] == "on all 2 nodes"
+
+
+def test_registry_that_asks_for_hours_of_patience_is_not_waited_for():
+    def answer(request, body: bytes) -> tuple:
+        return 429, {}, {"Retry-After": "3600"}
+
+    with serving(answer) as url:
+        begun = time.monotonic()
+        assert registry_digest(f"{url.removeprefix('http://')}/lidr/train:1", 5.0) == ""
+        assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("config", ['{"auths": null}', "[]", "{", '{"auths": [1]}'])
+def test_token_and_login_that_are_none_are_none(tmp_path: Path, monkeypatch, config: str):
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+    def answer(request, body: bytes) -> tuple:
+        if request.path.startswith("/token"):
+            return 200, ["no token"]
+        return 401, {}, {"WWW-Authenticate": f'Bearer realm="{url}/token"'}
+
+    with serving(answer) as url:
+        assert registry_digest(f"{url.removeprefix('http://')}/lidr/train:1", 5.0) == ""
+
+
+def test_registry_that_is_not_reached_is_named_with_the_reason(bare: Checked):
+    bare.cluster.configure(images={"train": "127.0.0.1:9/train:1"})
+    _, found, _ = bare.check("--only", "images")
+    detail = found["image 127.0.0.1:9/train:1"]["detail"]
+    assert "is not reached from here (NewConnectionError)" in detail
+
+
+def test_nodes_that_cannot_be_listed_now_do_not_end_the_subject():
+    class Busy:
+        def is_reached(self) -> bool:
+            return True
+
+        def items(self, path: str) -> Iterator[dict]:
+            raise Unavailable("HTTP 503")
+
+    assert _on_nodes(Busy()) == []  # type: ignore[arg-type]
+
+
+def test_endpoint_is_asked_through_the_proxy_of_the_environment(bare: Checked, monkeypatch):
+    asked: list[tuple[str, str]] = []
+
+    def proxy(request, body: bytes) -> tuple:
+        asked.append((request.path, request.headers.get("Authorization", "")))
+        return 200, {"data": [{"id": checked.JUDGE}]}
+
+    bare.cluster.configure(judge={"url": "http://judge.example.org/v1"})
+    netrc = bare.cluster.file.with_name("netrc")
+    netrc.write_text("machine judge.example.org login me password mine\n")
+    with serving(proxy) as url:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "127.0.0.1,localhost")
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("LIDR_JUDGE_API_KEY", "k")
+        code, found, _ = bare.check("--only", "endpoints")
+    assert (code, found["judge.endpoint"]["state"]) == (0, "ok")
+    assert asked == [("http://judge.example.org/v1/models", "Bearer k")]
+
+
+def test_key_that_no_header_can_hold_is_not_a_dead_server(bare: Checked, monkeypatch):
+    monkeypatch.setenv("LIDR_JUDGE_API_KEY", "k\n")
+    code, found, _ = bare.check("--only", "endpoints")
+    assert (code, found["judge.endpoint"]["state"]) == (2, "missing")
+    assert "the key in LIDR_JUDGE_API_KEY holds a line break" in found["judge.endpoint"]["detail"]
+
+
+class Listed:
+    """A cluster's Services by namespace; `whole` is whether they may be listed in all."""
+
+    def __init__(self, services: dict[str, list[str]], *, whole: bool) -> None:
+        self.services, self.whole = services, whole
+
+    def namespaces(self, profile) -> tuple[str, str]:
+        return "lidr", "lidr"
+
+    def items(self, path: str) -> Iterator[dict]:
+        if path == "/api/v1/services" and not self.whole:
+            raise Denied("may not GET")
+        only = path.split("/")[4] if path.startswith("/api/v1/namespaces/") else ""
+        for namespace, names in self.services.items():
+            for name in names if only in ("", namespace) else []:
+                yield checked.service(name, namespace)
+
+
+HUB = ["ds-pipeline-metadata-grpc-dspa", "ds-pipeline-dspa", "ds-pipeline-ui-dspa"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("host", "services", "found"),
+    [
+        ("http://ml-pipeline.kubeflow:8888", {}, ("kubeflow", "ml-pipeline")),
+        ("http://ml-pipeline.kubeflow.svc.cluster.local", {}, ("kubeflow", "ml-pipeline")),
+        ("https://ds-pipeline-dspa.project.svc:8443", {}, ("project", "ds-pipeline-dspa")),
+        ("https://ml-pipeline.example.com", {}, ("", "ml-pipeline")),
+        (
+            "https://ds-pipeline-dspa-lidr.apps.c.example.com",
+            {"lidr": HUB},
+            ("lidr", "ds-pipeline-dspa"),
+        ),
+        (
+            "https://kfp.example.com",
+            {"kubeflow": ["ml-pipeline", "x"]},
+            ("kubeflow", "ml-pipeline"),
+        ),
+    ],
+)
+def test_kubeflow_is_where_its_service_is(host: str, services, found, whole: bool):
+    profile = read_profile("cluster")
+    kubeflow = profile.kubeflow.model_copy(update={"host": host})
+    profile = profile.model_copy(update={"kubeflow": kubeflow})
+    inputs = CheckInputs(read_recipe("tiny_world", None, None), profile, 1.0)
+    api = Listed(services, whole=whole)
+    assert NamespaceFinder(inputs, api)._kubeflow("lidr") == found  # type: ignore[arg-type]
+
+
+def test_kind_that_a_served_version_lacks_is_named(bare: Checked):
+    group = "/apis/trainer.kubeflow.org"
+    bare.objects[f"{group}/v1alpha1"] = {"resources": [{"name": "trainjobs"}]}
+    _, found, _ = bare.check("--only", "cluster")
+    detail = found["Kubeflow Trainer API"]["detail"]
+    assert detail == "trainer.kubeflow.org/v1alpha1 has no trainingruntimes"
+    del bare.objects[f"{group}/v1alpha1"]
+    bare.objects[group] = {"versions": [{"version": "v2"}]}
+    _, found, _ = bare.check("--only", "cluster")
+    detail = found["Kubeflow Trainer API"]["detail"]
+    assert detail == "trainer.kubeflow.org/v1alpha1 is not served, only v2"
 
 
 HERE = [word for name in ("machine", "store", "tracking") for word in ("--only", name)]

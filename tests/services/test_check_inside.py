@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from lidr.components.shared.config.pools import Resources
 from lidr.components.shared.kubernetes.pods import CONTAINER
+from lidr.pipelines.checks.finding import RunNamespaces, ok
 from lidr.pipelines.checks.inside import following
-from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER
+from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER, Probe
 from lidr.pipelines.checks.inside.probe import (
     ANSWER_PREFIX,
     QUESTION_VARIABLE,
@@ -19,7 +21,7 @@ from lidr.pipelines.checks.inside.probe import (
     Question,
 )
 from lidr.pipelines.stamp import lidr_version
-from tests.kubernetes_api import KubernetesApi, ended, unschedulable, waiting
+from tests.kubernetes_api import KubernetesApi, Refused, ended, unschedulable, waiting
 from tests.services.kubeflow import Cluster
 
 GIB = float(1 << 30)
@@ -127,6 +129,8 @@ def test_a_probe_is_like_the_pods_of_its_kind_but_small_and_bounded(inside: Insi
     assert step["spec"]["serviceAccountName"] == "lidr-pipeline"
     assert step["metadata"]["labels"]["workflows.argoproj.io/workflow"] == "lidr-check"
     assert step["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "lidr"
+    assert step["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert "sidecar.istio.io/inject" not in ranks["metadata"]["annotations"]
     assert step["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert step["spec"]["containers"][0]["image"] == profile.images.generate
     assert step["spec"]["containers"][0]["name"] == PROBE_CONTAINER
@@ -178,6 +182,138 @@ def test_what_does_not_start_says_why(inside: Inside, cause: str):
     lacking = [name for name, each in found.items() if each["state"] == "missing"]
     assert lacking == ["pod of control: starts"], "the others are looked at all the same"
     assert inside.api.batch == {} and inside.api.pods == {}
+
+
+CONTROL_PLANE = "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"
+GPU_TAINT = "3 node(s) had untolerated taint {nvidia.com/gpu: present}"
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        (f"unschedulable, too little nvidia.com/gpu: {CONTROL_PLANE}, 4 Insufficient", "Free no"),
+        (f"unschedulable: {CONTROL_PLANE}, {GPU_TAINT}.", "Add the taint"),
+        (f"unschedulable: {CONTROL_PLANE}, 3 didn't match node affinity/selector.", "Correct node"),
+        ("unschedulable: 1 had untolerated taint {node.kubernetes.io/not-ready: }", "Raise --time"),
+        ("CreateContainerConfigError: container has runAsNonRoot and image will run as", "Take an"),
+        ('FailedCreate: admission webhook "kyverno" denied the request: no team', "Meet the cl"),
+        (
+            "may not POST (HTTP 403): ValidatingAdmissionPolicy 'p' denied request: no",
+            "Meet the cl",
+        ),
+        ('FailedCreate: pods "x" is forbidden: violates PodSecurity "restricted"', "Meet the cl"),
+    ],
+)
+def test_remedy_is_that_of_the_cause(why: str, remedy: str):
+    probe = Probe(("control",), "lidr", {}, Resources(), PROBE_CONTAINER)
+    assert following._failed(probe, why).remedy.startswith(remedy)
+
+
+def test_too_few_gpus_may_be_a_taint_on_the_nodes_that_have_some():
+    probe = Probe(("train",), "lidr", {}, Resources(), CONTAINER)
+    why = f"unschedulable, too little nvidia.com/gpu: {GPU_TAINT}, 2 Insufficient nvidia.com/gpu."
+    remedy = following._failed(probe, why).remedy
+    assert remedy.startswith("Free nodes") and "Or: Add the taint" in remedy
+
+
+@pytest.mark.parametrize(
+    ("why", "permanent"),
+    [
+        ('ImagePullBackOff: Back-off pulling image "x": ErrImagePull: x: not found', True),
+        ("ImagePullBackOff: pull access denied, or may require authorization", True),
+        ("ImagePullBackOff: unexpected status: 401 Unauthorized", True),
+        ("ImagePullBackOff: 429 Too Many Requests: unauthenticated pull rate limit", False),
+        ("ImagePullBackOff: dial tcp 10.0.0.1:443: i/o timeout", False),
+        ("ErrImageNeverPull: Container image is not present", True),
+    ],
+)
+def test_image_that_a_busy_registry_holds_back_may_still_come(why: str, permanent: bool):
+    assert bool(following._FINAL.search(why)) == permanent
+
+
+def test_pod_that_ended_without_a_log_says_why_and_blames_the_image_only_if_it_may_be(
+    inside: Inside,
+):
+    inside.statuses = {
+        "control": ended("StartError", 128, PROBE_CONTAINER),
+        "prepare": {"phase": "Failed", "reason": "Evicted", "message": "low on memory"},
+        "generate": {"phase": "Failed", "reason": "OutOfcpu", "message": "not enough cpu"},
+    }
+    lacking = inside.lacking()
+    control = lacking["pod of control: starts"]
+    assert control.startswith("StartError (exit code 128) | Check that the image is lidr's")
+    for kind, why in (("prepare", "Evicted: "), ("generate, translate, evaluate", "OutOfcpu: ")):
+        text = lacking[f"pod of {kind}: starts"]
+        assert text.startswith(why) and "Run the check again" in text and "image" not in text
+
+
+@pytest.mark.parametrize(("allowed", "remedy"), [(False, "Role lidr-check"), (True, "Run the ch")])
+def test_log_that_is_not_there_is_a_matter_of_rights_only_without_them(
+    inside: Inside, allowed: bool, remedy: str
+):
+    inside.statuses["control"] = ended("Completed", 0, PROBE_CONTAINER)
+    inside.api.allows = lambda spec: allowed or "subresource" not in spec["resourceAttributes"]
+    text = inside.lacking()["pod of control: starts"]
+    assert text.startswith(f"its log cannot be read | {remedy}")
+
+
+def test_pods_that_may_not_be_listed_name_the_role(inside: Inside):
+    inside.api.allowed = lambda method, path: not path.endswith("/pods")
+    texts = [text for name, text in inside.lacking().items() if name.endswith(": starts")]
+    assert len(texts) == len(KINDS)
+    assert all("Role lidr-check" in text for text in texts)
+
+
+def test_probe_has_ended_though_a_sidecar_goes_on(inside: Inside):
+    def play(job: dict[str, Any]) -> None:
+        inside._play(job)
+        inside.api.pods[f"{job['metadata']['name']}-x7k2p"]["status"]["phase"] = "Running"
+
+    inside.api.on_job = play
+    code, found = inside.check(timeout="60")
+    assert (code, [row for row in found.values() if row["state"] != "ok"]) == (0, [])
+
+
+def test_job_whose_creation_is_not_answered_is_created_again(inside: Inside):
+    names: set[str] = set()
+
+    def play(job: dict[str, Any]) -> None:
+        name = job["metadata"]["name"]
+        if name in names:
+            raise Refused(409, "AlreadyExists", f'jobs.batch "{name}" already exists')
+        names.add(name)
+        inside._play(job)
+        raise Refused(503, "ServiceUnavailable", "etcdserver: leader changed")
+
+    inside.api.on_job = play
+    code, found = inside.check(timeout="60")
+    assert (code, [row for row in found.values() if row["state"] != "ok"]) == (0, [])
+
+
+def test_job_that_a_policy_forbids_needs_no_role(inside: Inside):
+    def refuse(job: dict[str, Any]) -> None:
+        raise Refused(403, "Forbidden", 'admission webhook "k" denied the request: no team label')
+
+    inside.api.on_job = refuse
+    for text in inside.lacking().values():
+        assert "no team label" in text and text.endswith("an exception.")
+
+
+def test_open_data_hub_s_own_services_are_asked_for():
+    class Nothing:
+        def get(self, path: str) -> None:
+            return None
+
+    stock = RunNamespaces("lidr", "lidr", "kubeflow", ok("x"))
+    assert following._services(Nothing(), stock) == {  # type: ignore[arg-type]
+        "Kubeflow Pipelines API": "tcp://ml-pipeline.kubeflow:8888",
+        "Kubeflow's metadata": "tcp://metadata-grpc-service.kubeflow:8080",
+        "Kubeflow's object store": "tcp://seaweedfs.kubeflow:9000",
+    }
+    hub = RunNamespaces("project", "project", "project", ok("x"), "ds-pipeline-dspa")
+    assert following._services(Nothing(), hub) == {  # type: ignore[arg-type]
+        "Kubeflow Pipelines API": "tcp://ds-pipeline-dspa.project:8888",
+    }
 
 
 def test_what_can_never_start_is_told_at_once(inside: Inside):
@@ -263,7 +399,11 @@ def test_answer_that_is_none_is_not_believed(inside: Inside, said: str):
 
 
 def test_who_may_make_no_jobs_is_told_which_role_to_ask_for(inside: Inside):
-    inside.api.allowed = lambda method, path: "/jobs" not in path
+    def refuse(job: dict[str, Any]) -> None:
+        message = 'jobs.batch is forbidden: User "me" cannot create resource "jobs"'
+        raise Refused(403, "Forbidden", message)
+
+    inside.api.on_job = refuse
     lacking = inside.lacking()
     assert all("Role lidr-check" in text and "is forbidden" in text for text in lacking.values())
     assert len(lacking) == len(KINDS)

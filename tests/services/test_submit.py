@@ -489,6 +489,19 @@ def test_compiled_manifests_are_those_of_kfp(tmp_path: Path):
     assert ours == list(yaml.safe_load_all(file.read_text()))
 
 
+def test_compile_settles_what_the_named_run_began_with(cluster: Cluster, tmp_path: Path):
+    began = read_recipe("tiny_world", None, ["generation.engine=transformers"])
+    model = began.model.model_copy(update={"date": "2026-01-02"})
+    began = began.model_copy(update={"model": model})
+    cluster.store.write(recipe_key("mine"), began.model_dump_json().encode())
+    file = tmp_path / "loop.yaml"
+    code, _, err = cluster.lidr("compile", "tiny_world", "--run", "mine", "-o", str(file))
+    assert code == 0 and "run mine began with it" in err
+    inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
+    assert inputs["run"]["defaultValue"] == "mine"
+    assert inputs["recipe"]["defaultValue"] == reference_of(began)
+
+
 def test_the_pipeline_of_a_recipe_as_manifests(cluster: Cluster, tmp_path: Path):
     file = tmp_path / "manifests.yaml"
     texts = []

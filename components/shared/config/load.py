@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,7 +49,7 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
 
 
 def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[str]) -> Config:
-    """Read YAML files into one pydantic model; later ones win.
+    """Read YAML files into one pydantic model; later ones win, and may be empty.
 
     They may name the environment variables in `variables` as `${NAME}`.
 
@@ -58,13 +57,20 @@ def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[s
         BadInput: a file cannot be read or is not YAML, or together they break the model's rules; it
             names the file and line of the key.
     """
-    node = reduce(merged, [_document(path, kind) for path in paths])
+    first, *others = paths
+    node = _document(first, kind)
+    for path in others:
+        if (layer := read_node(path)) is not None:
+            node = merged(node, _mapping(layer, path, kind))
     fill_placeholders(node, variables)
     return _validated(node, kind, {})
 
 
 def _document(path: Path, kind: type[BaseModel]) -> yaml.Node:
-    node = read_node(path)
+    return _mapping(read_node(path), path, kind)
+
+
+def _mapping(node: yaml.Node | None, path: Path, kind: type[BaseModel]) -> yaml.Node:
     if not isinstance(node, yaml.MappingNode):
         raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
     return node

@@ -173,6 +173,16 @@ class Recipe(Strict):
                 )
         return self
 
+    def require_judge(self) -> Judge:
+        """Return the judge.
+
+        Raises:
+            BadInput: the recipe has none.
+        """
+        if self.judge is None:
+            raise BadInput("the recipe has no judge", remedy="Add a judge section.")
+        return self.judge
+
     def require_measured(self) -> None:
         """Refuse to begin a loop whose gain could not be seen.
 

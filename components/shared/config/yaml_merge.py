@@ -24,11 +24,11 @@ def read_node(path: Path) -> yaml.Node | None:
     """Read a YAML file; its nodes' marks hold the file's name and the line.
 
     Returns:
-        The document's root node, or None if the file is empty.
+        The document's root node, or None if the file holds nothing but comments.
 
     Raises:
-        BadInput: the file cannot be read, is not YAML, or has a duplicate key or one that is not a
-            scalar.
+        BadInput: the file cannot be read, is not YAML, or has an invalid value, a duplicate key or
+            one that is not a scalar.
     """
     text = _read(path)
     try:
@@ -37,9 +37,10 @@ def read_node(path: Path) -> yaml.Node | None:
         raise BadInput(
             f"not valid YAML: {error.problem}", file=path, line=error.line, remedy=error.remedy
         ) from error
-    if node is not None:
-        _refuse_bad_keys(node)
-        data_of(node)  # refuses invalid values, and replaces `<<` by the keys that it stands for
+    if node is None or node.tag == _NULL:
+        return None
+    _refuse_bad_keys(node)
+    _refuse_bad_values(node)
     return node
 
 
@@ -60,32 +61,33 @@ def data_of(node: yaml.Node) -> Any:
         ) from error
 
 
-def merged(base: yaml.Node, over: yaml.Node) -> yaml.Node:
+def merged(base: yaml.Node | None, over: yaml.Node) -> yaml.Node:
     """Return two documents merged; where they differ, `over` wins.
 
     Mappings are merged key by key, a null removes its key, and any other value is replaced.
     """
-    if not (isinstance(base, yaml.MappingNode) and isinstance(over, yaml.MappingNode)):
+    if not isinstance(over, yaml.MappingNode):
         return over
+    if not isinstance(base, yaml.MappingNode):  # the nulls of `over` have nothing to remove
+        base = yaml.MappingNode(over.tag, [], over.start_mark, over.end_mark)
     pairs = {key.value: (key, value) for key, value in base.value}
     for key, value in over.value:
         if value.tag == _NULL:
             pairs.pop(key.value, None)
-        elif key.value in pairs:
-            pairs[key.value] = (key, merged(pairs[key.value][1], value))
         else:
-            empty = yaml.MappingNode(value.tag, [], value.start_mark, value.end_mark)
-            pairs[key.value] = (key, merged(empty, value))  # its nulls have nothing to remove
+            _, before = pairs.get(key.value, (None, None))
+            pairs[key.value] = (key, merged(before, value))
     return yaml.MappingNode(base.tag, list(pairs.values()), base.start_mark, base.end_mark)
 
 
 def fill_placeholders(node: yaml.Node, variables: Sequence[str]) -> None:
-    """Replace `${NAME}` and `${NAME:-default}` in a document's strings, in place.
+    """Replace `${NAME}` and `${NAME:-default}` in a document's string values, in place.
 
     `variables` are the names of the environment variables that are allowed.
 
     Raises:
-        BadInput: a name is not allowed, or is not set and has no default.
+        BadInput: a name is not allowed, a default holds a placeholder, or a variable is not set, or
+            is empty, and has no default.
     """
     for each in _walk(node):
         if each.tag == _TEXT and "${" in each.value:
@@ -101,11 +103,13 @@ def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
                 f"{found[0]} is no placeholder; allowed are {', '.join(variables)}",
                 f"Write ${{{variables[0]}}} or ${{{variables[0]}:-default}}, in quotes.",
             )
+        if "${" in default:
+            raise _error(node, "placeholders cannot be nested", "Write a default without ${.")
         given = os.environ.get(name) or default
         if not given and not defaulted:
             raise _error(
                 node,
-                f"environment variable {name} is not set",
+                f"environment variable {name} is not set, or is empty",
                 f"Set it, or write ${{{name}:-default}}.",
             )
         return given
@@ -141,6 +145,14 @@ def _refuse_bad_keys(document: yaml.Node) -> None:
             if key.value in seen:
                 raise _error(key, f"key {key.value!r} appears twice", "Remove one.")
             seen.add(key.value)
+
+
+def _refuse_bad_values(document: yaml.Node) -> None:
+    """Refuse invalid values; `<<` becomes the keys that it stands for, which own keys replace."""
+    data_of(document)  # PyYAML puts the keys of `<<` before a mapping's own
+    for node in _walk(document):
+        if isinstance(node, yaml.MappingNode):
+            node.value = list({key.value: (key, value) for key, value in node.value}.values())
 
 
 def _walk(document: yaml.Node) -> Iterator[yaml.Node]:

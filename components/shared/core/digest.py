@@ -1,11 +1,13 @@
-"""Digests: SHA-256 over canonical JSON (in the spirit of RFC 8785), and over bytes and files."""
+"""Digests: SHA-256 over canonical JSON, and over bytes and files.
+
+Canonical JSON is in the spirit of RFC 8785, but 1 and 1.0 differ.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -38,7 +40,7 @@ def digest_of_file(path: Path) -> str:
 
 def digest_of_uri(uri: str) -> str:
     """Return the digest at the end of a stage's URI."""
-    return uri.rsplit("/", 1)[-1]
+    return uri.rstrip("/").rsplit("/", 1)[-1]
 
 
 def seed_of(*parts: str | int) -> int:
@@ -57,7 +59,7 @@ def _require_json(value: object, where: str) -> None:
         for index, item in enumerate(value):
             _require_json(item, f"{where}[{index}]")
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: key {key!r} is not a string")

@@ -28,14 +28,14 @@ class LidrError(Exception):
 
     Args:
         message: what happened, in one sentence; secrets are redacted.
-        remedy: what the user can do about it, as one imperative sentence.
+        remedy: what the user can do about it, as one imperative sentence; redacted too.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = message = redacted(message)
-        self.remedy = remedy
+        self.remedy = remedy = redacted(remedy)
         super().__init__(f"{message.rstrip('.')}. {remedy}".strip())
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 _SECRET_NAME = re.compile(
-    r"PASSWORD|PASSWD|SECRET|CREDENTIALS?(?:_|$)|TOKEN(?:_|$)|API_?KEY|ACCESS_KEY|_AUTH$",
+    r"PASSWORD|PASSWD|SECRET|CREDENTIALS?(?:_|$)|TOKEN(?:_|$)|API_?KEY|ACCESS_KEY"
+    r"|(?<!MLFLOW_TRACKING)_AUTH$",  # that one names a plugin
     re.IGNORECASE,
 )
 _LOCATION_NAME = re.compile(r"(?:_FILE|_PATH|_DIR|_ENV|_URI|_URL)$", re.IGNORECASE)
@@ -29,14 +30,23 @@ _LOGIN = re.compile(
     r"([a-z][a-z0-9+.-]{0,30}:/{1,2})[^/\s'\"]{1,4096}@",  # a path has one slash
     re.IGNORECASE,
 )
+_DATABASE_LOGIN = re.compile(
+    r"\b((?:postgresql|mysql|mssql)(?:\+\w{1,30})?://)"
+    r"[^:/\s]{0,256}:(?:(?!://)[^@\s]){0,4096}@",
+    re.IGNORECASE,
+)
+"""A login as SQLAlchemy reads it: the password may hold /, ? and #."""
+
 _QUERY_SECRET = re.compile(
-    r"([?&](?:[^=&?\s]{0,40}(?:password|passwd|token|secret|api_?key|signature)[^=&?\s]{0,40}"
-    r"|sig|key|code)=)"
+    r"([?&](?:[^=&?\s]{0,40}"
+    r"(?:password|passwd|pwd|token(?!izer|s)|secret|(?:api|access)[_-]?key|signature)"
+    r"[^=&?\s]{0,40}|sig|key|auth|authorization|code)=)"
     r"[^&\s'\"]+",
     re.IGNORECASE,
 )
 _HEADER = re.compile(
-    r"\b(Basic|Bearer) (?=[a-z]*[^a-z\s])[A-Za-z0-9+/=._~-]{12,}",  # no word of English
+    r"\b((?i:Basic|Bearer)) "
+    r"(?=\S[a-z.-]*[A-Z0-9+/=_~])[A-Za-z0-9+/=._~-]{12,}",  # no word, capitalized or not
 )
 _REDACTED = "[redacted]"
 
@@ -48,10 +58,16 @@ def login_fault(address: str) -> str:
     """
     if "://" not in address:
         return ""
+    if _DATABASE_LOGIN.search(address):
+        return "holds a login"
     try:
         parts = urlsplit(address)
         password, user = parts.password, parts.username
-        query = [f"?{name}=x" for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        query = [
+            f"?{name}=x"
+            for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+            if name.lower() != "code"  # a language's, more often than a login's
+        ]
     except ValueError:  # not an address, which is reported elsewhere
         return "holds a login" if _LOGIN.search(address) else ""
     database = parts.scheme.partition("+")[0] in ("postgresql", "mysql", "mssql")
@@ -62,7 +78,10 @@ def login_fault(address: str) -> str:
 
 
 def may_hold_secret(key: str) -> bool:
-    """Return whether a key is for a secret or for a secret's name: people mix the two up."""
+    """Return whether a key may hold a secret.
+
+    Users write one even where its variable's name belongs.
+    """
     return bool(_SECRET_NAME.search(key))
 
 
@@ -91,33 +110,59 @@ def redacted(text: str) -> str:
     """Return a message without secrets of the environment, of addresses and of HTTP headers."""
     text = _HEADER.sub(rf"\1 {_REDACTED}", without_secrets(text))
     if ":/" in text:
-        text = _QUERY_SECRET.sub(rf"\1{_REDACTED}", _LOGIN.sub(rf"\1{_REDACTED}@", text))
+        for login in (_DATABASE_LOGIN, _LOGIN):
+            text = login.sub(rf"\1{_REDACTED}@", text)
+        text = _QUERY_SECRET.sub(rf"\1{_REDACTED}", text)
     return text
 
 
 def redact_exception(error: BaseException) -> None:
-    """Remove secrets from an exception, its causes and contexts, before a traceback shows them."""
+    """Remove secrets from an exception and all it leads to, before a traceback shows them.
+
+    That is its attributes, notes, causes, contexts, and the exceptions it groups or wraps.
+    """
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return redacted(value)
+        if isinstance(value, BaseException):
+            waiting.append(value)
+        if type(value) in (list, tuple):
+            return type(value)(map(clean, value))
+        if type(value) is dict:
+            return {key: clean(item) for key, item in value.items()}
+        return value
+
     while waiting:
         each = waiting.pop()
         if each is None or id(each) in seen:  # some libraries raise circular chains
             continue
         seen.add(id(each))
-        each.args = tuple(redacted(a) if isinstance(a, str) else a for a in each.args)
-        if isinstance(each, OSError) and each.strerror:
-            each.strerror = redacted(str(each.strerror))
+        each.args = clean(each.args)
+        vars(each).update(clean(vars(each)))
+        if isinstance(each, OSError):
+            for name in ("strerror", "filename", "filename2"):
+                if value := getattr(each, name):
+                    setattr(each, name, clean(value))
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
         waiting += [each.__cause__, each.__context__]
 
 
-def _secrets() -> Iterator[str]:
-    """Yield the environment's secrets, also as HTTP's Basic authentication writes them."""
+def _secrets() -> list[str]:
+    """Return the environment's secrets, also as addresses and Basic authentication hold them.
+
+    The longest come first: one may begin with another.
+    """
+    found: set[str] = set()
     for name, value in os.environ.items():
-        if len(value) < _MIN_CHARS or not is_secret_name(name):
+        secret = value.strip()  # `echo x | base64` adds a line's end, which clients leave out
+        if len(secret) < _MIN_CHARS or not is_secret_name(name):
             continue
-        yield value
-        if (quoted := quote(value, safe="")) != value:
-            yield quoted
-        user = os.environ.get(name.replace("PASSWORD", "USERNAME"), "")
+        found |= {secret, quote(secret, safe="")}
+        user = os.environ.get(name.replace("PASSWORD", "USERNAME"), "").strip()
         if name.endswith("PASSWORD") and user:
-            yield b64encode(f"{user}:{value}".encode()).decode()
+            found.add(b64encode(f"{user}:{secret}".encode()).decode())
+    return sorted(found, key=len, reverse=True)

@@ -9,6 +9,11 @@ from typing import Any
 
 _MIN_LOOP_CHARS = 60
 _MIN_LOOP_TIMES = 4
+_LOOP_WINDOW_CHARS = 2000
+"""Characters at a text's end in which a loop is looked for."""
+
+_JOINERS = "\u200c\u200d"
+"""They shape the letters beside them: in Persian, in Hindi, in emoji."""
 
 
 def valid_unicode(text: str) -> str:
@@ -29,15 +34,20 @@ def encodable(value: Any) -> Any:
     return value
 
 
+def is_printable(char: str) -> bool:
+    """Return whether a character steers no terminal: all that Python prints, spaces and joiners."""
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
+
+
 def one_line(text: str) -> str:
     """Return a text as one line, with control codes, which would steer a terminal, replaced."""
-    shown = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in valid_unicode(text))
+    shown = "".join(c if is_printable(c) or c.isspace() else "\ufffd" for c in valid_unicode(text))
     return " ".join(shown.split())
 
 
 def printable_line(line: str) -> str:
     """Return a line with what would steer a terminal replaced; spaces and tabs stay."""
-    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
+    return "".join(c if is_printable(c) or c == "\t" else "\ufffd" for c in valid_unicode(line))
 
 
 def printable(text: str) -> str:
@@ -46,15 +56,18 @@ def printable(text: str) -> str:
 
 
 def is_repetitive(text: str) -> bool:
-    """Return whether a text ends in a loop: a piece four times or more, 60 characters or more."""
-    tail = text.rstrip()[-2000:]
+    """Return whether a text ends in a loop: a piece four times or more, 60 characters or more.
+
+    Only its last 2,000 characters count.
+    """
+    tail = text.rstrip()[-_LOOP_WINDOW_CHARS:]
     for size in range(1, len(tail) // _MIN_LOOP_TIMES + 1):
         piece = tail[-size:]
         times = 1
         while tail.endswith(piece * (times + 1)):
             times += 1
         if times >= _MIN_LOOP_TIMES and times * size >= _MIN_LOOP_CHARS:
-            return bool(piece.strip())
+            return True
     return False
 
 

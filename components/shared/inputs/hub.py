@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.retry import retry
+from lidr.components.shared.core.text import one_line
 
 Result = TypeVar("Result")
 
@@ -27,6 +29,15 @@ _NETWORK_ERRORS = frozenset(
 )
 """Names of network errors: huggingface_hub has changed its HTTP library, and may again."""
 
+_XET_ERROR = re.compile(r"\ATask error:|CAS Client Error")
+"""hf_xet, which transfers the files, raises a RuntimeError for anything; its text says the rest."""
+
+_XET_REFUSAL = re.compile(r"client error \((?!408|429)")
+_XET_ERRNO = re.compile(r"os error (\d+)")
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
 
 def ask_hub(
     action: Callable[[], Result],
@@ -41,7 +52,7 @@ def ask_hub(
         remedy: of the BadInput.
 
     Raises:
-        BadInput: the hub refuses (no such thing, or access is denied), or the disk is full.
+        BadInput: the hub refuses (no such thing, or access is denied), or its files cannot be kept.
         Unavailable: the hub failed for LIDR_RETRY_SECONDS.
     """
     who = f"the model hub at {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}"
@@ -53,13 +64,25 @@ def ask_hub(
                 f"{what}: {who} {passing}",
                 remedy="Check the network and whether the hub opens in a browser, then run again.",
             )
-        if any(getattr(each, "errno", None) == errno.ENOSPC for each in causes):
+        numbers = set[int]().union(*map(_errnos, causes))
+        said = one_line(str(error))
+        if numbers & _DISK_FULL:
             raise BadInput(
                 f"{what}: the disk is full",
                 remedy="Free some space, or set HF_HOME (LIDR_CACHE for fetch) to another disk.",
             ) from error
-        if isinstance(error, OSError | ValueError) or "HTTPError" in _names(error):
-            said = " ".join(str(error).split())
+        if numbers & _NOT_WRITABLE:
+            raise BadInput(
+                f"{what}: {said}",
+                remedy="Set HF_HOME (LIDR_CACHE for fetch) to a folder that can be written.",
+            ) from error
+        if any("InvalidURL" in _names(each) for each in causes):
+            raise BadInput(f"{what}: {who}: {said}", remedy="Check HF_ENDPOINT.") from error
+        if (
+            isinstance(error, OSError | ValueError)
+            or "HTTPError" in _names(error)
+            or _is_xet(error)
+        ):
             raise BadInput(f"{what}: {said}", remedy=remedy) from error
         return None
 
@@ -77,6 +100,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _transient_failure(causes: list[BaseException]) -> str:
     """Return how the hub fails, as a predicate, if that may pass; "" if not."""
     for cause in causes:
+        if _is_xet(cause):
+            disk = _errnos(cause) & (_DISK_FULL | _NOT_WRITABLE)
+            lasts = disk or _XET_REFUSAL.search(str(cause))
+            return "" if lasts else f"does not send its files ({one_line(str(cause))})"
         status = _status(cause)
         if status >= 500:
             return f"is up, but cannot do its work (HTTP {status})"
@@ -91,6 +118,16 @@ def _transient_failure(causes: list[BaseException]) -> str:
 def _status(error: BaseException) -> int:
     response: Any = getattr(error, "response", None)
     return int(getattr(response, "status_code", 0))
+
+
+def _is_xet(error: BaseException) -> bool:
+    return type(error) is RuntimeError and bool(_XET_ERROR.search(str(error)))
+
+
+def _errnos(error: BaseException) -> set[int]:
+    if _is_xet(error):
+        return set(map(int, _XET_ERRNO.findall(str(error))))
+    return {error.errno or 0} if isinstance(error, OSError) else set()
 
 
 def _names(error: BaseException) -> set[str]:

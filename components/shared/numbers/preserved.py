@@ -14,6 +14,14 @@ _HAN = frozenset(("ja", "ko", "zh"))
 _MONTH = re.compile(r" ?[月월]")
 _DATE = re.compile(r"(?<!\d)\d{1,4}([/.-])\d{1,2}\1\d{1,4}(?!\d)")
 _MONTHS = 12
+_ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
+_TIME = re.compile(
+    r"(?<![\d:])(2[0-4]|[01]?\d)(?!\d)"
+    r"(?:(?::|\s?h\s?)([0-5]\d)(?![\d:]))?+(\s?[ap]\.?\s?m\b)?",
+    re.IGNORECASE,
+)
+"""The hour of 4:30 pm, its minutes (French: 4 h 30), and which half of the day it is in."""
+
 _DENOMINATORS_WITH_WORDS = (2, 3, 4)
 """Halves, thirds and quarters have words that are not read."""
 
@@ -27,19 +35,23 @@ class _Numbers:
     Attributes:
         digits: those in digits, counted.
         other_readings: of numbers in digits, the value if a separator is read the other way.
-        months: those that may be a month, which another language may write as a name.
+        date_parts: those of dates that another language may write as names, or leave out.
+        ordinals: those written as 5th, which another language may write as V.
+        hours: the hours of times, each with what another clock may show: 16 for 4 pm.
     """
 
     def __init__(self, text: str, language: str) -> None:
-        self._text, self._language = normalized(text), language
+        self._language = language
+        self._text, self.hours = _times(normalized(text))
         numbers = digits.numbers(self._text, language, ranges=False)
         found = [(each.value, each) for each in numbers if each.value is not None]
         dated = {at for each in _DATE.finditer(self._text) for at in range(*each.span())}
-        self.months = {
+        self.date_parts = {
             value
             for value, each in found
             if value <= _MONTHS and (each.start in dated or _MONTH.match(self._text, each.end))
         }
+        self.ordinals = {value for value, each in found if _ORDINAL.match(self._text, each.end)}
         self.digits = Counter(value for value, _ in found)
         self.other_readings = {
             value: each.other_reading for value, each in found if each.other_reading is not None
@@ -52,6 +64,12 @@ class _Numbers:
         han = hanzi.values(self._text, self._language) if self._language in _HAN else ()
         return {*map(Fraction, found), *han}
 
+    def may_be_written_out(self, value: Fraction, there: _Numbers) -> bool:
+        """Return whether a number of this text may be there in another text without its digits."""
+        if value in self.date_parts or value in there.spelled:
+            return True
+        return value in self.ordinals and value in {*roman.lone_values(there._text)}
+
     def may_be_unread(self, value: Fraction) -> bool:
         """Return whether a number may be there in words that are not read."""
         if value.denominator > 1:
@@ -63,8 +81,8 @@ def keeps_numbers(text: str, language: str, translation: str, target: str) -> bo
     """Return whether a translation has the numbers of a text, in any order and notation.
 
     Each number in digits of either text has an equal one in the other: in digits (1.000 is 1,000,
-    1万 is 10,000), written out, or in Chinese or Roman numerals. Numbers that are written out in
-    both texts are not compared: their words have other meanings as well.
+    1万 is 10,000), written out, or in Chinese or Roman numerals. 4:00 pm is 16. Numbers that are
+    written out in both texts are not compared: their words have other meanings as well.
 
     `language` and `target` are the ISO 639-1 codes of the text and its translation.
 
@@ -80,15 +98,33 @@ def keeps_numbers(text: str, language: str, translation: str, target: str) -> bo
     lost, added = first.digits - second.digits, second.digits - first.digits
     _match_other_readings(lost, added, first.other_readings)
     _match_other_readings(added, lost, second.other_readings)
+    _match_other_clocks(lost, added, first.hours, second.hours)
     missing = [
         (value, there)
         for rest, here, there in ((lost, first, second), (added, second, first))
         for value in +rest
-        if value not in here.months and value not in there.spelled
+        if not here.may_be_written_out(value, there)
     ]
     if not missing:
         return True
     return None if all(there.may_be_unread(value) for value, there in missing) else False
+
+
+def _times(text: str) -> tuple[str, dict[Fraction, set[Fraction]]]:
+    """Return a text with times such as 4:00 as 4:, and its hours as another clock shows them."""
+    hours: dict[Fraction, set[Fraction]] = {}
+
+    def shortened(found: re.Match[str]) -> str:
+        hour, minutes, half = found.groups()
+        if not (minutes or half):
+            return found[0]
+        other = (int(hour) + 12) % 24
+        if half:
+            other = int(hour) % 12 + 12 * ("p" in half.lower())
+        hours.setdefault(Fraction(hour), set()).add(Fraction(other))
+        return f"{hour}:{(minutes or '').replace('00', '')}{half or ''}"
+
+    return _TIME.sub(shortened, text), hours
 
 
 def _match_other_readings(
@@ -100,3 +136,20 @@ def _match_other_readings(
             both = min(rest[value], candidates[other])
             rest[value] -= both
             candidates[other] -= both
+
+
+def _match_other_clocks(
+    lost: Counter[Fraction],
+    added: Counter[Fraction],
+    first: dict[Fraction, set[Fraction]],
+    second: dict[Fraction, set[Fraction]],
+) -> None:
+    """Reduce the counts of hours that are equal on another clock: 4 pm and 16, not 4 am and 16."""
+    for hour in +lost:
+        for other in (hour - 12, hour + 12):
+            if hour not in first and other not in second:
+                continue
+            if other in first.get(hour, {other}) and hour in second.get(other, {hour}):
+                both = min(lost[hour], added[other])
+                lost[hour] -= both
+                added[other] -= both

@@ -11,6 +11,7 @@ from typing import Any
 
 from lidr.components.shared.config.load import flatten
 from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.text import is_printable
 from lidr.components.shared.records.counts import MEASURED, stage_figures
 from lidr.components.shared.steps import BY_NAME
 from lidr.components.shared.store.stage import Stage
@@ -202,5 +203,5 @@ def datasets_of(step: str, stage: Stage) -> list[Dataset]:
 
 def clean(text: str, max_chars: int = _MAX_TAG_CHARS) -> str:
     """Return text cut to a length, with characters replaced that databases or terminals refuse."""
-    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:max_chars])
+    plain = "".join(c if is_printable(c) or c in "\n\t" else "\ufffd" for c in text[:max_chars])
     return plain.encode("utf-8", "replace").decode()

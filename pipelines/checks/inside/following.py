@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,14 +10,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lidr.components.shared.config.yaml_text import NotYaml
-from lidr.components.shared.core.errors import LidrError, Unavailable
+from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.pods import Pod
 from lidr.pipelines.checks.argo import argo_settings, artifact_store
-from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces, missing, unknown
+from lidr.pipelines.checks.finding import (
+    KFP_SERVICE,
+    CheckInputs,
+    Finding,
+    RunNamespaces,
+    missing,
+    unknown,
+)
 from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
-from lidr.pipelines.checks.inside.probe import answer_in
+from lidr.pipelines.checks.inside.probe import Answer, answer_in
 from lidr.pipelines.checks.inside.seen import findings_of
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
@@ -24,23 +32,35 @@ POLL_SECONDS = 1.0
 
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
-_FINAL = ("ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "ErrImageNeverPull")
-"""Reasons of a waiting container that do not pass by themselves."""
+_FINAL = re.compile(
+    r"InvalidImageName|CreateContainerConfigError|ErrImageNeverPull"
+    r"|ImagePullBackOff.*(not found|denied|unauthorized|forbidden|manifest unknown)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Reasons of a waiting container that do not pass by themselves, as a busy registry does."""
+_SYSTEM_TAINT = re.compile(r"untolerated taint \{node(-role)?\.kubernetes\.io/[^}]*\}")
+"""A taint of Kubernetes' own, as on its control plane or a node that is not ready."""
 
 _ROLE = "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
+_POLICY = "Meet the cluster's policy, or ask its administrator for an exception."
+_NO_ROOM = "Free nodes of the pool, or let it grow; `lidr check` compares it with what is there."
+_TAINT = "Add the taint to tolerations of the pool in the profile."
 _REMEDIES = {
     "ImagePull": "Correct images in the profile, or let the nodes log in to the registry.",
     "ErrImageNeverPull": "Bring the image to the nodes, or correct images in the profile.",
     "InvalidImageName": "Correct images in the profile.",
+    "runAsNonRoot": "Take an image whose user is not root, as lidr's are.",
     "CreateContainerConfigError": "Create the Secret or ConfigMap, or correct its name and keys in "
     "the profile.",
-    "untolerated taint": "Add the taint to tolerations of the pool in the profile.",
+    "too little": _NO_ROOM,
+    "untolerated taint": _TAINT,
     "node affinity/selector": "Correct node_selector of the pool in the profile; "
     "`kubectl get nodes --show-labels` shows what nodes have.",
-    "too little": "Free nodes of the pool, or let it grow; `lidr check` compares it with what is "
-    "there.",
     "quota": "Raise the ResourceQuota, or the ClusterQueue's; `lidr check` compares them.",
     "queue": "Raise the queue's quota, wait, or name another queue in the profile.",
+    "denied the request": _POLICY,  # an admission webhook: Kyverno, Gatekeeper
+    "denied request": _POLICY,  # a ValidatingAdmissionPolicy
+    "violates PodSecurity": _POLICY,
     "service account": "Apply the overlay (manifests/README.md), or correct service_account.",
 }
 
@@ -51,12 +71,12 @@ class _ProbeRun:
 
     Attributes:
         probe: its Job.
-        began: when the Job was created (monotonic clock, seconds).
+        began: when the Job was created (monotonic clock, seconds); 0 until then.
         found: its findings; empty until it has ended.
     """
 
     probe: Probe
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
     found: list[Finding] = field(default_factory=list)
 
 
@@ -74,13 +94,11 @@ def inside_findings(
     """
     check = f"lidr-check-{uuid.uuid4().hex[:8]}"
     runtimes, lacking = _runtimes(inputs, api, namespaces.training)
-    services = _services(api, namespaces.kubeflow)
+    services = _services(api, namespaces)
     probes = probes_of(inputs, namespaces, runtimes, services, check)
     runs = [_ProbeRun(probe) for probe in probes]
     end = time.monotonic() + inputs.seconds
     try:
-        for each in runs:
-            _create(api, each)
         while pending := [each for each in runs if not each.found]:
             late = time.monotonic() >= end
             for each in pending:
@@ -94,19 +112,22 @@ def inside_findings(
     return {each.name: [each] for each in lacking} | {each.probe.title: each.found for each in runs}
 
 
-def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
+def _services(api: ClusterApi, namespaces: RunNamespaces) -> dict[str, str]:
     """Return the addresses of Kubeflow that a step's pod needs, by what the report calls them."""
+    namespace, service = namespaces.kubeflow, namespaces.service
     if not namespace:
         return {}
+    found = {"Kubeflow Pipelines API": f"tcp://{service}.{namespace}:8888"}
     try:
         settings = argo_settings(api, namespace)
     except (LidrError, NotYaml):
         settings = None
-    return {
-        "Kubeflow Pipelines API": f"tcp://ml-pipeline.{namespace}:8888",
-        "Kubeflow's metadata": f"tcp://metadata-grpc-service.{namespace}:8080",
-        "Kubeflow's object store": artifact_store(settings, namespace),
-    }
+    stock = service == KFP_SERVICE  # Open Data Hub names its metadata and object store otherwise
+    if stock:
+        found["Kubeflow's metadata"] = f"tcp://metadata-grpc-service.{namespace}:8080"
+    if stock or settings:
+        found["Kubeflow's object store"] = artifact_store(settings, namespace)
+    return found
 
 
 def _runtimes(
@@ -133,21 +154,31 @@ def _jobs(probe: Probe) -> str:
     return f"/apis/batch/v1/namespaces/{probe.namespace}/jobs"
 
 
-def _create(api: ClusterApi, run: _ProbeRun) -> None:
+def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
+    """Create or poll a probe; an unavailable API is asked again until time is up."""
+    try:
+        return _poll(api, run, check, late=late) if run.began else _create(api, run)
+    except Unavailable as error:
+        return [_failed(run.probe, error.message, error.remedy)] if late else []
+    except Denied as error:
+        return [_failed(run.probe, error.message, _ROLE)]
+    except LidrError as error:
+        return [_failed(run.probe, error.message, error.remedy)]
+
+
+def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
+    """Create a probe's Job; return that a quota or a policy forbids it, else []."""
     try:
         api.create(_jobs(run.probe), run.probe.body)
-    except LidrError as error:
-        denied = isinstance(error, Denied) and "quota" not in error.message
-        run.found = [_failed(run.probe, error.message, _ROLE if denied else error.remedy)]
-
-
-def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
-    """Do what `_poll` does; a request that fails is repeated, and harms no other probe."""
-    try:
-        return _poll(api, run, check, late=late)
-    except LidrError as error:
-        passes = isinstance(error, Unavailable) and not late
-        return [] if passes else [_failed(run.probe, error.message, error.remedy)]
+    except Denied as error:
+        if "cannot create resource" in error.message:
+            raise
+        return [_failed(run.probe, error.message)]
+    except BadInput as error:
+        if "already exists" not in error.message:  # else an earlier request came through
+            raise
+    run.began = time.monotonic()
+    return []
 
 
 def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
@@ -159,11 +190,10 @@ def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Fi
         if refused or late:
             return [_failed(probe, refused or "its Job has created no pod")]
         return []
-    if pods.has_ended(pod):
+    if _has_ended(pod, probe.container):
         return _read_answer(api, run, pod)
     if why := _why_waiting(api, probe, pod):
-        permanent = any(reason in why for reason in _FINAL)
-        return [_failed(probe, why)] if permanent or late else []
+        return [_failed(probe, why)] if late or _FINAL.search(why) else []
     if late:
         return [_failed(probe, "it started and did not end in time")]
     return []
@@ -173,6 +203,13 @@ def _pod(api: ClusterApi, probe: Probe, check: str) -> Pod | None:
     path = f"/api/v1/namespaces/{probe.namespace}/pods"
     selector = f"{CHECK_LABEL}={check},batch.kubernetes.io/job-name={probe.name}"
     return next(iter(api.items(path, labelSelector=selector)), None)
+
+
+def _has_ended(pod: Pod, container: str) -> bool:
+    """Return whether the probe has ended; a service mesh's sidecar may outlive it."""
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    own = [each.get("state", {}) for each in statuses if each["name"] == container]
+    return pods.has_ended(pod) or any("terminated" in state for state in own)
 
 
 def _why_waiting(api: ClusterApi, probe: Probe, pod: Pod) -> str:
@@ -210,24 +247,44 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
     probe = run.probe
     path = f"/api/v1/namespaces/{probe.namespace}/pods/{pods.name_of(pod)}/log"
     log = api.text(path, container=probe.container)
+    why = pods.why_failed(pod, probe.container)
+    if not log and not why:
+        return [_unread(api, probe)]
+    if answer := _answer_in(log):
+        node = str(pod.get("spec", {}).get("nodeName", ""))
+        return list(findings_of(probe, answer, node, time.monotonic() - run.began))
+    why = why or "it ended without an answer"
+    if pod.get("status", {}).get("reason") or pods.is_disrupted(pod):  # not the image's fault
+        return [_failed(probe, why, _again(probe))]
+    last = one_line(log.strip().rpartition("\n")[2])[:200]
+    remedy = "Check that the image is lidr's, of this version: it runs the probe."
+    return [_failed(probe, f"{why}: {last}" if last else why, remedy)]
+
+
+def _unread(api: ClusterApi, probe: Probe) -> Finding:
+    """Return the finding about a probe that has ended well and has no log that we see."""
+    asked = {"verb": "get", "resource": "pods", "subresource": "log"}
+    spec = {"resourceAttributes": asked | {"namespace": probe.namespace}}
+    allowed = api.review("SelfSubjectAccessReview", spec)
+    return _failed(probe, "its log cannot be read", _again(probe) if allowed else _ROLE)
+
+
+def _answer_in(log: str) -> Answer | None:
     try:
-        answer = answer_in(log)
+        return answer_in(log)
     except ValueError:
-        answer = None
-    if not log:
-        return [_failed(probe, "its log cannot be read", _ROLE)]
-    if answer is None:
-        last = one_line(log.strip().rpartition("\n")[2])[:200]
-        why = pods.why_failed(pod, probe.container) or "it ended without an answer"
-        remedy = "Check that the image is lidr's, of this version: it runs the probe."
-        return [_failed(probe, f"{why}: {last}" if last else why, remedy)]
-    node = str(pod.get("spec", {}).get("nodeName", ""))
-    took = time.monotonic() - run.began
-    return list(findings_of(probe, answer, node, took))
+        return None
+
+
+def _again(probe: Probe) -> str:
+    return f"Run the check again; kubectl get events -n {probe.namespace} keeps what happened."
 
 
 def _failed(probe: Probe, why: str, remedy: str = "") -> Finding:
     """Return the finding that a pod did not start, or did not end well; see `_REMEDIES`."""
-    known = (text for cause, text in _REMEDIES.items() if cause in why)
-    fallback = f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened."
-    return missing("starts", why, remedy or next(known, fallback))
+    cause = _SYSTEM_TAINT.sub("", why)
+    known = [text for each, text in _REMEDIES.items() if each in cause]
+    if known[:2] == [_NO_ROOM, _TAINT]:  # nodes without a GPU have too few: the taint may be it
+        known = [f"{_NO_ROOM} Or: {_TAINT}"]
+    known.append(f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened.")
+    return missing("starts", why, remedy or known[0])

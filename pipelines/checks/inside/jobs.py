@@ -36,6 +36,8 @@ _TTL_SECONDS = 60
 _CPU, _MEMORY = "100m", "512Mi"
 _WORKFLOW = "workflows.argoproj.io/workflow"
 _JOBSET = "jobset.sigs.k8s.io/jobset-name"
+_NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+"""Annotation that Kubeflow Pipelines gives the pods of steps."""
 _HUB = "https://huggingface.co"
 
 
@@ -132,7 +134,9 @@ def _pod(
     """Return the template of a pod like those of a kind of step, or of its TrainingRuntime."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
     labels = profile.pod_labels | queue_labels(resources.queue, resources.priority)
+    annotations = profile.pod_annotations
     if runtime is None:
+        annotations = _NO_SIDECAR | annotations
         template: Object = {"metadata": {"labels": {}}, "spec": _step_pod(profile, kind)}
         labels = {**labels, _WORKFLOW: "lidr-check"}
     else:
@@ -155,7 +159,7 @@ def _pod(
     spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
     if resources.shared_memory:
         _give_shm(spec, container, resources.shm)
-    return {"metadata": {"labels": labels, "annotations": profile.pod_annotations}, "spec": spec}
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
 def _step_pod(profile: Profile, kind: StepKind) -> Object:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidr.components.gate.rule import _mean_gain, decide
+from lidr.components.gate.rule import _mean_gain, _points, decide
 from lidr.components.gate.run import gate
 from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.core.errors import BadInput
@@ -148,7 +148,30 @@ def test_a_gain_that_may_be_chance_keeps_the_old_model_and_goes_on(tmp_path):
     assert outcome(decision(tmp_path, before, before | {"es": 45})) == PROMOTE
     strict = decision(tmp_path, before, before | {"es": 45}, alpha=0.01)
     assert outcome(strict) == KEEP, "p is 1/32"
-    assert outcome(decision(tmp_path, *CLEAR, min_gain=0.28)) == KEEP
+
+
+def test_p_value_is_said_to_be_against_no_gain_where_the_bar_is_higher(tmp_path):
+    found = decision(tmp_path, *CLEAR, min_gain=0.28)
+    assert outcome(found) == KEEP
+    assert found["reason"].endswith(
+        "not above the bar of 28.0 with its lower bound (p = 0.002 against no gain)"
+    )
+    found = decision(tmp_path, *CLEAR, min_gain=0.1)
+    assert "above the bar of 10.0 (p = 0.002 against no gain); no language" in found["reason"]
+
+
+def test_points_have_no_negative_zero():
+    interval = {"value": -0.0002, "low": -0.0004, "high": -0.0001}
+    assert _points(interval) == "+0.0 [0.0, 0.0]"  # type: ignore[arg-type]
+
+
+def test_resamples_that_can_prove_no_fall_are_remarked(tmp_path):
+    found = decision(tmp_path, *CLEAR, resamples=100)
+    assert found["remarks"] == [
+        "100 resamples cannot prove a fall of graded scores: set gate.resamples to 179 or more"
+    ]
+    assert decision(tmp_path, *CLEAR, resamples=100, max_off_target=1)["remarks"] != []
+    assert decision(tmp_path, *CLEAR, resamples=180)["remarks"] == []
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

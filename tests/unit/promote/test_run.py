@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lidr.components.nominate.run import nominate
@@ -53,6 +55,16 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     with pytest.raises(GateRefused, match="is version 3 by now"):
         promote(**given | {"number": start.number}, decision=better, reason="late")
     assert read_model(client, name).aliases == {"champion": 3, "previous": 2}
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_nominate_looks_for_the_files_of_both_first(store, client, gone):
+    name = f"files{gone}"
+    versions = registered(client, store, name, "promote")
+    move_alias(client, versions[0], ensure_model(client, name, ""), PromotionOrder())
+    Path(versions[gone].source, "config.json").unlink()
+    with pytest.raises(BadInput, match=f"{name}/{gone + 1}.*1 of 1 are missing"):
+        nominate(store=store, name=name, version="2", alias="champion")
 
 
 def test_who_has_no_rival_is_told_what_to_do(store, client):

@@ -34,5 +34,16 @@ def test_report_of_a_run_that_never_measured_its_start_says_so(tmp_path):
     assert "Recipe as YAML" in page
 
 
+def test_report_of_a_run_that_failed_of_a_damaged_stage_is_written_all_the_same(tmp_path, capfd):
+    store = write_run(tmp_path, 1)
+    for items in Path(store, "stages", "evaluate").rglob("items.parquet"):
+        items.write_bytes(b"damaged")
+    assert "The run failed after M₁" in page_of(store)
+    for marker in Path(store, "stages", "evaluate").rglob("_SUCCESS"):
+        marker.write_text("{")
+    assert REASON.partition("<")[0] in page_of(store)
+    assert "the report has no rounds" in capfd.readouterr().err
+
+
 def test_report_of_a_failure_that_nobody_explained_says_so(tmp_path):
     assert "No step said why." in page_of(str(tmp_path), reason="")

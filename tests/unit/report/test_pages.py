@@ -15,6 +15,7 @@ from lidr.components.report.durations import durations_of, throughput, total
 from lidr.components.report.registered_model import render_model
 from lidr.components.report.runs import Run, read_run, reused, runs_of_model
 from lidr.components.report.two_runs import render_two_runs
+from lidr.components.report.words import percent
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import EvalItem
@@ -167,7 +168,7 @@ def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):
     assert "no step saw a GPU" in section.lede
 
 
-def test_the_page_of_a_model_has_every_version_with_its_role(store):
+def test_the_page_of_a_model_has_every_version_with_its_aliases(store):
     runs, _ = runs_of_model(open_store(store), "tiny-world")
     page = render_model("tiny-world", runs, [], {"tiny-world/3": ["candidate", "champion"]}, "")
     assert "tiny-world: 2 runs; the champion reaches 99.2% on average." in page
@@ -179,7 +180,25 @@ def test_the_page_of_a_model_has_every_version_with_its_role(store):
     assert len(ids) == len(set(ids))
 
 
-def test_roles_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, monkeypatch):
+def test_page_of_a_model_says_which_runs_are_not_comparable(store):
+    first, second = both(store)
+    given = second.settings.model_dump(mode="json")
+    others = list(reversed(given["languages"]["others"]))
+    reordered = Recipe.model_validate(
+        given | {"languages": given["languages"] | {"others": others}}
+    )
+    limited = Recipe.model_validate(given | {"evaluation": given["evaluation"] | {"limit": 50}})
+    said = "Not all runs have the same languages and evaluation"
+    values = [[item.average["value"] for item in run.rounds] for run in (first, second)]
+    assert max(values[0]) > max(values[1])
+    for settings, differ in ((reordered, False), (limited, True)):
+        page = render_model("tiny-world", [first, replace(second, settings=settings)], [], {}, "")
+        assert (said in page) == differ
+        best = page[page.index("Best average") :][:200]
+        assert percent(max(values[differ])) in best
+
+
+def test_aliases_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert aliases_of(str(tmp_path), "tiny-world") == (

@@ -84,7 +84,16 @@ def test_an_alias_that_is_gone_is_an_error(registry, api: KubernetesApi, capsys)
     assert run() == 0
     registry.delete_registered_model_alias(MODEL, "champion")
     assert run() == 2
-    assert "is not in MLflow" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"no version of '{MODEL}' has the alias 'champion'" in said
+    assert f"`lidr promote {MODEL} VERSION --to champion`" in said and "model.source" not in said
+
+
+def test_options_of_vllm_follow_the_folder(tmp_path: Path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--max-model-len", "4096", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "no folder '4096': FOLDER first, then vLLM's arguments" in capsys.readouterr().err
 
 
 def annotations(api: KubernetesApi) -> dict[str, str]:

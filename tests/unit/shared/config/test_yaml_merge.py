@@ -80,6 +80,44 @@ def test_a_null_takes_a_key_away(tmp_path):
     assert found.secrets == {}
 
 
+def test_nulls_of_a_mapping_leave_the_default_where_the_base_has_none(tmp_path):
+    over = "kubeflow: {oidc: {token_url: 'http://i', client_id: l, scope: null}}\n"
+    alone = layered(tmp_path, BASE + over.replace(", scope: null", ""))
+    assert layered(tmp_path, BASE + "kubeflow: {oidc: null}\n", over) == alone
+    assert layered(tmp_path, BASE, over) == alone
+
+
+@pytest.mark.parametrize("over", ["", "# nothing yet\n", "---\n# nothing\n", "~\n"])
+def test_an_empty_later_layer_changes_nothing(tmp_path, over):
+    assert layered(tmp_path, BASE, over, "shards: 2\n") == layered(tmp_path, BASE, "shards: 2\n")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_first_layer_is_refused(tmp_path, text):
+    assert "expected keys and values" in refused(tmp_path, text, BASE).message
+
+
+MERGING = """\
+pools:
+  a: &a {accelerators: 2, node_selector: {zone: a}}
+  b:
+    <<: *a
+    node_selector: {disk: ssd}
+"""
+
+
+def test_keys_beside_a_merge_key_replace_its_own_in_every_layer(tmp_path):
+    for layers in ((f"name: x\n{MERGING}",), ("name: x\n", MERGING)):
+        found = layered(tmp_path, *layers).pools["b"]
+        assert (found.accelerators, found.node_selector) == (2, {"disk": "ssd"})
+
+
+def test_a_fault_beside_a_merge_key_is_named_with_its_own_line(tmp_path):
+    over = MERGING.replace("{disk: ssd}", "{disk: 1}")
+    error = refused(tmp_path, "name: x\n", over)
+    assert "pools.b.node_selector" in error.message and error.line == 5
+
+
 def test_anchors_stay_within_their_file(tmp_path):
     over = "pools: {gpu: &own {accelerators: 2}, other: *own}\n"
     found = layered(tmp_path, BASE, over)
@@ -98,7 +136,6 @@ def test_anchors_stay_within_their_file(tmp_path):
         ("pools: {gpu: {tolerations: [{key: a}, {key: 1}]}}\n", 1, 1, "tolerations.1.key"),
         ("name: ~\n", 0, 1, "key 'name' is missing"),
         ("- a\n", 1, 1, "expected keys and values"),
-        ("", 1, 1, "expected keys and values"),
         ("a: b: c\n", 1, 1, "not valid YAML"),
         ("a: 1\na: 2\n", 1, 2, "key 'a' appears twice"),
         ("[a, b]: 1\n", 1, 1, "a key is a list or a mapping"),
@@ -139,6 +176,7 @@ def test_what_a_later_file_replaces_needs_no_variable(tmp_path):
         ("${LIDR_STORE", "${LIDR_STORE is no placeholder"),
         ("${LIDR_STORE:x}", "${LIDR_STORE:x} is no placeholder"),
         ("${}", "${} is no placeholder"),
+        ("${LIDR_STORE:-s3://${LIDR_NAMESPACE}/lidr}", "placeholders cannot be nested"),
     ],
 )
 def test_a_variable_that_is_not_there_is_named_with_its_line(tmp_path, monkeypatch, value, message):
@@ -146,6 +184,18 @@ def test_a_variable_that_is_not_there_is_named_with_its_line(tmp_path, monkeypat
     error = refused(tmp_path, BASE, f'shards: 1\nstore: "{value}"\n')
     assert message in error.message and "hush" not in str(error)
     assert (error.file, error.line) == (str(tmp_path / "1.yaml"), 2)
+
+
+def test_a_nested_placeholder_is_refused_even_where_its_default_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_STORE", "s3://b/x")
+    error = refused(tmp_path, 'name: x\nstore: "${LIDR_STORE:-s3://${LIDR_NAMESPACE}/lidr}"\n')
+    assert "placeholders cannot be nested" in error.message and error.line == 2
+
+
+def test_an_empty_variable_is_called_that(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_STORE", "")
+    error = refused(tmp_path, 'name: x\nstore: "${LIDR_STORE}"\n')
+    assert "LIDR_STORE is not set, or is empty" in error.message
 
 
 def test_what_a_variable_holds_is_checked_like_anything_else(tmp_path, monkeypatch):

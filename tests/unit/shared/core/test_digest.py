@@ -4,6 +4,7 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,10 @@ def test_the_digest_is_stable_over_releases():
     assert digest_of(value) == hashlib.sha256(text.encode()).hexdigest()
 
 
+def test_whole_floats_are_not_integers():
+    assert digest_of(1) != digest_of(1.0)
+
+
 def test_lone_surrogates_can_be_digested():
     assert digest_of("\ud800") != digest_of("\ud801")
 
@@ -73,6 +78,7 @@ def test_enums_of_text_count_as_their_text():
         ({"a": {1: 2}}, r"\$\.a: key 1"),
         (Path("x"), r"\$: PosixPath"),
         (object(), r"\$: object"),
+        ({"a": MappingProxyType({})}, r"\$\.a: mappingproxy"),
     ],
 )
 def test_what_json_cannot_hold_is_refused(value, where):
@@ -95,6 +101,7 @@ def test_files_and_bytes_have_the_same_digest(tmp_path):
 
 def test_the_digest_of_a_uri_is_its_end():
     assert digest_of_uri("s3://b/p/stages/pair/abc") == "abc"
+    assert digest_of_uri("s3://b/p/stages/pair/abc/") == "abc"
     assert digest_of_uri("") == ""
 
 

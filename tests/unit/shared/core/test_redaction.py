@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
+from traceback import format_exception
 from typing import Any, get_args
 
 import pytest
@@ -42,6 +44,14 @@ LOGINS = (
     f"gs://me:p@{SECRET}@host/x",
     f"https://acct.blob.core.windows.net/c/f.jsonl?sv=2022-11-02&sig={SECRET}",
     f"https://host/f?key={SECRET}",
+    f"https://host/f?access_key={SECRET}",
+    f"https://host/f?db_pwd={SECRET}",
+    f"https://host/f?auth={SECRET}",
+    f"postgresql://me:pa/{SECRET}@db/mlflow",
+    f"postgresql+psycopg_async://me:pa?{SECRET}#x@db:5432/mlflow",
+    f"mysql://me@corp:pa/{SECRET}@db/mlflow",
+    f"mssql+pyodbc://me:p@{SECRET}@db/mlflow",
+    f"postgresql://me:p[/{SECRET}@db/mlflow",
 )
 
 PLAIN = (
@@ -54,7 +64,9 @@ PLAIN = (
     "models:/name@champion",
     "postgresql://me@db/mlflow",
     "sqlite:////path@x/mlflow.db",
+    "postgresql://db:5432/mlflow?sslmode=require",
     "https://host/x?page=2",
+    "https://host/x?tokenizer=gpt2&max_tokens=5&author=me",
     "ghcr.io/lidr/train@sha256:abc",
 )
 
@@ -70,6 +82,17 @@ def test_others_are_left_as_they_are(address: str):
     assert login_fault(address) == ""
     told = f"cannot reach {address}: refused"
     assert redacted(told) == told.replace("//me@", "//[redacted]@")
+
+
+def test_a_code_in_a_query_is_hidden_but_not_refused():
+    address = "https://host/x?code=es"
+    assert login_fault(address) == ""
+    assert redacted(address) == "https://host/x?code=[redacted]"
+
+
+def test_hiding_logins_of_databases_takes_linear_time():
+    for text in ("postgresql://:" * 50_000, "mysql://a:" + "/x" * 500_000):
+        assert redacted(text) == text
 
 
 def paths(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -206,7 +229,26 @@ def test_values_of_secret_variables_are_left_out(monkeypatch):
     assert (
         redacted(f"401 for {SECRET} in /home/me/models") == "401 for [redacted] in /home/me/models"
     )
-    assert SECRET not in str(LidrError(f"401 for {SECRET}", remedy="Do it."))
+    error = LidrError(f"401 for {SECRET}", remedy=f"Replace {SECRET}.")
+    assert SECRET not in f"{error} {error.remedy}"
+
+
+def test_secrets_are_left_out_without_the_spaces_around_them(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", f"{SECRET}\n")
+    assert redacted(f"401 for {SECRET}") == "401 for [redacted]"
+
+
+def test_no_part_of_a_secret_that_another_begins_is_left(monkeypatch):
+    monkeypatch.setenv("A_PASSWORD", "minio123")
+    monkeypatch.setenv("B_PASSWORD", "minio123456")
+    monkeypatch.setenv("C_PASSWORD", "minio123456789")
+    assert redacted("minio123456, minio123, minio123456789") == ", ".join(["[redacted]"] * 3)
+
+
+def test_the_name_of_mlflow_s_plugin_is_no_secret(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "kubernetes")
+    monkeypatch.setenv("REGISTRY_AUTH", SECRET)
+    assert redacted(f"kubernetes refused {SECRET}") == "kubernetes refused [redacted]"
 
 
 @pytest.mark.parametrize(
@@ -214,6 +256,9 @@ def test_values_of_secret_variables_are_left_out(monkeypatch):
     [
         ("Authorization: Basic cGlwZWxpbmU6cGFzcw==", "Authorization: Basic [redacted]"),
         ("Bearer ya29.a0AfH6SMB-x_y", "Bearer [redacted]"),
+        ("bearer ya29.a0AfH6SMB-x_y", "bearer [redacted]"),
+        ("Use Basic authentication.", None),
+        ("HTTP Basic Authentication, or Bearer self-authentication", None),
         ("Basic understanding of the Bearer tokenisation", None),
     ],
 )
@@ -234,3 +279,40 @@ def test_a_ring_of_exceptions_is_redacted_once(monkeypatch):
     first.__context__, second.__cause__ = second, first
     redact_exception(first)
     assert SECRET not in f"{first} {second}"
+
+
+class Refused(Exception):
+    """As the Kubernetes client's: what it says is in its attributes."""
+
+    def __init__(self, reason: str, headers: dict[str, str]) -> None:
+        self.reason, self.headers = reason, headers
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.headers}"
+
+
+def _noted() -> Exception:
+    error = ValueError("x")
+    error.add_note(SECRET)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(SECRET, {}),
+        Refused("no", {"token": SECRET}),
+        FileNotFoundError(2, "no such file", f"/x/{SECRET}"),
+        OSError(18, "cross-device link", "a", None, f"/x/{SECRET}"),
+        CalledProcessError(1, ["git", "clone", SECRET]),
+        ExceptionGroup("two", [ValueError("x"), ExceptionGroup("y", [KeyError(SECRET)])]),
+        ConnectionError(Refused(SECRET, {})),
+        _noted(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_traceback_shows_no_secret_wherever_an_exception_holds_it(error, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert SECRET in "".join(format_exception(error))
+    redact_exception(error)
+    assert SECRET not in "".join(format_exception(error))

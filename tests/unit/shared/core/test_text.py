@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidr.components.shared.core.text import is_repetitive, valid_unicode
+from lidr.components.shared.core.text import (
+    is_repetitive,
+    one_line,
+    printable,
+    printable_line,
+    valid_unicode,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +58,30 @@ def test_valid_text_is_left_alone(text):
 def test_lone_surrogates_are_replaced_and_pairs_joined():
     assert valid_unicode("a\ud800é\udc00") == "a\ufffdé\ufffd"
     assert valid_unicode("\ud83d\ude00") == "😀"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12\u202f000\u00a0€",
+        "東京\u3000大阪",
+        "می\u200cخواهم",
+        "क\u094d\u200dष",
+        "👩\u200d🚀",
+    ],
+)
+def test_text_of_any_language_is_shown_as_it_is(text):
+    assert printable_line(text) == printable(text) == text
+    assert one_line(text) == " ".join(text.split())
+
+
+@pytest.mark.parametrize("code", ["\x1b", "\x00", "\x85", "\u202e", "\u2066", "\u2028", "\ud800"])
+def test_what_steers_a_terminal_is_replaced(code):
+    assert printable_line(f"a{code}b") == "a\ufffdb"
+    assert code not in one_line(f"a{code}b")
+
+
+def test_only_the_end_of_a_text_is_searched_for_a_loop():
+    piece = "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    assert is_repetitive(piece[:500] * 4)
+    assert not is_repetitive(piece * 4)

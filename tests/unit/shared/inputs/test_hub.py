@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -103,3 +104,71 @@ def test_what_is_no_answer_of_a_hub_is_a_bug_that_shows():
 
     with pytest.raises(KeyError):
         ask_hub(broken, "x cannot be had", "Nothing.")
+
+
+XET = "Task error: File reconstruction error: CAS Client Error: "
+
+
+def asked(error: Exception, calls: list[None]) -> None:
+    def fail() -> None:
+        calls.append(None)
+        raise error
+
+    ask_hub(fail, "x cannot be downloaded")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{XET}Request error: HTTP status server error (503 Service Unavailable), domain: h/404",
+        f"{XET}Request error: HTTP status client error (429 Too Many Requests), domain: http://h",
+        f"{XET}Request middleware error: error sending request for url (http://h)",
+        "Data error: CAS Client Error: Connection refused (os error 111)",
+    ],
+)
+def test_a_transfer_that_fails_in_a_way_that_may_pass_is_repeated(text, monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.3")
+    calls: list[None] = []
+    with pytest.raises(Unavailable, match="does not send its files"):
+        asked(RuntimeError(text), calls)
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError(f"{XET}HTTP status client error (401 Unauthorized)"), "401.*HF_TOKEN"),
+        (RuntimeError(f"{XET}HTTP status client error (403 Forbidden)"), "403.*HF_TOKEN"),
+        (RuntimeError(f"{XET}HTTP status client error (404 Not Found)"), "404.*HF_TOKEN"),
+        (RuntimeError("Task error: No space left on device (os error 28)"), "disk is full.*Free"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full.*Free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full.*Free some space"),
+        (RuntimeError("Task error: denied (os error 13)"), "denied.*Set HF_HOME"),
+        (PermissionError(errno.EACCES, "denied", "/models"), "/models.*Set HF_HOME"),
+        (PermissionError(errno.EPERM, "not permitted"), "Set HF_HOME"),
+        (OSError(errno.EROFS, "Read-only file system"), "Set HF_HOME"),
+        (PermissionError("hf_xet's: no token"), "no token.*HF_TOKEN"),
+    ],
+)
+def test_a_download_that_cannot_succeed_is_not_repeated(error, words):
+    calls: list[None] = []
+    with pytest.raises(BadInput, match=words) as caught:
+        asked(error, calls)
+    assert not isinstance(caught.value, Unavailable)
+    assert len(calls) == 1
+
+
+def test_an_address_that_is_none_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://hub:port")
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub:port")
+    for ask in (
+        lambda: resolve_model("hf://org/name", unpinned=True),
+        lambda: fetch_model(f"hf://org/name@{REVISION}"),
+    ):
+        with pytest.raises(BadInput, match=r"http://hub:port.*HF_ENDPOINT"):
+            ask()
+
+
+def test_other_runtime_errors_are_bugs_that_show():
+    with pytest.raises(RuntimeError, match="mine"):
+        asked(RuntimeError("mine"), [])

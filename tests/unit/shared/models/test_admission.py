@@ -67,7 +67,8 @@ def test_every_property_of_a_model_that_reads_images_is_said_in_one_line(tmp_pat
     ends = {token: rows - 4 + n for n, token in enumerate(SHAPES["gemma-3"].special)}
     assert found["architecture"] == "gemma3, of which the text model gemma3_text is used"
     assert found["vocabulary"] == (
-        f"{rows + 1} tokens, {rows} embedded; <image_soft_token> has none, and no text becomes it"
+        f"{rows + 1} tokens, {rows} embedded; without embedding, and never in a text: "
+        "<image_soft_token>"
     )
     assert found["end of turn"] == (
         f"<end_of_turn> ({ends['<end_of_turn>']}); also stops at <eos> ({ends['<eos>']})"

@@ -96,7 +96,9 @@ def test_roman_numerals_are_read(text, value):
 
 
 def test_roman_numerals_are_found_in_text():
-    assert list(roman.values("Louis XIV, Ⅶ and MIXED, I")) == [14, 7]
+    assert list(roman.values("Louis XIV, Ⅶ and MIXED, I, V")) == [14, 7]
+    assert list(roman.values("XIXe, XVIIIᵉ, XXème, XIXth")) == [19, 18, 20]
+    assert list(roman.lone_values("siglo V, Xe, XV, Vx, I")) == [5, 10]
 
 
 def test_in_korean_another_word_ends_a_number():

@@ -1,0 +1,46 @@
+"""Asks a judge for what a stage lacks, and counts what its judgements cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lidr.components.judging.cases import Case
+from lidr.components.judging.client import ask
+from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.shared.config.judge import Judge, Price
+from lidr.components.shared.config.machine import Machine
+from lidr.components.shared.records.judged import Judgement
+from lidr.components.shared.store.stage import Stage
+
+_MILLION = 1_000_000
+
+
+def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Judgement]:
+    """Return the judgement of each case by its request, asking for those that the stage lacks.
+
+    Raises:
+        BadInput: the profile names no server, or it refuses the key.
+        EngineFailed: too many judgements failed; the others are kept for the next attempt.
+        Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
+    """
+    writer = JudgementWriter(stage, len(cases), judge.chunk_size, judge.max_failed_share)
+    try:
+        asked = [case for case in cases if not writer.reuse(case)]
+        ask(asked, judge, Machine.from_environment().judge, writer.take)
+    finally:
+        writer.flush()
+    writer.close([writer.judgements[case.request] for case in cases])
+    return writer.judgements
+
+
+def usage_of(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+    """Return how many judgements there are, their tokens, and what they cost in dollars."""
+    read = sum(each.input_tokens for each in judgements)
+    written = sum(each.output_tokens for each in judgements)
+    return {
+        "judgements": len(judgements),
+        "input_tokens": read,
+        "output_tokens": written,
+        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
+    }

@@ -58,7 +58,7 @@ class Stamp:
 
     def is_on(self, store: str) -> bool:
         """Return whether a URI is that of the store that the run was submitted with."""
-        return self.store == _address(store)
+        return self.store.rstrip("/") == _address(store.rstrip("/"))
 
     def text(self, links: Mapping[str, str] | None = None) -> str:
         """Return a run's description: links for people, then a line for `parse`.

@@ -170,9 +170,9 @@ class StoredRun:
 
 
 def _written(stage: Stage) -> list[str]:
-    """Return the keys of an unfinished stage's files; a pruned stage has none."""
-    keys = [entry.key for entry in stage.store.list(stage.prefix)]
-    return [] if stage.key(PRUNED_MARKER) in keys else keys
+    """Return the keys of a stage's files but for the record of one that was pruned, which stays."""
+    record = stage.key(PRUNED_MARKER)
+    return [entry.key for entry in stage.store.list(stage.prefix) if entry.key != record]
 
 
 def known_runs(store: Store) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
-from lidr.components.shared.run_lease import current_owner
+from lidr.components.shared.run_lease import LeaseOwner, current_owner
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
@@ -29,6 +30,9 @@ from lidr.pipelines.cluster.cancel import (
 )
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.local_status import existing_store, local_status, stop
+
+_RELEASE_SECONDS = 30.0
+"""How long a process that was stopped may take to release its run's lease and to exit."""
 
 
 def cancel_command(
@@ -94,9 +98,9 @@ def cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
     home = existing_store(place.store)
     local_status(home, run)
     done = Cancelled(run)
-    if stop(home, run):
+    if stopped := stop(home, run):
         done.ended.append(run)
-    if discard and (owner := current_owner(place.store, run)):
+    if discard and (owner := _owner_after(place.store, run, _RELEASE_SECONDS * stopped)):
         done.notes.append(
             f"process {owner.process} of {owner.who} on {owner.host} executes the run, so its "
             "stages were kept; should it have died, `lidr run` takes the run over"
@@ -104,6 +108,14 @@ def cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
         discard = False
     clean_stages(home, run, done, discard=discard)
     return done
+
+
+def _owner_after(store: str, run: str, seconds: float) -> LeaseOwner | None:
+    """Return who has the run's lease, once a process that was stopped could release it."""
+    until = time.monotonic() + seconds
+    while (owner := current_owner(store, run)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return owner
 
 
 def _print(done: Cancelled) -> None:

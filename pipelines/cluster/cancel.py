@@ -192,7 +192,7 @@ def require_alone(client: Client, profile: Profile, store: Store, names: Sequenc
     for run in found:
         if not runs.is_live(run) or run.display_name in names:
             continue
-        name = scheduled_run(store, run.run_id) if run.recurring_run_id else str(run.display_name)
+        name = scheduled_run(store, run.run_id) if run.recurring_run_id else _name_of(profile, run)
         if name in names:
             continue
         if _recipe(run) in recipes or unfinished & _under_way(store, name):
@@ -200,6 +200,12 @@ def require_alone(client: Client, profile: Profile, store: Store, names: Sequenc
                 f"run {run.display_name!r} is under way and may share stages",
                 remedy="Cancel it first, or leave --discard out.",
             )
+
+
+def _name_of(profile: Profile, run: runs.Run) -> str:
+    """Return the name on the store of a run that was submitted to it; "" for any other."""
+    stamp = Stamp.parse(run.description)
+    return str(run.display_name) if stamp and stamp.is_on(profile.store) else ""
 
 
 def _under_way(store: Store, name: str) -> set[str]:

@@ -389,6 +389,33 @@ def test_nothing_is_discarded_that_a_run_of_another_recipe_is_making(
     assert cluster.store.list(made.prefix)
 
 
+def test_a_stranger_s_run_in_the_experiment_does_not_keep_anything(
+    cluster: Cluster, recipe: Recipe, submitted: str, monkeypatch
+):
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    stage.write("responses/en/00000.parquet", b"")
+    cluster.lidr("submit", "tiny_world", "--run", "second")
+    (other,) = [each for key, each in cluster.kubeflow.runs.items() if key != submitted]
+    other.display_name, other.description = "Run of x (ab12c)", "by hand"
+    cluster.kubeflow.runs[submitted].state = "CANCELED"
+    assert cluster.json("cancel", RUN, "--discard")["discarded"] == {"generate": stage.uri}
+
+
+def test_a_pruned_stage_that_is_made_again_keeps_its_record(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    stage.store.write(stage.key("_PRUNED"), b"{}")
+    cluster.kubeflow.run.state = "CANCELED"
+    assert cluster.json("cancel", RUN)["kept"] == {}
+    stage.write("responses/en/00000.parquet", b"")
+    assert cluster.json("cancel", RUN, "--discard")["discarded"] == {"generate": stage.uri}
+    assert [entry.key for entry in stage.store.list(stage.prefix)] == [stage.key("_PRUNED")]
+
+
 def test_a_run_that_is_being_cancelled_can_be_cancelled_again(cluster: Cluster, submitted: str):
     """Kubeflow refuses to terminate it twice; its TrainJobs may have been left."""
     cluster.json("cancel", RUN)

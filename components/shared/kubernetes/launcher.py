@@ -22,6 +22,7 @@ from lidr.components.shared.kubernetes.failure import FATAL
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.nodes import AdmissionTimeout, TrainJobPods
 from lidr.components.shared.kubernetes.own_pod import is_disrupted, own_run
+from lidr.components.shared.kubernetes.runs import has_ended, own_namespace
 from lidr.components.shared.kubernetes.trainjobs import (
     RUN_ANNOTATION,
     STAGE_ANNOTATION,
@@ -141,6 +142,12 @@ class TrainJobLauncher:
         if found.ended:
             self._raise_if_fatal(cluster, found, work)
             why = "of an earlier attempt"
+        elif other := _other_live_run(cluster, found):
+            raise BadInput(
+                f"Kubeflow run {other} makes {work.stage.uri} with {found.nodes} shards, not "
+                f"{self._launch.nodes}",
+                remedy="Wait for it, or use as many shards.",
+            )
         else:
             why = f"with {found.nodes} shards, not {self._launch.nodes},"
         emit("note", message=f"TrainJob {work.name} {why} is recreated")
@@ -212,8 +219,15 @@ def _deleting_when_cancelled(cluster: Cluster, name: str) -> Iterator[None]:
 
 def _is_of_another_run(cluster: Cluster, name: str) -> bool:
     """Return whether the TrainJob was adopted from another KFP run, which still needs it."""
-    found, own = cluster.read(name), own_run(cluster)
-    return bool(found and own and found.run not in ("", own))
+    found = cluster.read(name)
+    return found is not None and _other_live_run(cluster, found) != ""
+
+
+def _other_live_run(cluster: Cluster, found: TrainJob) -> str:
+    """Return the id of the KFP run that created a TrainJob; "" if it is this one or has ended."""
+    own = own_run(cluster)
+    other = found.run if own and found.run not in ("", own) else ""
+    return "" if other and has_ended(own_namespace(), other) else other
 
 
 def _failed(

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import StoreError
@@ -104,7 +105,8 @@ class LocalStore:
             data = source.open("rb")
         with data, wrap_os_errors(path, here=True), self._temporary(path) as temporary:
             with temporary.open("wb") as copy:
-                shutil.copyfileobj(data, copy, _PIECE_BYTES)
+                while piece := _next_piece(data, source):
+                    copy.write(piece)
             temporary.replace(path)
 
     def sha256(self, key: str) -> str:
@@ -154,6 +156,11 @@ class LocalStore:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _next_piece(data: BinaryIO, source: Path) -> bytes:
+    with wrap_os_errors(source):
+        return data.read(_PIECE_BYTES)
 
 
 def _make_folder(path: Path) -> None:

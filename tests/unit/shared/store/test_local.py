@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -170,7 +169,7 @@ def test_a_disk_for_copies_that_is_full_is_not_the_store_s_fault(tmp_path, monke
     def broken(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(shutil, "copyfileobj", broken)
+    monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(StoreError, match=r"cannot write to .*/copies/key.*LIDR_CACHE"):
         store.download("key", tmp_path / "copies" / "key")
     assert files_below(tmp_path / "copies") == []

@@ -128,8 +128,13 @@ class NamespaceFinder:
             return _apis_among(self._api.items("/api/v1/services"))
         found: dict[str, str] = {}
         for namespace in dict.fromkeys((*self._api.namespaces(self._inputs.profile), "kubeflow")):
-            with suppress(Denied):
-                found |= _apis_among(self._api.items(f"/api/v1/namespaces/{namespace}/services"))
+            place = f"/api/v1/namespaces/{namespace}/services"
+            try:
+                found |= _apis_among(self._api.items(place))
+            except Denied:  # the usual one may be read all the same
+                with suppress(Denied):
+                    if self._api.get(f"{place}/{KFP_SERVICE}"):
+                        found[namespace] = KFP_SERVICE
         return found
 
 

@@ -46,9 +46,10 @@ _QUERY_SECRET = re.compile(
 )
 _HEADER = re.compile(
     r"\b((?i:Basic|Bearer)) "
-    r"(?=\S[a-z.-]*[A-Z0-9+/=_~])[A-Za-z0-9+/=._~-]{12,}",  # no word, capitalized or not
+    r"(?=\S[a-z.]*[A-Z0-9+/=_~-])[A-Za-z0-9+/=._~-]{12,}",  # no word, capitalized or not
 )
 _REDACTED = "[redacted]"
+_MAX_DEPTH = 20
 
 
 def login_fault(address: str) -> str:
@@ -124,15 +125,17 @@ def redact_exception(error: BaseException) -> None:
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
 
-    def clean(value: Any) -> Any:
+    def clean(value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
             return redacted(value)
+        if depth > _MAX_DEPTH:  # a list may hold itself
+            return _REDACTED
         if isinstance(value, BaseException):
             waiting.append(value)
         if type(value) in (list, tuple):
-            return type(value)(map(clean, value))
+            return type(value)(clean(item, depth + 1) for item in value)
         if type(value) is dict:
-            return {key: clean(item) for key, item in value.items()}
+            return {key: clean(item, depth + 1) for key, item in value.items()}
         return value
 
     while waiting:

@@ -36,7 +36,11 @@ _ENGLISH_GROUPS = frozenset(("es",))
 
 _CURRENCY = r"(?:[$€£¥￥₹৳฿₽₩₫₦]|US\$|[A-Z]{3} ?|Rs\.? ?|R\$ ?|Tsh\.? ?|KSh\.? ?)"
 
-_ENDS_IN_CURRENCY = re.compile(rf"(?<![^\W\d_]){_CURRENCY}[ \u00a0]*\Z")
+_ENDS_IN_CURRENCY = re.compile(
+    r"(?:[$€£¥￥₹৳฿₽₩₫₦]|(?<![A-Za-z])(?:US\$|R\$|Rs\.?|Tsh\.?|KSh\.?|USD|EUR|GBP|JPY|CNY|INR|CHF"
+    r"|BDT|BRL|KES|KRW|MXN|NGN|PLN|RUB|SEK|THB|TRY|TZS|VND))+[ \u00a0]*\Z"
+)
+"""Only codes that exist: "minus THE 5" is no amount."""
 
 _POWER = r"(?:\^|\*\*(?=-?\d))"
 """Raised to: ^ or, as in programs, **."""

@@ -38,11 +38,12 @@ class _Numbers:
         date_parts: those of dates that another language may write as names, or leave out.
         ordinals: those written as 5th, which another language may write as V.
         hours: the hours of times, each with what another clock may show: 16 for 4 pm.
+        full_hours: whether a time had minutes 00, which another language may write as a number.
     """
 
     def __init__(self, text: str, language: str) -> None:
         self._language = language
-        self._text, self.hours = _times(normalized(text))
+        self._text, self.hours, self.full_hours = _times(normalized(text), language)
         numbers = digits.numbers(self._text, language, ranges=False)
         found = [(each.value, each) for each in numbers if each.value is not None]
         dated = {at for each in _DATE.finditer(self._text) for at in range(*each.span())}
@@ -67,6 +68,8 @@ class _Numbers:
     def may_be_written_out(self, value: Fraction, there: _Numbers) -> bool:
         """Return whether a number of this text may be there in another text without its digits."""
         if value in self.date_parts or value in there.spelled:
+            return True
+        if value == 0 and there.full_hours:
             return True
         return value in self.ordinals and value in {*roman.lone_values(there._text)}
 
@@ -110,21 +113,29 @@ def keeps_numbers(text: str, language: str, translation: str, target: str) -> bo
     return None if all(there.may_be_unread(value) for value, there in missing) else False
 
 
-def _times(text: str) -> tuple[str, dict[Fraction, set[Fraction]]]:
-    """Return a text with times such as 4:00 as 4:, and its hours as another clock shows them."""
+def _times(text: str, language: str) -> tuple[str, dict[Fraction, set[Fraction]], bool]:
+    """Return a text with times such as 4:00 as 4:, and its hours as another clock shows them.
+
+    And whether there were such times on the hour.
+    """
     hours: dict[Fraction, set[Fraction]] = {}
+    full = False
 
     def shortened(found: re.Match[str]) -> str:
+        nonlocal full
         hour, minutes, half = found.groups()
+        if half and (int(hour) > 12 or (language == "de" and half.strip() == "am")):
+            half = None  # "15 am Markt"
         if not (minutes or half):
             return found[0]
+        full = full or minutes == "00"
         other = (int(hour) + 12) % 24
         if half:
             other = int(hour) % 12 + 12 * ("p" in half.lower())
         hours.setdefault(Fraction(hour), set()).add(Fraction(other))
-        return f"{hour}:{(minutes or '').replace('00', '')}{half or ''}"
+        return f"{hour}:{(minutes or '').replace('00', '')}{found[3] or ''}"
 
-    return _TIME.sub(shortened, text), hours
+    return _TIME.sub(shortened, text), hours, full
 
 
 def _match_other_readings(

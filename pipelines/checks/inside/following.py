@@ -166,12 +166,16 @@ def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> li
         return [_failed(run.probe, error.message, error.remedy)]
 
 
+_POLICY_SIGNS = ("quota", "denied the request", "denied request", "violates PodSecurity")
+"""In the message of a 403 that is no missing right."""
+
+
 def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
     """Create a probe's Job; return that a quota or a policy forbids it, else []."""
     try:
         api.create(_jobs(run.probe), run.probe.body)
     except Denied as error:
-        if "cannot create resource" in error.message:
+        if not any(sign in error.message for sign in _POLICY_SIGNS):
             raise
         return [_failed(run.probe, error.message)]
     except BadInput as error:

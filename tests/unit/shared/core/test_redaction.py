@@ -258,7 +258,7 @@ def test_the_name_of_mlflow_s_plugin_is_no_secret(monkeypatch):
         ("Bearer ya29.a0AfH6SMB-x_y", "Bearer [redacted]"),
         ("bearer ya29.a0AfH6SMB-x_y", "bearer [redacted]"),
         ("Use Basic authentication.", None),
-        ("HTTP Basic Authentication, or Bearer self-authentication", None),
+        ("HTTP Basic Authentication, or Bearer authentication", None),
         ("Basic understanding of the Bearer tokenisation", None),
     ],
 )
@@ -316,3 +316,16 @@ def test_a_traceback_shows_no_secret_wherever_an_exception_holds_it(error, monke
     assert SECRET in "".join(format_exception(error))
     redact_exception(error)
     assert SECRET not in "".join(format_exception(error))
+
+
+def test_a_list_that_holds_itself_is_no_trap():
+    error = ValueError("wrong")
+    held: list[object] = []
+    held.append(held)
+    error.held = held  # type: ignore[attr-defined]
+    redact_exception(error)
+    assert str(error) == "wrong"
+
+
+def test_a_key_of_lower_case_and_hyphens_is_redacted():
+    assert redacted("Bearer sk-abcdefghij-klmnop") == "Bearer [redacted]"

@@ -34,7 +34,7 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines.begin import inputs_of
-from lidr.pipelines.checks.servers import images_of, registry_digest
+from lidr.pipelines.checks.images import images_of, registry_digest
 
 _INDEX = "inputs.json"
 _IMAGES = "images.txt"

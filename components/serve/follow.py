@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.kubernetes.api_errors import no_api
 from lidr.components.shared.models.outside import ModelLocation, NotRegistered, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
@@ -179,10 +180,7 @@ def _configure_client() -> None:
         try:
             load_kube_config()
         except ConfigException as error:
-            raise BadInput(
-                f"no Kubernetes API to ask: {error}",
-                remedy="Run it in a pod with a service account's token, or set KUBECONFIG.",
-            ) from error
+            raise no_api(error) from error
 
 
 def _is_applied(now: Object, patch: Object) -> bool:

@@ -100,7 +100,8 @@ def cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
     done = Cancelled(run)
     if stopped := stop(home, run):
         done.ended.append(run)
-    if discard and (owner := _owner_after(place.store, run, _RELEASE_SECONDS * stopped)):
+    patience = _RELEASE_SECONDS if stopped else 0.0
+    if discard and (owner := _owner_after(place.store, run, patience)):
         done.notes.append(
             f"process {owner.process} of {owner.who} on {owner.host} executes the run, so its "
             "stages were kept; should it have died, `lidr run` takes the run over"

@@ -18,6 +18,7 @@ from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import located
 from lidr.pipelines.checks.capacity import capacity_findings
 from lidr.pipelines.checks.cluster import NamespaceFinder, cluster_findings, kubeflow_findings
+from lidr.pipelines.checks.endpoints import endpoints_findings, endpoints_of
 from lidr.pipelines.checks.finding import (
     CheckInputs,
     Finding,
@@ -26,6 +27,7 @@ from lidr.pipelines.checks.finding import (
     run_subjects,
     unknown,
 )
+from lidr.pipelines.checks.images import images_findings
 from lidr.pipelines.checks.inputs import (
     machine_findings,
     model_findings,
@@ -34,7 +36,6 @@ from lidr.pipelines.checks.inputs import (
 )
 from lidr.pipelines.checks.inside.following import inside_findings
 from lidr.pipelines.checks.namespace import objects_findings, rights_findings
-from lidr.pipelines.checks.servers import endpoints_findings, endpoints_of, images_findings
 from lidr.pipelines.checks.storage import store_findings, tracking_findings
 from lidr.pipelines.cli.check_table import print_findings, print_json, show_spinner
 from lidr.pipelines.cli.inputs import (

@@ -78,7 +78,7 @@ def compile_command(
             rounds,
             on_store=not not_stored,
         )
-        what = f"{rounds} iteration(s)"
+        what = f"{rounds} iteration{'s' * (rounds != 1)}"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
     try:
@@ -88,15 +88,8 @@ def compile_command(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
     begun.say()
-    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
-    named = [each for each in named_inputs(science) if each.kind in kinds]
-    local = [each.label for each in named if "://" not in each.source]
-    if place.runner == "kubeflow" and local:
-        say(
-            f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
-            "to where pods can read them",
-            error=True,
-        )
+    if place.runner == "kubeflow":
+        _say_local(science)
     if not_stored:
         say(
             "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
@@ -104,6 +97,19 @@ def compile_command(
             error=True,
         )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
+
+
+def _say_local(recipe: Recipe) -> None:
+    """Note which inputs are files of this machine, which pods cannot read."""
+    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
+    named = [each for each in named_inputs(recipe) if each.kind in kinds]
+    local = [each.label for each in named if "://" not in each.source]
+    if local:
+        say(
+            f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
+            "to where pods can read them",
+            error=True,
+        )
 
 
 def _open(profile: Profile) -> tuple[S3Store | None, str]:

@@ -46,23 +46,26 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
         yield server
 
 
+def roll_out(folder: Path, world: str, shards: int) -> Merged:
+    return rollout.roll_out(
+        recipe=recipe(),
+        store=str(folder / "store"),
+        run="",
+        inputs=world,
+        model=world,
+        iteration=1,
+        shards=shards,
+        launch=LAUNCH.model_copy(update={"nodes": shards}).text(),
+    )
+
+
 @pytest.fixture
 def launched(api: KubernetesApi, tmp_path: Path, monkeypatch) -> Iterator[Future[Merged]]:
     """A rollout of three shards, waiting for its TrainJob."""
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(tmp_path / "store"), PROMPTS).uri
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(
-            rollout.roll_out,
-            recipe=recipe(),
-            store=str(tmp_path / "store"),
-            run="",
-            inputs=world,
-            model=world,
-            iteration=1,
-            shards=3,
-            launch=LAUNCH.text(),
-        )
+        future = pool.submit(roll_out, tmp_path, world, 3)
         yield future
         for name in list(api.jobs):
             api.set_condition(name, "Failed")
@@ -113,17 +116,7 @@ def test_a_rollout_with_another_number_of_shards_takes_the_place_of_the_first(
     assert shards.main([*command(first), "--shard", "1"]) == 0  # of three; not the second of two
     world = world_stage(str(tmp_path / "store"), PROMPTS).uri
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(
-            rollout.roll_out,
-            recipe=recipe(),
-            store=str(tmp_path / "store"),
-            run="",
-            inputs=world,
-            model=world,
-            iteration=1,
-            shards=2,
-            launch=LAUNCH.model_copy(update={"nodes": 2}).text(),
-        )
+        second = pool.submit(roll_out, tmp_path, world, 2)
         wait_until(lambda: bool(api.jobs) and made(api)["spec"]["trainer"]["numNodes"] == 2)
         for index in range(2):
             assert shards.main([*command(made(api)), "--shard", str(index)]) == 0

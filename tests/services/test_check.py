@@ -16,8 +16,8 @@ import yaml
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.checks.cluster import NamespaceFinder
 from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, run_subjects
+from lidr.pipelines.checks.images import ImageReference, _on_nodes, registry_digest
 from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
-from lidr.pipelines.checks.servers import ImageReference, _on_nodes, registry_digest
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.cluster.api import Denied
 from lidr.pipelines.cluster.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER

@@ -15,7 +15,7 @@ from typing import Any
 from lidr.components.shared.config.pools import queue_labels
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.shared.core.retry import retry, retry_seconds
-from lidr.components.shared.kubernetes.api_errors import status_of, transient_reason
+from lidr.components.shared.kubernetes.api_errors import no_api, status_of, transient_reason
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 
@@ -69,10 +69,7 @@ class Cluster:
         try:
             self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
         except ConfigException as error:
-            raise BadInput(
-                f"no Kubernetes API to ask: {error}",
-                remedy="Run it in a pod with a service account's token, or set KUBECONFIG.",
-            ) from error
+            raise no_api(error) from error
         self._seconds = retry_seconds() if seconds is None else seconds
         self._who = f"the Kubernetes API at {self._backend.core_api.api_client.configuration.host}"
         self.namespace: str = self._backend.namespace

@@ -254,7 +254,7 @@ def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
     arguments = ("compile", "tiny_world", "-o", str(file), "--seed", "3", "--max-unroll", "3")
     code, out, err = main(monkeypatch, capsys, *arguments)
     assert code == 0 and err.startswith(ENGINE + INLINE) and err.count("\n") == 2
-    assert out.startswith(f"{file}: ") and "3 iteration(s), profile cluster" in out
+    assert out.startswith(f"{file}: ") and "3 iterations, profile cluster" in out
     inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
     recipe = read_recipe("tiny_world", 3, ["generation.engine=vllm"])
     assert inputs["recipe"]["defaultValue"] == reference_of(recipe)

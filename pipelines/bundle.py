@@ -7,20 +7,20 @@ one of them, `images.txt` lists the images with their digests, and `images/` hol
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 from lidr.components.evaluate.items.unpinned import unpinned_datasets
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
-from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.json_files import read_object
-from lidr.components.shared.inputs.fetch_plans import fetch_plan
+from lidr.components.shared.core.errors import BadInput, CorruptStage
+from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
 from lidr.components.shared.inputs.fetching import (
     FILES_AT_ONCE,
     copy,
@@ -30,19 +30,21 @@ from lidr.components.shared.inputs.fetching import (
     stays,
 )
 from lidr.components.shared.inputs.named import NamedInput
-from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.base import Store, read_json
 from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines.begin import inputs_of
-from lidr.pipelines.checks.images import images_of, registry_digest
+from lidr.pipelines.checks.images import images_of
+from lidr.pipelines.image_archives import find_engine, list_images, save_images
 
 _INDEX = "inputs.json"
-_IMAGES = "images.txt"
-_REGISTRY_SECONDS = 20.0
+_REGISTERED = "models:/"
+_STOP_SECONDS = 1.0
+_COPY_AGAIN = "Copy the bundle again; lidr fetch RECIPE --to DIR makes one."
 
 Advance = Callable[[int], None]
 """Called with the number of bytes that were copied since the last call."""
-StaysInPlace = Callable[[NamedInput, Store], bool]
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class FetchResult:
         origin: where it comes from.
         bytes: size of all its files; 0 if it stays in place.
         licence: as the recipe or the hub names it, or "unknown".
-        outcome: fetched, unpacked, there already, or stays there.
+        outcome: fetched, unpacked, there already, stays there, or stays in MLflow.
         digest: of its place in the store; "" if it stays in place.
     """
 
@@ -66,34 +68,19 @@ class FetchResult:
     digest: str = ""
 
 
-def fetch_inputs(
-    recipe: Recipe, store: Store, advance: Advance, stays_in_place: StaysInPlace = stays
-) -> list[FetchResult]:
+def fetch_inputs(recipe: Recipe, store: Store, advance: Advance) -> list[FetchResult]:
     """Copy every input of a recipe into a store; several files at once.
 
     Args:
         recipe: names the inputs.
         store: where to copy them.
         advance: called with progress.
-        stays_in_place: whether an input is read from where it is.
 
     Raises:
         BadInput: one cannot be fetched, or is not what the recipe pins.
     """
-    if unpinned := unpinned_datasets(recipe):
-        raise BadInput(
-            f"evaluation.tasks read {', '.join(sorted(unpinned))} at the newest revision",
-            remedy="Name a commit of each under evaluation.revisions; the newest may change.",
-        )
-    named = inputs_of(recipe)
-    with ThreadPoolExecutor(FILES_AT_ONCE) as files, ThreadPoolExecutor(max(len(named), 1)) as all_:
-        jobs = [
-            all_.submit(_fetch_one, each, store, files, advance)
-            for each in named
-            if not stays_in_place(each, store)
-        ]
-        rest = [_in_place(each) for each in named if stays_in_place(each, store)]
-        return [*(job.result() for job in jobs), *rest]
+    named = [each for each in inputs_of(recipe) if not stays(each, store)]
+    return [*_fetch_all(_plans(recipe, named, store), advance), *_in_place(recipe, named)]
 
 
 def pack(
@@ -109,57 +96,144 @@ def pack(
         advance: called with progress.
 
     Raises:
-        BadInput: an input or an image cannot be fetched.
+        BadInput: an input or an image cannot be fetched, or an existing bundle holds another input
+            under the same key.
     """
+    engine = find_engine() if archives else ""
     store = LocalStore(folder)
-    results = fetch_inputs(recipe, store, advance, lambda each, _: in_bucket(each))
-    index = {each.label: each.digest for each in results if each.digest}
+    named = [each for each in inputs_of(recipe) if not in_bucket(each)]
+    plans = _plans(recipe, named, store)
+    index = read_json(store, _INDEX, {}) or {}
+    for each, plan in plans.items():
+        if index.setdefault(each.label, plan.stage.digest) != plan.stage.digest:
+            raise BadInput(
+                f"the bundle holds another {each.label} than the recipe names",
+                file=folder / _INDEX,
+                remedy="Use another folder, or delete this file to give the bundle to this recipe "
+                "alone; what was fetched is kept.",
+            )
+    results = _fetch_all(plans, advance)
     store.write(_INDEX, json.dumps(index, indent=2).encode())
     images = images_of(profile)
-    pinned = [
-        f"{image} {registry_digest(image, _REGISTRY_SECONDS) or 'unknown'}" for image in images
-    ]
-    store.write(_IMAGES, "".join(f"{line}\n" for line in pinned).encode())
+    listed = list_images(store, images)
     if archives:
-        _save(images, folder / "images")
-    return results
+        save_images(engine, images, listed, folder / "images")
+    return [*results, *_in_place(recipe, named)]
 
 
 def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list[FetchResult]:
     """Copy a bundle's inputs into a store, each file verified.
 
     Raises:
-        BadInput: the folder is not a bundle, or lacks an input of the recipe.
+        BadInput: the folder is not a bundle, or lacks an input of the recipe or holds another one.
+        CorruptStage: a file of the bundle is missing or damaged.
     """
     if not (folder / _INDEX).is_file():
         raise BadInput(
             "is not a bundle", file=folder, remedy="Make one: lidr fetch RECIPE --to DIR."
         )
-    bundle = LocalStore(folder)
-    index = read_object(bundle.read(_INDEX), str(folder / _INDEX), {})
+    bundle = _ReadOnlyStore(folder)
+    index = read_json(bundle, _INDEX, {}) or {}
+    named = [each for each in inputs_of(recipe) if not in_bucket(each)]
     results = []
-    for each in inputs_of(recipe):
-        if in_bucket(each):
-            results.append(_in_place(each))
-            continue
-        if each.label not in index:
-            raise BadInput(
-                f"the bundle lacks {each.label} ({parse_source(each.source).address})",
-                file=folder / _INDEX,
-                remedy="Make the bundle with this recipe.",
-            )
-        source = Stage(bundle, f"sources/{index[each.label]}")
-        target = Stage(store, source.prefix)
-        known = target.done()
-        copy(source, target, advance, scratch_folder())
-        results.append(_result(each, source, "there already" if known else "unpacked"))
-    return results
+    try:
+        sources = {each: _packed(each, bundle, index) for each in named}  # all, before any copy
+        for each, source in sources.items():
+            target = Stage(store, source.prefix)
+            known = target.done()
+            copy(source, target, advance, scratch_folder())
+            results.append(_result(each, source, "there already" if known else "unpacked"))
+    except CorruptStage as error:
+        raise CorruptStage(error.message, remedy=_COPY_AGAIN) from error
+    return [*results, *_in_place(recipe, named)]
+
+
+class _ReadOnlyStore(LocalStore):
+    """A bundle's folder, which may be on a read-only mount; LocalStore wants to write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(self.root)
+        self._real = self.root.resolve()
+
+
+def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage:
+    """Return the complete copy of an input in a bundle.
+
+    A local file is not compared with the recipe's: it may be on the machine that packed it only.
+
+    Raises:
+        BadInput: the bundle lacks it, holds another one, or was copied in part.
+    """
+    address, file = parse_source(named.source).address, f"{bundle.uri}/{_INDEX}"
+    if named.label not in index:
+        raise BadInput(
+            f"the bundle lacks {named.label} ({address})",
+            file=file,
+            remedy="Pack it with this recipe: lidr fetch RECIPE --to DIR.",
+        )
+    stage = Stage(bundle, f"sources/{index[named.label]}")
+    plan = fetch_plan(named, bundle) if "://" in address else None
+    if plan and plan.stage.digest != stage.digest:
+        raise BadInput(
+            f"the bundle holds another {named.label} than the recipe names ({address})",
+            file=file,
+            remedy="Pack it again with this recipe: lidr fetch RECIPE --to DIR.",
+        )
+    if not (plan.is_there() if plan else stage.done()):
+        raise BadInput(
+            f"the bundle's copy of {named.label} is not complete",
+            file=f"{stage.uri}/{MARKER}",
+            remedy=_COPY_AGAIN,
+        )
+    return stage
+
+
+def _plans(
+    recipe: Recipe, named: Iterable[NamedInput], store: Store
+) -> dict[NamedInput, FetchPlan]:
+    """Plan all inputs before any is fetched: a wrong path is told at once, not after hours.
+
+    Raises:
+        BadInput: an input is malformed, not pinned or, if local, missing.
+    """
+    if unpinned := unpinned_datasets(recipe):
+        raise BadInput(
+            f"evaluation.tasks read {', '.join(sorted(unpinned))} at the newest revision",
+            remedy="Name a commit of each under evaluation.revisions; the newest may change.",
+        )
+    return {each: fetch_plan(each, store) for each in named}
+
+
+def _fetch_all(plans: Mapping[NamedInput, FetchPlan], advance: Advance) -> list[FetchResult]:
+    """Fetch inputs in parallel; the first error, or Ctrl-C, begins no further file."""
+    stopped = Event()
+
+    def advance_unless_stopped(size: int) -> None:
+        if stopped.is_set():
+            raise CancelledError  # ends a download between two pieces
+        advance(size)
+
+    files, inputs = ThreadPoolExecutor(FILES_AT_ONCE), ThreadPoolExecutor(max(len(plans), 1))
+    try:
+        jobs = [
+            inputs.submit(_fetch_one, named, plan, files, advance_unless_stopped)
+            for named, plan in plans.items()
+        ]
+        done = wait(jobs, return_when=FIRST_EXCEPTION).done
+    finally:
+        stopped.set()
+        for pool in (files, inputs):
+            pool.shutdown(wait=False, cancel_futures=True)
+    if wait(jobs, timeout=_STOP_SECONDS).not_done:  # the hub's client cannot be stopped
+        note = "files of the hub that are under way are completed first; Ctrl-C ends at once"
+        print(f"lidr: note: {note}", file=sys.stderr, flush=True)
+    return [job.result() for job in jobs if job in done]
 
 
 def _fetch_one(
-    named: NamedInput, store: Store, files: ThreadPoolExecutor, advance: Advance
+    named: NamedInput, plan: FetchPlan, files: ThreadPoolExecutor, advance: Advance
 ) -> FetchResult:
-    plan = fetch_plan(named, store)
     known = plan.stage.done()
     fetch(plan, files, scratch_folder(), advance)
     return _result(named, plan.stage, "there already" if known else "fetched")
@@ -173,39 +247,21 @@ def _result(named: NamedInput, stage: Stage, outcome: str) -> FetchResult:
     return FetchResult(named.label, origin, size, licence, outcome, stage.digest)
 
 
-def _in_place(named: NamedInput) -> FetchResult:
-    source = parse_source(named.source)
-    return FetchResult(named.label, source.address, 0, source.licence or "unknown", "stays there")
-
-
-def _save(images: Iterable[str], folder: Path) -> None:
-    """Save images as archives, with the first engine that is installed."""
-    engine = next((name for name in ("skopeo", "podman", "docker") if shutil.which(name)), "")
-    if not engine:
-        raise BadInput(
-            "none of skopeo, podman and docker, which save images, is installed",
-            remedy="Install one, or leave --archives out.",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    for image in images:
-        archive = folder / f"{image.replace('/', '_').replace(':', '_')}.tar"
-        if archive.exists():
-            continue
-        part = archive.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        for command in _commands(engine, image, part):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
-                raise BadInput(
-                    f"{command[0]} cannot save {image}: {said}",
-                    remedy="Log in to its registry, or correct images in the profile.",
-                )
-        part.replace(archive)
-
-
-def _commands(engine: str, image: str, archive: Path) -> list[list[str]]:
-    if engine == "skopeo":
-        name = "" if "@" in image else f":{image}"  # such an archive holds no digest's name
-        return [[engine, "copy", f"docker://{image}", f"docker-archive:{archive}{name}"]]
-    return [[engine, "pull", image], [engine, "save", "--output", str(archive), image]]
+def _in_place(recipe: Recipe, copied: Collection[NamedInput]) -> list[FetchResult]:
+    """Return the inputs that are read from where they are: in a bucket, a folder or MLflow."""
+    rest = [(each.label, each.source) for each in inputs_of(recipe) if each not in copied]
+    model, icr = recipe.model, recipe.pairing.icr
+    registered = {
+        "model.source": model.source,
+        "model.adapter": model.adapter,
+        "pairing.icr.policy": icr.policy,
+        "pairing.icr.reference": icr.reference,
+    }
+    rest += [(label, uri) for label, uri in registered.items() if uri.startswith(_REGISTERED)]
+    results = []
+    for label, text in rest:
+        source = parse_source(text)
+        outcome = "stays in MLflow" if text.startswith(_REGISTERED) else "stays there"
+        licence = source.licence or "unknown"
+        results.append(FetchResult(label, source.address, 0, licence, outcome))
+    return results

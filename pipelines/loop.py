@@ -46,14 +46,15 @@ class _Rounds:
         iteration: the sub-pipeline of one round.
         shape: which rounds there are.
         judged: whether a judge judges every model's answers.
-        text: the recipe as JSON, for the first task to put on the store; "" if it is there.
+        inline_recipe: the recipe as JSON, which the first task puts on the store; "" if it is
+            there.
     """
 
     place: Placement
     iteration: BaseComponent
     shape: LoopShape
     judged: bool
-    text: str
+    inline_recipe: str
 
     def add(self, recipe: Any, store: Any, run: Any, max_iterations: Any) -> None:
         """Add the tasks to the pipeline being built."""
@@ -75,15 +76,16 @@ class _Rounds:
             state = _state(concluded.after(done.set_caching_options(False)))
 
     def _resume(self, common: dict[str, Any], _: Any) -> tuple[Any, dict[str, Any]]:
-        """Read what the first round starts from from the run's state."""
-        known = common | ({"recipe": self.text} if self.text else {})
+        """Read the first round's start from the run's state."""
+        known = common | ({"recipe": self.inline_recipe} if self.inline_recipe else {})
         state = dict(self.place(resume_state(**known, iteration=self.shape.first - 1)).outputs)
         return state.pop("inputs"), state
 
     def _start(self, common: dict[str, Any], max_iterations: Any) -> tuple[Any, dict[str, Any]]:
         """Measure M_0."""
         place = self.place
-        known = common | ({"recipe": self.text} if self.text and not self.shape.watching else {})
+        put = self.inline_recipe and not self.shape.watching
+        known = common | ({"recipe": self.inline_recipe} if put else {})
         inputs = place(prepare(**known)).output
         last = place(evaluate(**common, inputs=inputs, model=inputs, iteration=0))
         if self.judged:
@@ -199,7 +201,8 @@ def _watching(
             max_iterations: iterations at most, within those compiled in.
         """
         with dsl.ExitHandler(place(finish(recipe=recipe, store=store, run="")), name="iterations"):
-            found = place(check_inputs(recipe=rounds.text or recipe, store=store, name=run)).output
+            given_recipe = rounds.inline_recipe or recipe
+            found = place(check_inputs(recipe=given_recipe, store=store, name=run)).output
             with dsl.If(found != "", name="changed"):
                 rounds.add(recipe, store, found, max_iterations)
 

@@ -66,7 +66,9 @@ def build_promotion(
             The promoted version, as `<registered model>/<version>`.
         """
         common = {"recipe": recipe, "store": store, "run": ""}  # nothing is learnt: no MLflow run
-        chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
+        chosen = place(
+            nominate(store=store, name=name, version=version, alias=alias, reason=reason)
+        ).outputs
         inputs = place(prepare(**common | ({"recipe": text} if inline else {}))).output
         measured = [
             place(evaluate(**common, inputs=inputs, model=chosen[role], iteration=number)).outputs[

@@ -8,7 +8,7 @@ def grade(recipe: str, store: str, run: str, inputs: str, responses: str, iterat
     """Let the recipe's judge grade M_t's responses from 0 to 10.
 
     Args:
-        recipe: the resolved recipe as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds the prompts.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from lidr.components.grade.stage import PROMPT, grade_stage
 from lidr.components.judging.cases import Case, request_digest
 from lidr.components.judging.judge_cases import judge_all, usage_of
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.rollout.answers import read_answers, usable_text
@@ -15,8 +17,8 @@ from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import NAMES
-from lidr.components.shared.records.judged import Judgement, Order
-from lidr.components.shared.records.schema import Prompt, Response, Score
+from lidr.components.shared.records.judged import Order
+from lidr.components.shared.records.schema import Message, Prompt, Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE, score_counts
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import open_stage
@@ -54,6 +56,7 @@ def grade(
     Raises:
         BadInput: the recipe has no judge, the profile names no server, or it refuses the key.
         EngineFailed: too many judgements failed; the others are kept for the next attempt.
+        Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
     judge = settings.require_judge()
@@ -65,13 +68,13 @@ def grade(
     answers = read_answers(settings, responses)
     cases = list(_cases(settings, judge, book, answers))
     made = judge_all(stage, judge, cases)
-    judgements = {_place(case): made[case.request] for case in cases}
-    scores = {code: _scores(own, judgements) for code, own in answers.items()}
+    outcomes = {_place(case): made[case.request] for case in cases}
+    scores = {code: [_score(each, outcomes) for each in own] for code, own in answers.items()}
     stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
     counts = {
         **score_counts(scores),
         "model": judge.endpoint.model,
-        **usage_of(list(judgements.values()), judge.price),
+        **usage_of(list(outcomes.values()), judge.price),
     }
     emit("number", name="graded", value=f"{counts['scored']:,} of {counts['responses']:,}")
     return stage.finish(counts)
@@ -80,7 +83,7 @@ def grade(
 def _cases(
     settings: Recipe, judge: Judge, book: PromptBook, answers: Mapping[str, Sequence[Response]]
 ) -> Iterator[Case]:
-    """Yield a request for each response with a text; no request tells the reference answer."""
+    """Yield a request for each response with a text; the reference answer is never shown."""
     prompt = load_prompt(PROMPT, judge.prompts)
     for code, own in answers.items():
         prompts = {each.prompt_id: each for each in book.read(code, 0, book.size(code))}
@@ -91,33 +94,31 @@ def _cases(
 
 
 def _case(judge: Judge, prompt: JudgePrompt, asked: Prompt, answer: Response, text: str) -> Case:
-    messages = prompt.messages(
-        NAMES[answer.language],
+    render = partial(_messages, prompt, answer.language, asked.text, text)
+    place = (_TASK, answer.language, answer.prompt_id)
+    request = request_digest(judge, (*place, answer.sample, Order.ALONE), render())
+    return Case(*place, answer.sample, Order.ALONE, render, request)
+
+
+def _messages(prompt: JudgePrompt, language: str, asked: str, text: str) -> list[Message]:
+    return prompt.messages(
+        NAMES[language],
         {
-            "conversation": [Block("user", asked.text)],
+            "conversation": [Block("user", asked)],
             "answer": [Block("answer", text)],
             "reference": [],
         },
     )
-    place = (_TASK, answer.language, answer.prompt_id)
-    request = request_digest(judge, (*place, answer.sample, Order.ALONE), messages)
-    return Case(*place, answer.sample, Order.ALONE, messages, request)
 
 
 def _place(case: Case) -> Place:
     return case.item_id, case.language, case.turn
 
 
-def _scores(answers: Sequence[Response], judgements: Mapping[Place, Judgement]) -> list[Score]:
-    return [
-        _score(answer, judgements.get((answer.prompt_id, answer.language, answer.sample)))
-        for answer in answers
-    ]
-
-
-def _score(answer: Response, judgement: Judgement | None) -> Score:
+def _score(answer: Response, outcomes: Mapping[Place, Outcome]) -> Score:
+    """Return the score of a response; without a judgement, why there was no text to grade."""
     place = answer.prompt_id, answer.language, answer.sample
-    if judgement is None:
+    if (outcome := outcomes.get(place)) is None:
         return Score(*place, None, answer.failure)
-    grade = judgement.value
-    return Score(*place, None if grade is None else grade / MAX_SCORE, judgement.failure)
+    grade = outcome.value
+    return Score(*place, None if grade is None else grade / MAX_SCORE, outcome.failure)

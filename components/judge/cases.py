@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from lidr.components.judging.cases import Case, request_digest
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
@@ -46,7 +47,8 @@ class Item:
         language: ISO 639-1 code.
         question: what was asked.
         answers: the model's, turn by turn.
-        rival: the answer that the model's is compared with; "" if it is graded alone.
+        rival: the answer that the model's is compared with, which may be empty too; "" if the
+            task is not pairwise.
     """
 
     task: JudgedTask
@@ -97,7 +99,8 @@ def collect_items(recipe: Recipe, settings: Judge, evaluation: str, before: str)
         before: URI of the evaluate stage of the model before it; "" for M_0.
 
     Raises:
-        BadInput: a question has no reference answer, or the evaluation holds no answers.
+        BadInput: a question has no reference answer, or has changed since it was answered, or the
+            evaluation holds no answers.
     """
     tasks = judged_tasks(settings, before)
     own = _answers(evaluation)
@@ -132,10 +135,12 @@ def cases_of(items: Iterable[Item], settings: Judge) -> Iterator[JudgeCase]:
             prompts[name] = load_prompt(name, settings.prompts)
         if item.task.is_pairwise:
             for order in (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND):
-                yield _case(settings, item, 0, order, _comparison(prompts[name], item, order))
+                render = partial(_comparison, prompts[name], item, order)
+                yield _case(settings, item, 0, order, render)
         else:
             for turn in range(len(item.answers)):
-                yield _case(settings, item, turn, Order.ALONE, _grading(prompts[name], item, turn))
+                render = partial(_grading, prompts[name], item, turn)
+                yield _case(settings, item, turn, Order.ALONE, render)
 
 
 def _answers(evaluation: str) -> Answers:
@@ -151,11 +156,24 @@ def _answers(evaluation: str) -> Answers:
 
 
 def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
-    """Return the answers to every turn; none if one is missing or failed."""
-    found = answers.get(key, [])
+    """Return the answers to every turn; none if one is missing or failed.
+
+    Raises:
+        BadInput: a turn is another one than the model answered.
+    """
+    found = sorted(answers.get(key, []), key=lambda answer: answer.turn)
+    for answer in found:
+        if question.turns[answer.turn : answer.turn + 1] != (answer.prompt,):
+            task, language, item_id = key
+            raise BadInput(
+                f"{task} {language}: the questions changed since the model answered (id "
+                f"{item_id!r}, turn {answer.turn + 1})",
+                remedy="Restore the file of questions, or begin another run, whose models answer "
+                "the new ones.",
+            )
     whole = len(found) == len(question.turns)
     failed = any(answer.finish_reason == FinishReason.FAILED for answer in found)
-    return sorted(found, key=lambda answer: answer.turn) if whole and not failed else []
+    return found if whole and not failed else []
 
 
 def _comparison(prompt: JudgePrompt, item: Item, order: Order) -> list[Message]:
@@ -194,8 +212,8 @@ def _optional(name: str, text: str) -> list[Block]:
 
 
 def _case(
-    settings: Judge, item: Item, turn: int, order: Order, messages: list[Message]
+    settings: Judge, item: Item, turn: int, order: Order, render: Callable[[], list[Message]]
 ) -> JudgeCase:
     place = (*item.place, item.question.item_id)
-    request = request_digest(settings, (*place, turn, order), messages)
-    return JudgeCase(*place, turn, order, messages, request, item)
+    request = request_digest(settings, (*place, turn, order), render())
+    return JudgeCase(*place, turn, order, render, request, item)

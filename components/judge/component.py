@@ -8,7 +8,7 @@ def judge(recipe: str, store: str, run: str, evaluation: str, before: str, itera
     """Let a language model judge a model's open-ended answers.
 
     Args:
-        recipe: the resolved recipe as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run, for its lease, notes and tracking.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.

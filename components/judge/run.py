@@ -15,13 +15,13 @@ from lidr.components.judge.cases import (
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
 from lidr.components.judging.judge_cases import judge_all
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.inputs.questions import digest_of_questions, digest_of_references
-from lidr.components.shared.records.judged import Judgement
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
@@ -107,20 +107,24 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, items: ItemsToJudge) ->
     )
 
 
-def _by_item(cases: list[JudgeCase], judgements: dict[str, Judgement]) -> Judged:
-    """Return the items in order, each with its judgements."""
+def _by_item(cases: list[JudgeCase], outcomes: dict[str, Outcome]) -> Judged:
+    """Return the items in order, each with the outcomes of its judgements."""
     return [
-        (item, [judgements[case.request] for case in group])
+        (item, [outcomes[case.request] for case in group])
         for item, group in groupby(cases, key=lambda case: case.item)
     ]
 
 
 def _announce(counts: dict[str, Any], iteration: int) -> None:
-    for task, found in counts["tasks"].items():
-        for language, place in found["languages"].items():
-            if place["score"]["n"]:
-                where = {"iteration": iteration, "task": task, "language": language}
-                emit("judged", **where, **place["score"])
-            lost = place["left_out"] + place["unanswered"]
-            if lost:
-                emit("warning", message=f"{task} {language}: {lost} questions have no judgement")
+    for task, task_counts in counts["tasks"].items():
+        for language, language_counts in task_counts["languages"].items():
+            score = language_counts["score"]
+            if score["n"]:
+                emit("judged", iteration=iteration, task=task, language=language, **score)
+            left_out, unanswered = language_counts["left_out"], language_counts["unanswered"]
+            if left_out or unanswered:
+                message = (
+                    f"{task} {language}: {left_out + unanswered} questions have no score "
+                    f"(without a valid judgement: {left_out}, without an answer: {unanswered})"
+                )
+                emit("warning", message=message)

@@ -12,15 +12,16 @@ import numpy as np
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.lengths import length_controlled
 from lidr.components.judging.judge_cases import usage_of
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import PAIRWISE, Price
 from lidr.components.shared.core.digest import seed_of
-from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Order
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.stats.intervals import macro_average, mean_interval
 
-Judged = list[tuple[Item, list[Judgement]]]
-"""Items with all their judgements."""
+Judged = list[tuple[Item, list[Outcome]]]
+"""Items with the outcomes of all their judgements."""
 
 UNPARSABLE = (
     JudgeFailure.UNPARSABLE,
@@ -32,14 +33,14 @@ UNPARSABLE = (
 """Failures of judgements that came, but hold no valid verdict."""
 
 
-def score_of(item: Item, judgements: Sequence[Judgement]) -> float | None:
+def score_of(item: Item, outcomes: Sequence[Outcome]) -> float | None:
     """Return an item's score from 0 to 1: the mean over orders or turns, None unless all are valid.
 
     Args:
         item: a comparison has two judgements, a conversation one per turn.
-        judgements: all of the item's, failed ones included.
+        outcomes: of all of the item's judgements, failed ones included.
     """
-    values = [each.value for each in judgements if each.value is not None]
+    values = [each.value for each in outcomes if each.value is not None]
     if len(values) < (2 if item.task.is_pairwise else len(item.answers)):
         return None
     return fmean(values) / (1 if item.task.is_pairwise else MAX_SCORE)
@@ -49,8 +50,8 @@ def items_of(judged: Judged) -> list[EvalItem]:
     """Return the items that have a score, as evaluations hold them."""
     return [
         _eval_item(item, score)
-        for item, judgements in judged
-        if (score := score_of(item, judgements)) is not None
+        for item, outcomes in judged
+        if (score := score_of(item, outcomes)) is not None
     ]
 
 
@@ -61,7 +62,7 @@ def summarise(
 
     Args:
         asked: what was to be judged.
-        judged: its items with their judgements.
+        judged: its items with the outcomes of their judgements.
         others: codes of the other languages, over which a task's average is taken.
         price: of tokens, in dollars per million.
         seed: of the resampling.
@@ -86,22 +87,22 @@ def summarise(
 def _place_counts(task: str, group: Judged, seed: int, price: Price) -> dict[str, Any]:
     """Return the counts of one task in one language."""
     scored = [
-        (item, judgements, score)
-        for item, judgements in group
-        if (score := score_of(item, judgements)) is not None
+        (item, found, score)
+        for item, found in group
+        if (score := score_of(item, found)) is not None
     ]
-    judgements = [each for _, found in group for each in found]
+    outcomes = [each for _, found in group for each in found]
     counts: dict[str, Any] = {
         "score": mean_interval([score for *_, score in scored], seed=seed),
         "left_out": len(group) - len(scored),
-        **_judgement_counts(judgements, price),
+        **_judgement_counts(outcomes, price),
     }
     if task not in PAIRWISE:
-        return counts | {"turns": _by_turn(judgements)}
+        return counts | {"turns": _by_turn(outcomes)}
     values = [[each.value for each in found if each.value is not None] for _, found, _ in scored]
     wins, losses = sum(min(both) > 0.5 for both in values), sum(max(both) < 0.5 for both in values)
     flipped = sum(min(both) < 0.5 < max(both) for both in values)
-    firsts = [first for each in judgements if (first := _first_preference(each)) is not None]
+    firsts = [first for each in outcomes if (first := _first_preference(each)) is not None]
     return counts | {
         "length_controlled": length_controlled(
             np.array([score for *_, score in scored], dtype=float),
@@ -116,10 +117,10 @@ def _place_counts(task: str, group: Judged, seed: int, price: Price) -> dict[str
     }
 
 
-def _by_turn(judgements: Sequence[Judgement]) -> dict[str, Any]:
+def _by_turn(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return the mean score of each turn, from 0 to 1, and of how many judgements it is."""
     turns: dict[int, list[float]] = {}
-    for each in judgements:
+    for each in outcomes:
         if each.value is not None:
             turns.setdefault(each.turn, []).append(each.value / MAX_SCORE)
     return {
@@ -128,19 +129,19 @@ def _by_turn(judgements: Sequence[Judgement]) -> dict[str, Any]:
     }
 
 
-def _first_preference(judgement: Judgement) -> float | None:
+def _first_preference(outcome: Outcome) -> float | None:
     """Return how likely the judge preferred the answer it read first; None without a value."""
-    if judgement.value is None:
+    if outcome.value is None:
         return None
-    first = judgement.order == Order.CANDIDATE_FIRST
-    return judgement.value if first else 1.0 - judgement.value
+    first = outcome.order == Order.CANDIDATE_FIRST
+    return outcome.value if first else 1.0 - outcome.value
 
 
-def _judgement_counts(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+def _judgement_counts(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, what failed and what they cost."""
-    failures = Counter(each.failure for each in judgements if each.failure)
+    failures = Counter(each.failure for each in outcomes if each.failure)
     return {
-        **usage_of(judgements, price),
+        **usage_of(outcomes, price),
         "failures": {reason: failures[reason] for reason in sorted(failures)},
         "unparsable": sum(failures[reason] for reason in UNPARSABLE),
     }
@@ -154,7 +155,7 @@ def _eval_item(item: Item, score: float) -> EvalItem:
         item_id=item.question.item_id,
         prompt=item.answers[-1].prompt,
         response=item.answers[-1].response,
-        target=item.rival or item.question.reference,
+        target=item.rival if item.task.is_pairwise else item.question.reference,
         score=score,
         detected_language=item.answers[-1].detected_language,
         finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP,

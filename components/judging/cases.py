@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lidr.components.shared.config.judge import Judge
@@ -21,8 +21,9 @@ class Case:
         item_id: id of the question or, in grade, of the prompt.
         turn: number, from 0, of the judged turn or, in grade, of the sample.
         order: which answer comes first.
-        messages: the chat.
-        request: its `request_digest`.
+        render: returns the chat, which is rendered when it is asked: hundreds of thousands of them
+            do not fit into memory.
+        request: the `request_digest` of the chat.
     """
 
     task: str
@@ -30,7 +31,7 @@ class Case:
     item_id: str
     turn: int
     order: Order
-    messages: list[Message]
+    render: Callable[[], list[Message]]
     request: str
 
 

@@ -180,7 +180,7 @@ async def _reply(client: Any, case: Case, settings: Judge, url: str) -> Reply:
     try:
         answer = await client.chat.completions.create(
             model=settings.endpoint.model,
-            messages=case.messages,
+            messages=case.render(),
             temperature=0.0,
             max_tokens=settings.max_tokens,
             **logprobs,

@@ -8,16 +8,16 @@ from typing import Any
 from lidr.components.judging.cases import Case
 from lidr.components.judging.client import ask
 from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.shared.config.judge import Judge, Price
 from lidr.components.shared.config.machine import Machine
-from lidr.components.shared.records.judged import Judgement
 from lidr.components.shared.store.stage import Stage
 
 _MILLION = 1_000_000
 
 
-def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Judgement]:
-    """Return the judgement of each case by its request, asking for those that the stage lacks.
+def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Outcome]:
+    """Return the outcome of each case by its request, asking for judgements that the stage lacks.
 
     Raises:
         BadInput: the profile names no server, or it refuses the key.
@@ -30,16 +30,16 @@ def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Ju
         ask(asked, judge, Machine.from_environment().judge, writer.take)
     finally:
         writer.flush()
-    writer.close([writer.judgements[case.request] for case in cases])
-    return writer.judgements
+    writer.close([case.request for case in cases])
+    return writer.outcomes
 
 
-def usage_of(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+def usage_of(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, their tokens, and what they cost in dollars."""
-    read = sum(each.input_tokens for each in judgements)
-    written = sum(each.output_tokens for each in judgements)
+    read = sum(each.input_tokens for each in outcomes)
+    written = sum(each.output_tokens for each in outcomes)
     return {
-        "judgements": len(judgements),
+        "judgements": len(outcomes),
         "input_tokens": read,
         "output_tokens": written,
         "dollars": round((read * price.input + written * price.output) / _MILLION, 6),

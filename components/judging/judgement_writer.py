@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lidr.components.judging.cases import Case
 from lidr.components.judging.client import Reply
+from lidr.components.judging.outcomes import Outcome, outcome_of
 from lidr.components.judging.verdicts import Verdict, read_preference, read_score
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
-from lidr.components.shared.core.text import one_line
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.seal import seal
 from lidr.components.shared.store.stage import Stage
 
 _FILE = "judgements.parquet"
@@ -37,7 +42,11 @@ _REMEDIES = {
 }
 """What may help against a kind of failure; against the others another judge."""
 
-_MAX_SAID_CHARS = 300
+_ROW_GROUP_ROWS = 4096
+"""That of `to_parquet`, so that joined parts have the bytes of their records written at once."""
+
+_ROWS_PER_BATCH = 1024
+"""Judgements of an earlier attempt that are in memory as records at once."""
 
 
 class JudgementWriter:
@@ -56,20 +65,20 @@ class JudgementWriter:
         self._total = total
         self._max_failed = int(max_failed_share * total + 1e-9)
         self._unwritten: list[Judgement] = []
-        names = _judgement_files(stage)
-        self._parts = sum(name.startswith(_PARTS) for name in names)
-        self.judgements: dict[str, Judgement] = {
-            judgement.request: judgement
-            for name in names
-            for judgement in stage.peek_records(name, Judgement)
+        self._transient: list[Judgement] = []
+        self._files = set(_judgement_files(stage))
+        self._parts = sum(name.startswith(_PARTS) for name in self._files)
+        self.outcomes: dict[str, Outcome] = {
+            judgement.request: outcome_of(judgement)
+            for judgement in _bare_judgements(stage, sorted(self._files))
         }
-        """All judgements so far, by the digest of their request."""
+        """Of all judgements so far, by the digest of their request."""
         self.failures: Counter[str] = Counter()
         self._meter = Meter(total, "judgements", "tokens")
 
     def reuse(self, case: Case) -> bool:
         """Return whether a case has been judged before; if so, count it."""
-        found = self.judgements.get(case.request)
+        found = self.outcomes.get(case.request)
         if found is None or found.failure in _TRANSIENT:
             return False
         self._meter.total -= 1  # so that rate and time left are those of what is asked
@@ -83,43 +92,50 @@ class JudgementWriter:
             EngineFailed: too many judgements failed.
         """
         judgement = _judgement(case, reply)
-        self.judgements[judgement.request] = judgement
-        if judgement.failure not in _TRANSIENT:
-            self._unwritten.append(judgement)
+        outcome = self.outcomes[judgement.request] = outcome_of(judgement)
+        (self._transient if outcome.failure in _TRANSIENT else self._unwritten).append(judgement)
         if len(self._unwritten) >= self._chunk_size:
             self.flush()
-        self._count(judgement)
-        self._meter.advance(1, judgement.output_tokens, self.failures)
+        self._count(outcome)
+        self._meter.advance(1, outcome.output_tokens, self.failures)
 
     def flush(self) -> None:
         """Write the judgements that have not been written yet, as one more part."""
         if self._unwritten:
             name = f"{_PARTS}{self._parts:06d}.parquet"
             self._stage.write_records(name, self._unwritten, Judgement)
+            self._files.add(name)
             self._parts += 1
             self._unwritten = []
 
-    def close(self, judgements: list[Judgement]) -> None:
-        """Replace the parts by one file with all judgements, in this order."""
-        self._stage.write_records(_FILE, judgements, Judgement)
-        for name in _judgement_files(self._stage):
+    def close(self, requests: Sequence[str]) -> None:
+        """Replace the parts by one file with the judgements of these requests, in this order.
+
+        The parts are joined as tables: as records they would take several times the memory.
+        """
+        self._unwritten += self._transient
+        self.flush()
+        names = sorted(self._files)  # a judgement that was asked again is in a later one
+        tables = self._stage.unfinished_tables(names, Judgement.schema.names)
+        table = pa.concat_tables([Judgement.schema.empty_table(), *tables]).combine_chunks()
+        rows = {request: row for row, request in enumerate(table["request"].to_pylist())}
+        self._stage.write(_FILE, _to_parquet(table, [rows[request] for request in requests]))
+        for name in reversed(names):  # their count stays the number of the next one
             if name.startswith(_PARTS):
                 self._stage.store.delete(self._stage.key(name))
 
-    def _count(self, judgement: Judgement) -> None:
-        if not judgement.failure:
+    def _count(self, outcome: Outcome) -> None:
+        if not outcome.failure:
             return
-        self.failures[judgement.failure] += 1
+        self.failures[outcome.failure] += 1
         failed = self.failures.total()
         if failed <= self._max_failed:
             return
         reasons = ", ".join(f"{count} {name}" for name, count in self.failures.most_common())
         most = JudgeFailure(self.failures.most_common(1)[0][0])
-        said = one_line(judgement.raw)[:_MAX_SAID_CHARS]
-        refused = judgement.failure is JudgeFailure.REJECTED and said
         raise EngineFailed(
             f"the judge failed {failed} of {self._total} judgements ({reasons})"
-            + (f"; the server said: {said}" if refused else ""),
+            + (f"; the server said: {outcome.said}" if outcome.said else ""),
             remedy=_REMEDIES.get(most, "Choose a judge that does what the prompts ask")
             + ", or raise judge.max_failed_share: running again then asks only for what is "
             "missing.",
@@ -131,6 +147,24 @@ def _judgement_files(stage: Stage) -> list[str]:
     skip = len(stage.prefix) + 1
     names = [entry.key[skip:] for entry in stage.store.list(stage.prefix)]
     return [name for name in names if name == _FILE or name.startswith(_PARTS)]
+
+
+def _bare_judgements(stage: Stage, names: Sequence[str]) -> Iterator[Judgement]:
+    """Yield the judgements in files of a stage, without their log-probabilities."""
+    columns = [name for name in Judgement.schema.names if name != "logprobs"]
+    for table in stage.unfinished_tables(names, columns):
+        for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH):
+            yield from (Judgement(**row, logprobs=[]) for row in batch.to_pylist())
+
+
+def _to_parquet(table: pa.Table, rows: Sequence[int]) -> bytes:
+    """Encode rows of a table of judgements as `to_parquet` encodes the records."""
+    sink = io.BytesIO()
+    writer = pq.ParquetWriter(sink, Judgement.schema, compression="zstd", write_page_checksum=True)
+    for start in range(0, len(rows) or 1, _ROW_GROUP_ROWS):  # no second table of them all
+        group = pa.array(rows[start : start + _ROW_GROUP_ROWS], pa.int64())
+        writer.write_table(table.take(group), row_group_size=_ROW_GROUP_ROWS)
+    return seal(writer, sink)
 
 
 def _judgement(case: Case, reply: Reply) -> Judgement:

@@ -6,7 +6,7 @@ from lidr.components.shared.component import image_component
 
 
 @image_component
-def nominate(store: str, name: str, version: str, alias: str) -> NamedTuple(  # type: ignore[valid-type]
+def nominate(store: str, name: str, version: str, alias: str, reason: str) -> NamedTuple(  # type: ignore[valid-type]
     "Nomination",
     [("champion", str), ("challenger", str), ("standing", int), ("number", int)],
 ):
@@ -17,10 +17,11 @@ def nominate(store: str, name: str, version: str, alias: str) -> NamedTuple(  # 
         name: of the registered model.
         version: the challenger, a number or an alias after @.
         alias: to move to the challenger.
+        reason: why; checked here, before anything is evaluated, and used by the promote step.
 
     Returns:
         URIs of the stages that hold both models, and both version numbers.
     """
     from lidr.components.nominate import run
 
-    return run.nominate(store=store, name=name, version=version, alias=alias)
+    return run.nominate(store=store, name=name, version=version, alias=alias, reason=reason)

@@ -9,6 +9,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.models.stages import stage_of_files
 from lidr.components.shared.registry.evidence import require_files
+from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.versions import Version, read_model, read_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
@@ -25,7 +26,7 @@ class Nomination(NamedTuple):
 
 
 @step("nominate")
-def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
+def nominate(store: str, name: str, version: str, alias: str, reason: str) -> Nomination:
     """Look up the challenger and the version that has the alias; aliases are resolved here only.
 
     Args:
@@ -33,14 +34,17 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
         name: of the registered model.
         version: the challenger: a number, or @ and an alias.
         alias: to move to the challenger, e.g. champion.
+        reason: why, as the promote step will record it; "" for the gate's own.
 
     Returns:
         URIs of the stages that hold both models, and both version numbers.
 
     Raises:
-        BadInput: there is no such version, none has the alias, the challenger has it already, or
-            files of one of the two are missing.
+        BadInput: the alias is not moved by hand, or the reason is too long; there is no such
+            version, none has the alias, the challenger has it already, or files of one of the two
+            are missing.
     """
+    PromotionOrder(alias, reason).validate()  # the promote step does so hours later
     home = open_store(store)
     client = mlflow_client(store)
     challenger = ask_mlflow(lambda: read_version(client, name, version))

@@ -21,18 +21,18 @@ def pair(
     """Make preference pairs of M_t's answers, and check the reward.
 
     Args:
-        recipe: the resolved recipe as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        rewards: URI of the stage that says which answer is better: translate, score or grade.
+        rewards: URI of the stage that the rewarder needs: translate, score or grade.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
 
     Returns:
         URI of the pair stage, and what follows: `train`, or `stop` where its reward cannot be
-        trusted.
+        trusted or there are too few pairs.
     """
     from lidr.components.pair import run as step
 

@@ -38,7 +38,7 @@ def promote(
         "<registered model>/<version>" of the challenger.
 
     Raises:
-        GateRefused: the gate did not find it better, or the alias has moved since.
+        GateRefused: the gate did not find it better, or the alias has moved to a third version.
         BadInput: its files are gone.
     """
     counts = open_stage(decision).counts()

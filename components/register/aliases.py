@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import GateRefused
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.evidence import GATE_TAG, PASSED, START, GateVerdict
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import (
     CANDIDATE,
     CHAMPION,
@@ -24,6 +26,7 @@ from lidr.components.shared.registry.versions import (
     read_version,
 )
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.tracking import ask_mlflow
 
 _PARENT_TAG = "lidr.parent_version"
 
@@ -31,7 +34,8 @@ _PARENT_TAG = "lidr.parent_version"
 def give_aliases(
     client: Any,
     settings: Recipe,
-    label: str,
+    name: str,
+    number: int,
     tags: Mapping[str, str],
     gate: str,
     run: str,
@@ -39,30 +43,36 @@ def give_aliases(
 ) -> None:
     """Make a version that passed the gate, or an M_0, the candidate and, if so set, champion.
 
-    Where the version's tags hold another gate's refusal, this gate's verdict replaces it.
+    Where the version's tags hold any verdict but `promote`, that of a gate that it passed replaces
+    it. MLflow is asked again in here; a retry around it all would record a promotion each time.
 
     Args:
         client: an `mlflow.MlflowClient`.
         settings: the recipe.
-        label: "<registered model>/<version>".
+        name: of the registered model.
+        number: of the version.
         tags: of the version as this run registers it, with the gate's verdict (`start` for M_0).
         gate: URI of the gate stage; "" for M_0.
         run: name of the run, for the audit entry.
         audit_log: URI of the folder for lease and audit entries, unless the model names one.
     """
-    name, _, text = label.rpartition("/")
-    number = int(text)
     verdict = GateVerdict(tags[VERDICT_TAG], gate)
     if verdict.word not in (PASSED, START):
         return
-    version = read_version(client, name, text)
-    if verdict.word == PASSED and version.tags.get(VERDICT_TAG) != PASSED:
-        for tag in (GATE_TAG, VERDICT_TAG, _PARENT_TAG):
-            client.set_model_version_tag(name, text, tag, tags[tag])
-    model = read_model(client, name)
-    home = audit_log_of(client, model, audit_log)
-    if model.aliases.get(CANDIDATE, 0) < number:
-        advance(client, name, CANDIDATE, number, home)
+
+    def make_candidate() -> tuple[RegisteredModel, Version, Store]:
+        with wrap_mlflow_errors(client, f"version {number} of {name!r}"):
+            version = read_version(client, name, str(number))
+            if verdict.word == PASSED and version.tags.get(VERDICT_TAG) != PASSED:
+                for tag in (GATE_TAG, VERDICT_TAG, _PARENT_TAG):
+                    client.set_model_version_tag(name, str(number), tag, tags[tag])
+            model = read_model(client, name)
+            home = audit_log_of(client, model, audit_log)
+            if model.aliases.get(CANDIDATE, 0) < number:
+                advance(client, name, CANDIDATE, number, home)
+        return model, version, home
+
+    model, version, home = ask_mlflow(make_candidate)
     if settings.registry.promote == "gated":
         parent = tags.get(_PARENT_TAG, "")
         _promote(client, model, version, parent, verdict, home, run)
@@ -90,6 +100,10 @@ def _promote(
         )
         return
     reason = f"run {run} passed the gate" if parent else f"run {run} starts here"
-    order = PromotionOrder(reason=reason, verdict=verdict, expected=champion)
-    entry = promote(client, version, audit_log, order)
+    order = PromotionOrder(reason=reason, verdict=verdict, expected=champion or 0)
+    try:
+        entry = promote(client, version, audit_log, order)
+    except GateRefused as refused:  # another run has moved the champion since it was read
+        emit("note", message=f"{version.label} is not promoted: {refused.message}")
+        return
     emit("number", name="champion", value=f"{version.label} since {entry.time}")

@@ -82,16 +82,16 @@ def register(
     admission = read_admission(stage.store, run)
     tags = version_tags(settings, inputs, stages, iteration, parent, admission)
     audit_log = default_audit_log(stage.store.uri, name)
+    client = mlflow_client(store)
 
     def register_version() -> int:
-        client = mlflow_client(store)
         with wrap_mlflow_errors(client, f"registration of {name!r}"):
             run_id = iteration_run(stage.store, run, iteration, client)
-            number = ensure_version(client, name, model_uri(model), tags, run_id, audit_log)
-            give_aliases(client, settings, f"{name}/{number}", tags, decision, run, audit_log)
-        return number
+            return ensure_version(client, name, model_uri(model), tags, run_id, audit_log)
 
-    version = f"{name}/{ask_mlflow(register_version)}"
+    number = ask_mlflow(register_version)
+    give_aliases(client, settings, name, number, tags, decision, run, audit_log)
+    version = f"{name}/{number}"
     emit("number", name="registered", value=version)
     stage.finish({"version": version})
     return version

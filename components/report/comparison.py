@@ -13,13 +13,22 @@ from lidr.components.report.html import page
 from lidr.components.report.outcomes import score_chart, score_table
 from lidr.components.report.rows import dots, extent, gain_rows, in_words
 from lidr.components.report.svg import Heading, rounded_domain
-from lidr.components.report.words import language, limits, listed, literal, p_value, percent, signed
+from lidr.components.report.words import (
+    language,
+    level,
+    limits,
+    listed,
+    literal,
+    p_value,
+    percent,
+    signed,
+)
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import bootstrap_mean
 from lidr.components.shared.stats.paired import PairedItems, by_question
-from lidr.components.shared.stats.paired import compare as compare_items
+from lidr.components.shared.stats.paired import compare as pair_items
 from lidr.components.shared.stats.tests import holm, sign_flip
 from lidr.components.shared.stats.truncation import truncation_warning
 from lidr.components.shared.store.stage import open_stage
@@ -78,7 +87,7 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         ]
     }
     if len(models) == 2:
-        paired = compare_items(*(each.evaluation for each in models))
+        paired = pair_items(*(each.evaluation for each in models))
         result |= gains_of(settings, paired)
     return result
 
@@ -230,8 +239,9 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
     return Section(
         "gain",
         "Gain",
-        f"On the same items, by paired bootstrap; {settings.gate.confidence:.0%} intervals. "
-        "p: exact two-sided test, corrected for the number of languages (Holm).",
+        f"On the same items, by paired bootstrap; {level(settings.gate.confidence)} intervals. "
+        "p: two-sided sign-flip test; those of the languages are corrected for their number "
+        "(Holm), that of the mean is not.",
         charts=[Chart(title, image)],
         tables=[table],
     )

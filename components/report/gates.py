@@ -15,7 +15,7 @@ from lidr.components.report.blocks import (
 )
 from lidr.components.report.history import Round
 from lidr.components.report.svg import Heading, rounded_domain
-from lidr.components.report.words import limits, p_value, percent, plain, signed
+from lidr.components.report.words import level, limits, p_value, percent, plain, signed
 from lidr.components.shared.config.recipe import Recipe
 
 
@@ -34,13 +34,13 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         "gate",
         "Gate",
         f"Each model is compared with its predecessor on the same items (paired bootstrap, "
-        f"{settings.gate.confidence:.0%} intervals, {1 - 2 * alpha:.0%} for the mean). Promoted: "
-        "the lower limit of the mean gain over the other languages is above "
-        f"{signed(settings.gate.min_gain)} points, which happens in at most {alpha:.0%} of the "
+        f"{level(settings.gate.confidence)} intervals, {level(1 - 2 * alpha)} for the mean). "
+        "Promoted: the lower limit of the mean gain over the other languages is above "
+        f"{signed(settings.gate.min_gain)} points, which happens in at most {level(alpha)} of the "
         "cases if the model is no better, and no language falls by more than its tolerance (the "
         "dashed marks). Keep: the predecessor stays for lack of evidence, and the loop continues. "
         "Stop: it stays, and the loop ends. Falls and the bars on off-target and cut answers "
-        f"together stop a model that is no worse in at most {alpha:.0%} of the cases.",
+        f"together stop a model that is no worse in at most {level(alpha)} of the cases.",
         warnings=[f"{name}: {each}" for name, each in said],
         charts=[_chart(settings, item, domain) for item in judged],
         tables=[

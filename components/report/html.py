@@ -1,4 +1,4 @@
-"""A page as one HTML file with inline style sheet and script; its policy allows nothing else."""
+"""A page as one HTML file: inline style sheet, script and icon; its policy allows nothing else."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def style_sheet() -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return the page's Content-Security-Policy: this style sheet, this script, nothing else."""
+    """Return the page's Content-Security-Policy: this style sheet, this script, data: images."""
     return (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"

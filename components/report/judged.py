@@ -7,7 +7,7 @@ from typing import Any
 from lidr.components.report.blocks import Section, Table, by_language, measured, swatch
 from lidr.components.report.history import Counts, Round
 from lidr.components.report.words import listed, number, percent, plain, spelled
-from lidr.components.shared.config.judge import PAIRWISE
+from lidr.components.shared.config.judge import PAIRWISE, Price
 from lidr.components.shared.config.recipe import Recipe
 
 _TITLES = {
@@ -35,7 +35,7 @@ def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
         tables=[
             *(_scores(settings, seen, name) for name in tasks),
             *(_pairwise(settings, seen, name) for name in tasks if name in PAIRWISE),
-            _costs(seen),
+            _costs(settings.judge.price if settings.judge else Price(), seen),
         ],
     )
 
@@ -107,7 +107,8 @@ def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
     )
 
 
-def _costs(seen: list[Round]) -> Table:
+def _costs(price: Price, seen: list[Round]) -> Table:
+    """Return what the judgements cost at the recipe's price, which a reused stage did not know."""
     return Table(
         "Judgements and what they cost",
         ["Model", "Judgements", "Failed", "Tokens read", "Tokens written", "Dollars"],
@@ -118,13 +119,18 @@ def _costs(seen: list[Round]) -> Table:
                 _failures(counts["failures"]),
                 number(counts["input_tokens"]),
                 number(counts["output_tokens"]),
-                plain(counts["dollars"]),
+                plain(_dollars(price, counts)),
             ]
             for item in seen
             if (counts := item.counts("judge"))
         ],
         folded=True,
     )
+
+
+def _dollars(price: Price, counts: Counts) -> float:
+    read, written = counts["input_tokens"], counts["output_tokens"]
+    return float(read * price.input + written * price.output) / 1e6
 
 
 def _failures(failures: dict[str, Any]) -> str:

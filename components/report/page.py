@@ -34,6 +34,9 @@ _TRAIN_ANYWAY = (
     "are reused."
 )
 
+CANCELLED = "it was cancelled"
+"""Why a run failed that its user ended."""
+
 CAVEAT = (
     "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
     "this run shows the mechanism, it is not evidence for the method on real models."
@@ -62,11 +65,14 @@ def render(
     """
     result = f"{non_breaking(outcome(settings, rounds))} " if rounds else ""
     ended = usage.facts or _stopped(rounds)
-    facts = [("Why it failed", failure), ("To continue", _CONTINUE)] if failure else ended
+    why = [("Why it failed", failure)] if failure != CANCELLED else []
+    facts = [*why, ("To continue", _CONTINUE)] if failure else ended
     return page(
         product="lidr report",
         name=run,
-        title=_failed(rounds) if failure else _ended_early(rounds, usage) or result.rstrip(),
+        title=_failed(rounds, failure)
+        if failure
+        else _ended_early(rounds, usage) or result.rstrip(),
         subtitle=(result if facts else "") + _subtitle(settings, rounds),
         figures=key_figures(settings, models_of(rounds)) if rounds else [],
         sections=[each for each in sections if not full or each.identity in _OVERVIEW],
@@ -92,10 +98,11 @@ _OVERVIEW = (
 """Sections of numbers alone, without texts of a model."""
 
 
-def _failed(rounds: list[Round]) -> str:
-    if not rounds:
-        return "The run failed before its start was measured"
-    return f"The run failed after {rounds[-1].name}"
+def _failed(rounds: list[Round], failure: str) -> str:
+    how = "was cancelled" if failure == CANCELLED else "failed"
+    return (
+        f"The run {how} {f'after {rounds[-1].name}' if rounds else 'before its start was measured'}"
+    )
 
 
 def _ended_early(rounds: list[Round], usage: RunUsage) -> str:

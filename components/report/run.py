@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lidr.components.report.blocks import Section
 from lidr.components.report.history import Round, final_round, read_history
@@ -41,7 +42,7 @@ def report(recipe: str, store: str, run: str) -> str:
     rounds = read_history(home, run)
     key = run_key(run, "report.html")
     earlier = reused(home, run)
-    usage = RunUsage.read(home, run, rounds[-1].state.get("used"))
+    usage = RunUsage.read(home, run, rounds[-1].state)
     result = result_of(settings, run, rounds, f"{home.uri}/{key}", usage)
     sections = sections_of(settings, rounds, earlier, read_admission(home, run), usage)
     _write_pages(home, settings, run, rounds, sections, usage=usage)
@@ -61,35 +62,35 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        reason: why it failed; "" if that is not known.
+        reason: why it failed; "" if that is not known, `CANCELLED` if its user ended it.
 
     Returns:
         URI of the folder of the last promoted model; "" if there is none.
     """
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
-    key, usage = run_key(run, "report.html"), RunUsage.read(home, run)
-    rounds, sections = _what_is_left(home, settings, run, usage)
+    usage, rounds, sections = NO_USAGE, list[Round](), list[Section]()
+    with _leaving_out_damaged("usage"):
+        usage = RunUsage.read(home, run)
+    with _leaving_out_damaged("rounds"):
+        if found := read_history(home, run) if home.exists(state_key(run, 0)) else []:
+            earlier, admission = reused(home, run), read_admission(home, run)
+            sections = sections_of(settings, found, earlier, admission, usage)
+            rounds = found
     _write_pages(home, settings, run, rounds, sections, reason or "No step said why.", usage)
-    emit("number", name="report", value=f"{home.uri}/{key}")
+    emit("number", name="report", value=f"{home.uri}/{run_key(run, 'report.html')}")
     return final_round(rounds).model if rounds else ""
 
 
-def _what_is_left(
-    store: Store, settings: Recipe, run: str, usage: RunUsage
-) -> tuple[list[Round], Sequence[Section]]:
-    """Return a failed run's rounds and sections; none if that which made it fail damaged them."""
+@contextmanager
+def _leaving_out_damaged(part: str) -> Iterator[None]:
+    """Warn that a report lacks a part: it is damaged, perhaps by that which made the run fail."""
     try:
-        rounds = read_history(store, run) if store.exists(state_key(run, 0)) else []
-        if not rounds:
-            return [], []
-        earlier, admission = reused(store, run), read_admission(store, run)
-        return rounds, sections_of(settings, rounds, earlier, admission, usage)
+        yield
     except StoreError:
         raise
     except LidrError as error:
-        emit("warning", message=f"the report has no rounds: {error}")
-        return [], []
+        emit("warning", message=f"the report has no {part}: {error}")
 
 
 def _write_pages(

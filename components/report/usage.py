@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from lidr.components.shared.config.budget import NOTHING, Account, Amount, plain_amount
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.usage import amounts, read_budget_stop, read_usage, total
 
@@ -18,7 +21,7 @@ class RunUsage:
     Attributes:
         account: budget and prices.
         used: the total.
-        lost: its part in processes that have not ended, because they were interrupted.
+        lost: its part in processes that have not ended in order: they were killed, or are running.
         stop: the iteration before which the budget stopped the run, and why; None if it did not.
     """
 
@@ -28,23 +31,27 @@ class RunUsage:
     stop: dict[str, Any] | None = None
 
     @classmethod
-    def read(cls, store: Store, run: str, used: Mapping[str, float] | None = None) -> Self:
+    def read(cls, store: Store, run: str, state: Mapping[str, Any] | None = None) -> Self:
         """Read a run's usage notes, at the prices of this process's `Account`.
 
         Args:
             store: that the run is on.
             run: its name.
-            used: what the run's last state says was used (repeating finished stages does not
-                change it); None, empty or a run that its budget stopped adds up all notes.
+            state: the run's last one, if it ended. What it says was used counts: repeating
+                finished stages does not change it. Where it says nothing, or the budget stopped
+                the run, all notes are added up.
 
         Raises:
-            BadInput: a note is damaged.
+            BadInput: a note or the state is damaged.
         """
         account, usages = Account.from_environment(), read_usage(store, run)
+        stop = read_budget_stop(store, run)
+        used = None if stop else _used(state or {})
+        if state and used:
+            usages = [usage for usage in usages if usage.iteration <= state["iteration"]]
         lost = [usage for usage in usages if not usage.ended]
         whole, gone = (total(amounts(each, account).values()) for each in (usages, lost))
-        stop = read_budget_stop(store, run)
-        return cls(account, Amount(**used) if used and not stop else whole, gone, stop)
+        return cls(account, used or whole, gone, stop)
 
     def to_dict(self) -> dict[str, Any]:
         """Return `gpu_hours`, `cost` and its `currency`, for result.json."""
@@ -72,6 +79,16 @@ class RunUsage:
         if not self.stop:
             return []
         return [("Why it stopped", str(self.stop["reason"])), ("What to do", _RAISE_BUDGET)]
+
+
+def _used(state: Mapping[str, Any]) -> Amount | None:
+    try:
+        return Amount.model_validate(state["used"]) if state.get("used") else None
+    except ValidationError as error:
+        raise BadInput(
+            f"`used` of the state of iteration {state['iteration']} is damaged: {state['used']!r}",
+            remedy="Delete that state.json, then run the same command again.",
+        ) from error
 
 
 _RAISE_BUDGET = (

@@ -23,6 +23,11 @@ def language(code: str) -> str:
     return NAMES.get(code, code)
 
 
+def level(share: float) -> str:
+    """Return a confidence level or an error rate with all its digits: `97.5%`."""
+    return f"{100 * share:g}%"
+
+
 def model(iteration: int) -> str:
     """Return `M₁` for iteration 1."""
     return "M" + str(iteration).translate(_SUBSCRIPTS)

@@ -28,7 +28,7 @@ def train(
     """Train M_t into M_{t+1} on preference pairs: L_DPO + alpha * L_NLL.
 
     Args:
-        recipe: the resolved recipe as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run, for its lease, notes and tracking.
         inputs: URI of the stage `prepare`, which holds M_0.

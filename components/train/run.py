@@ -5,9 +5,12 @@ from __future__ import annotations
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes import exchange
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import Stage
+from lidr.components.train.distributed import checkpoints
 from lidr.components.train.distributed.checkpoints import Checkpoints
 from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch import launcher_of
@@ -50,15 +53,18 @@ def train(
         step, and `margins.parquet` with the reward margins of some pairs at the end.
 
     Raises:
-        BadInput: there are no pairs to train on, or the start model is unusable.
+        BadInput: there are no pairs to train on, the start model is unusable, or the GPUs have too
+            little memory.
         TrainingFailed: the loss is not finite, or the trained model fails its checks.
         LaunchFailed: a rank died, or no machine was found for it.
+        Stopped: training was asked to end; its checkpoint is complete.
     """
     settings = Recipe.model_validate_json(recipe)
     start, reference = start_and_reference(settings, inputs, model)
     stage = train_stage(settings, store, inputs, pairs, model, iteration)
     if stage.done():
         emit("reused")
+        _clear(stage)
         return stage.uri
     launching = Launch.parse(launch)
     job = TrainingJob(
@@ -78,7 +84,18 @@ def train(
     )
     require_fit(job, launching)
     summary = launcher_of(launching, Placement.of(placement)).run(job)
-    stage.digests.update(summary.digests)
+    if summary is not None:  # else another run's launcher has finished the stage
+        stage.digests.update(summary.digests)
+        stage.finish(summary.counts, exclude=tuple(f"{each}/" for each in _TEMPORARY))
+    _clear(stage)
+    return stage.uri
+
+
+_TEMPORARY = (checkpoints.FOLDER, exchange.FOLDER)
+"""Folders of the stage that no finished one has."""
+
+
+def _clear(stage: Stage) -> None:
+    """Delete checkpoints and exchange; only now that the marker is written are they not needed."""
     Checkpoints(stage).clear()
     TrainExchange(stage).clear()
-    return stage.finish(summary.counts)

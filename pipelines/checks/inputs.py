@@ -1,13 +1,12 @@
 """Whether a run's inputs can be read (M_0, prompts, questions, items), and this machine has room.
 
-Of models only small files are read here, no weights.
+Of a model elsewhere only small files are fetched, no weights; an adapter is fetched with its
+weights, which must fit the model. A model in a folder is checked as the run will check it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -22,6 +21,8 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, parse_source, shown
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
+from lidr.components.shared.core.memory import free_memory
+from lidr.components.shared.core.uris import has_scheme
 from lidr.components.shared.inputs.duplicates import find_duplicates, note_of_duplicates
 from lidr.components.shared.inputs.prompt_files import (
     listed_tasks,
@@ -33,14 +34,11 @@ from lidr.components.shared.inputs.prompt_files import (
     unread_fields,
 )
 from lidr.components.shared.inputs.questions import checked_questions
-from lidr.components.shared.models.admission import (
-    ModelCandidate,
-    PropertyFinding,
-    admit,
-)
+from lidr.components.shared.models.admission import ModelCandidate
 from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.records.schema import Prompt
 from lidr.pipelines.begin import inputs_of
+from lidr.pipelines.checks.admission import admission_findings
 from lidr.pipelines.checks.evaluation import evaluation_findings
 from lidr.pipelines.checks.finding import (
     CheckInputs,
@@ -54,7 +52,7 @@ from lidr.pipelines.checks.finding import (
 from lidr.pipelines.checks.rewarding import rewarding_findings
 from lidr.pipelines.planning.estimate import PlanInputs, needed_bytes
 
-_INDEX = "model.safetensors.index.json"
+_NAME_BUCKET = "Name s3://bucket/prefix, which can be checked."
 _FETCH_REMEDY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
 _GIB = 1 << 30
 
@@ -74,38 +72,18 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     except LidrError as error:
         yield refused_or_unknown("model", error, inputs)
         return
-    if inputs.on_cluster and "://" not in source and not Path(source).is_dir():
-        detail = f"{source} is not a folder here; pods read it from their image or a volume"
-        yield unknown("model files", detail, "Name s3://bucket/prefix, which can be checked.")
-        return
     names, folder, faults = _fetch(inputs, "model files", source)
     yield from faults
-    adapter_names, adapter = list[str](), None
+    adapter = None
     if address := recipe.model.adapter or own:
-        if inputs.on_cluster and "://" not in address:
-            detail = f"{address} is a folder of this machine, which pods may not see"
-            yield unknown("adapter files", detail, "Name s3://bucket/prefix, which can be checked.")
-            if not Path(address).is_dir():
-                return
-        adapter_names, adapter, faults = _fetch(inputs, "adapter files", address, weights=True)
+        _, adapter, faults = _fetch(inputs, "adapter files", address, weights=True)
         yield from faults
+        if inputs.on_cluster and adapter and "://" not in address:
+            detail = f"{address} is a folder of this machine, which pods may not see"
+            yield unknown("adapter files", detail, _NAME_BUCKET)
     if folder is not None:
-        candidate = ModelCandidate(recipe, folder, names, adapter, adapter_names)
-        yield from _admitted(inputs, source, candidate)
-
-
-def _admitted(inputs: CheckInputs, source: str, candidate: ModelCandidate) -> Iterator[Finding]:
-    """Yield what admission decides about each property."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    for each in admit(candidate).findings:
-        if each.property == "files":
-            yield _files(inputs, source, each)
-            if not each.refused:
-                yield _weights(source, candidate.folder, candidate.names or ())
-        elif each.refused:
-            yield missing(each.property, each.decision, each.remedy or "See the message.")
-        else:
-            yield ok(each.property, each.decision)
+        candidate = ModelCandidate(recipe, folder, names, adapter)
+        yield from admission_findings(inputs, source, candidate)
 
 
 def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
@@ -113,7 +91,10 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
     source, uri = inputs.recipe.model.source, inputs.profile.tracking_uri
     if not source.startswith("models:/") or "MLFLOW_TRACKING_URI" in os.environ:
         return None
-    if inputs.on_cluster and (not uri or inputs.only_inside(uri)):
+    if inputs.on_cluster and not uri:
+        detail = f"{source} is in an MLflow whose address the profile does not name"
+        return unknown("model", detail, "Set $MLFLOW_TRACKING_URI, or tracking_uri in the profile.")
+    if inputs.on_cluster and inputs.only_inside(uri):
         detail = f"{source} is in an MLflow that is reached from pods only"
         return unknown("model", detail, "Set $MLFLOW_TRACKING_URI to a way to it.")
     if uri:
@@ -124,41 +105,24 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
 
 def _fetch(
     inputs: CheckInputs, name: str, source: str, *, weights: bool = False
-) -> tuple[list[str], Path | None, list[Finding]]:
-    """Return the names and the folder of a model's or adapter's files, or a finding if none."""
-    names: list[str] = []
+) -> tuple[Collection[str] | None, Path | None, list[Finding]]:
+    """Return a model's or adapter's folder here, or None with a finding on why there is none.
+
+    The first value holds the names of all its files, if the folder lacks the weights.
+    """
+    local = "://" not in source
+    if local and has_scheme(source):
+        detail = f"{source} is among MLflow's artifacts, from which lidr reads no model"
+        remedy = "Register the model from a folder, s3:// or hf://."
+        return None, None, [missing(name, detail, remedy)]
+    if local and inputs.on_cluster and not Path(source).is_dir():
+        detail = f"{source} is not a folder here; pods read it from their image or a volume"
+        return None, None, [unknown(name, detail, _NAME_BUCKET)]
     try:
-        names = model_names(source)
+        names = None if local or weights else model_names(source)
         return names, fetch_model(source, weights=weights), []
     except LidrError as error:
-        return names, None, [refused_or_unknown(name, error, inputs)]
-
-
-def _files(inputs: CheckInputs, source: str, admitted: PropertyFinding) -> Finding:
-    """Return admission's finding, as `unknown` for a folder that pods may not see."""
-    name = "model files"
-    if admitted.refused:
-        return missing(name, admitted.decision, admitted.remedy)
-    detail = f"{source}: {admitted.decision}"
-    if inputs.on_cluster and "://" not in source:
-        remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
-        return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
-    return ok(name, detail)
-
-
-def _weights(source: str, folder: Path, names: Collection[str]) -> Finding:
-    """Return whether every file that the index names exists."""
-    name, index = "model weights", folder / _INDEX
-    if not index.is_file():
-        return ok(name, "one file, safetensors")
-    try:
-        named = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        return missing(name, f"{_INDEX} is not an index: {error}", "Fetch the model's files again.")
-    if lacking := sorted(named - set(names)):
-        detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
-        return missing(name, detail, f"Copy the model again: {source} is incomplete.")
-    return ok(name, f"{len(named)} files of safetensors, all there")
+        return None, None, [refused_or_unknown(name, error, inputs)]
 
 
 def sources_findings(inputs: CheckInputs) -> Iterator[Finding]:
@@ -271,12 +235,12 @@ def _count_questions(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
 def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield this machine's free disk and memory, against what a local run needs."""
     recipe, profile = inputs.recipe, inputs.profile
-    free_disk, free_memory = _free_disk(profile.store), _free_memory()
+    free_disk, memory = _free_disk(profile.store), free_memory()
     try:
         store, rank = needed_bytes(PlanInputs.read(recipe, profile))
     except LidrError as error:
         yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
-        yield unknown("memory", f"{free_memory / _GIB:,.1f} GiB are free")
+        yield unknown("memory", f"{memory / _GIB:,.1f} GiB are free")
         return
     if "://" not in profile.store:
         detail = f"the run leaves {store / _GIB:,.1f} GiB, {free_disk / _GIB:,.1f} are free"
@@ -287,9 +251,9 @@ def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield ok("memory", "training uses the GPU's; lidr plan says what it needs")
         return
     need = rank * max(1, profile.training.processes)
-    detail = f"training needs {need / _GIB:,.1f} GiB, {free_memory / _GIB:,.1f} are free"
+    detail = f"training needs {need / _GIB:,.1f} GiB, {memory / _GIB:,.1f} are free"
     remedy = "Use training.lora or a smaller model, end other programs, or choose another machine."
-    yield ok("memory", detail) if need < free_memory else missing("memory", detail, remedy)
+    yield ok("memory", detail) if need < memory else missing("memory", detail, remedy)
 
 
 def _free_disk(store: str) -> int:
@@ -298,12 +262,3 @@ def _free_disk(store: str) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def _free_memory() -> int:
-    """Return the bytes of memory that programs can still get."""
-    try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -41,7 +41,9 @@ def _located_model(source: str) -> str:
         if not stage.done():
             raise BadInput(f"{stage.uri} is not complete", remedy="Name a finished stage.")
         return stage.uri
-    if "://" not in place and not Path(place).is_dir():
+    local = "://" not in place
+    if local and not Path(place).is_dir():
         raise BadInput("no such model folder", file=place, remedy="Correct the recipe.")
-    check_model(fetch_model(place, weights=False), model_names(place))
+    # A folder has its weights: it is checked whole, as the step will check it.
+    check_model(fetch_model(place, weights=False), None if local else model_names(place))
     return place

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
+from lidr.components.shared.core.errors import BadInput, DamagedObject, LidrError, StoreError
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
@@ -112,7 +112,7 @@ def _try_operations(store: Store, prefix: str) -> Iterator[Finding]:
         store.write(f"{prefix}/object", b"second")
         again = store.read(f"{prefix}/object")
         listed = [entry.key for entry in store.list(prefix)]
-    except (StoreError, FileNotFoundError) as error:
+    except (StoreError, DamagedObject, FileNotFoundError) as error:
         yield _failed(name, error)
         return
     if again != b"second" or listed != [f"{prefix}/object"]:
@@ -131,7 +131,7 @@ def _conditional_write(store: Store, key: str) -> Finding:
     try:
         first, second = store.create(key, b"first"), store.create(key, b"second")
         kept = store.read(key)
-    except (StoreError, OSError) as error:
+    except (StoreError, DamagedObject, OSError) as error:
         return _failed(name, error)
     if first and not second and kept == b"first":
         return ok(name, "the second of two writers is refused")
@@ -151,7 +151,7 @@ def _multipart_upload(store: Store, key: str) -> Finding:
             store.upload(file, key)
             store.download(key, back)
             whole = back.stat().st_size == file.stat().st_size  # `download` compares the bytes
-        except (StoreError, FileNotFoundError) as error:
+        except (StoreError, DamagedObject, FileNotFoundError) as error:
             return _failed(name, error)
     if whole:
         return ok(name, "two parts make one object")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.s3 import S3Store
@@ -133,6 +133,6 @@ def _put_on_store(recipe: Recipe, store: S3Store) -> str:
     """Put the recipe on the store for the tasks; return why that was not possible, or ""."""
     try:
         put_recipe(store, recipe.model_dump_json())
-    except StoreError as error:
+    except (StoreError, DamagedObject) as error:
         return error.message
     return ""

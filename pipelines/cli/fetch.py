@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,13 +60,18 @@ def fetch_command(
     if archives and not to:
         raise BadInput("--archives is for a bundle", remedy="Add --to.")
     science, place = read_recipe(recipe, None, settings), read_profile(*profile)
-    with _progress() as advance:
-        if to:
-            results = pack(science, place, to, archives=archives, advance=advance)
-        elif source:
-            results = unpack(science, source, open_store(store or place.store), advance)
-        else:
-            results = fetch_inputs(science, open_store(store or place.store), advance)
+    try:
+        with _progress() as advance:
+            if to:
+                results = pack(science, place, to, archives=archives, advance=advance)
+            elif source:
+                results = unpack(science, source, open_store(store or place.store), advance)
+            else:
+                results = fetch_inputs(science, open_store(store or place.store), advance)
+    except KeyboardInterrupt:
+        message = "lidr: stopped; running the same command again continues from here"
+        print(message, file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGINT)  # Python would wait for the files that its threads fetch
     _print(results)
 
 
@@ -85,9 +93,11 @@ def _progress() -> Iterator[Callable[[int], None]]:
                 rate = size_text(done / (now - began))
                 console.print(f"lidr: {size_text(done)} fetched, {rate}/s", end=end)
 
-    yield advance
-    if done and console.is_terminal:
-        console.print()
+    try:
+        yield advance
+    finally:
+        if done and console.is_terminal:
+            console.print()  # what is printed next begins a line of its own
 
 
 def _print(results: list[FetchResult]) -> None:

@@ -13,7 +13,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.copies import copy_version, target_account
 from lidr.components.shared.registry.evidence import require_files, verdict_of
-from lidr.components.shared.registry.promotion import PromotionOrder, promote, require_passed
+from lidr.components.shared.registry.promotion import PromotionOrder, permit_promotion, promote
 from lidr.components.shared.registry.versions import read_version
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.begin import begin
@@ -134,7 +134,7 @@ def _promote_copy(
 ) -> tuple[Version, AuditEntry]:
     """Copy a version to another registry and promote it there; no alias moves here."""
     verdict = verdict_of(version)
-    require_passed(version, verdict, order, before=None)
+    permit_promotion(version, verdict, order, before=None)
     order = replace(order, verdict=verdict)
     require_files(version, verify=order.verify)
     here = audit_log_at(client, version.name, store)

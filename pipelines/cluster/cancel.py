@@ -14,6 +14,7 @@ from lidr.components.shared.store.deletion import delete_all
 from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.nodes import is_stuck
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
@@ -71,7 +72,9 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
     found += [run for run in started if run.run_id not in known]
     for run in found:
-        if run.state == "CANCELING":  # Kubeflow refuses to end it twice
+        if is_stuck(client, run):
+            _remove(client, run, done, "Argo had left it unfinished")
+        elif run.state == "CANCELING":  # Kubeflow refuses to end it twice
             done.ended.append(run.run_id)
         elif runs.is_live(run):
             _terminate(client, run, done)
@@ -93,11 +96,12 @@ def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
     except LidrError as error:
         if not _WORKFLOW_GONE.search(error.message):
             raise
-        runs.delete(client, run)
-        done.notes.append(
-            f"the Workflow of run {run.run_id} was deleted, so Kubeflow could not end it; it was "
-            "removed there"
-        )
+        _remove(client, run, done, "its Workflow was deleted, so Kubeflow could not end it")
+
+
+def _remove(client: Client, run: runs.Run, done: Cancelled, why: str) -> None:
+    runs.delete(client, run)
+    done.notes.append(f"run {run.run_id} was removed from Kubeflow: {why}")
 
 
 def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:

@@ -17,7 +17,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lidr.components.shared.core.errors import BadInput
@@ -40,6 +40,9 @@ _STATES: dict[str, NodeState] = {
     "CANCELED": "cancelled",
 }
 """By Argo's phases and Kubeflow's states; omitted nodes have no state in Kubeflow."""
+
+STUCK_SECONDS = 300.0
+"""Since the last pod of a cancelled workflow ended; even a busy Argo takes half a minute."""
 
 _UNREADABLE = (
     ValueError,
@@ -111,6 +114,24 @@ class WorkflowGraph:
     nodes: tuple[WorkflowNode, ...]
     message: str = ""
     cancelled: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all its pods ended longer ago than Argo needs to end a cancelled workflow."""
+        pods = [node for node in self.nodes if node.pod]
+        ends = [node.ended for node in pods if node.ended]
+        if not pods or len(ends) < len(pods):
+            return False
+        return (datetime.now(UTC) - max(ends)).total_seconds() > STUCK_SECONDS
+
+
+def is_stuck(client: Client, run: Any) -> bool:
+    """Return whether Argo has left a cancelled run unfinished for good.
+
+    It does so where it was too busy to end the workflow in one go: it then begins another attempt
+    of what it has just ended, which gets no pod, and never looks at it again.
+    """
+    return run.state == "CANCELING" and read_graph(client, run).is_idle
 
 
 def read_graph(client: Client, run: Any) -> WorkflowGraph:

@@ -18,6 +18,8 @@ from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, step_tasks
 from lidr.pipelines.status import step_title
 from lidr.pipelines.stored import StoredRun
 
+STUCK = "Argo has left the cancelled run unfinished; `lidr cancel` again removes its Workflow"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -54,6 +56,8 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
         return Outcome("done", "Kubeflow calls the run failed, but all its results are written")
     if state == "failed" and graph.cancelled:
         return Outcome("cancelled")
+    if run.state == "CANCELING" and graph.is_idle:
+        return Outcome("cancelled", STUCK)
     if state != "done":
         return Outcome(state)
     if failed := failures(graph, first_iteration(run)):

@@ -18,11 +18,11 @@ class PlatformPart:
 
     Attributes:
         name: its usual name.
-        image: pattern that its controller's image matches.
+        image: pattern that its controller's image matches, up to its tag or digest.
         minimum: oldest version that works.
         crds: the version used here, by CRD.
         install: the command in manifests/README.md that installs it, or "".
-        needed_by: name of the part that needs it, if no object of lidr has one of its kinds.
+        needed_by: name of the part that needs it, for parts that lidr uses only through another.
     """
 
     name: str
@@ -49,7 +49,7 @@ _KUEUE = (
 
 KUBEFLOW = PlatformPart(
     "Kubeflow Pipelines",
-    r"kfp-api-server:|ml-pipeline/api-server:",
+    r"(kfp-api-server|ml-pipeline/api-server)[:@]",
     (2, 17),
     {},
     'kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic'
@@ -57,7 +57,7 @@ KUBEFLOW = PlatformPart(
 )
 JOBSET = PlatformPart(
     "JobSet",
-    r"jobset:",
+    r"jobset[:@]",
     (0, 10),
     {"jobsets.jobset.x-k8s.io": "v1alpha2"},
     _TRAINER,
@@ -65,14 +65,14 @@ JOBSET = PlatformPart(
 )
 TRAINER = PlatformPart(
     "Kubeflow Trainer",
-    r"trainer-controller-manager:",
+    r"trainer-controller-manager[:@]",
     (2, 3),
     {f"{each}.trainer.kubeflow.org": "v1alpha1" for each in ("trainjobs", "trainingruntimes")},
     _TRAINER,
 )
 KUEUE = PlatformPart(
     "Kueue",
-    r"kueue:",
+    r"kueue[:@]",
     (0, 16),
     {
         f"{each}.kueue.x-k8s.io": "v1beta2"
@@ -82,14 +82,14 @@ KUEUE = PlatformPart(
 )
 
 PARTS = (
-    PlatformPart("cert-manager", r"cert-manager-controller:", (1, 18), {}, needed_by="KServe"),
+    PlatformPart("cert-manager", r"cert-manager-controller[:@]", (1, 18), {}, needed_by="KServe"),
     KUBEFLOW,
     JOBSET,
     TRAINER,
     KUEUE,
     PlatformPart(
         "CloudNativePG",
-        r"cloudnative-pg:",
+        r"cloudnative-pg[:@]",
         (1, 27),
         {
             "clusters.postgresql.cnpg.io": "v1",
@@ -98,7 +98,7 @@ PARTS = (
     ),
     PlatformPart(
         "KServe",
-        r"kserve-controller:",
+        r"kserve-controller[:@]",
         (0, 16),
         {
             "inferenceservices.serving.kserve.io": "v1beta1",
@@ -107,7 +107,7 @@ PARTS = (
     ),
     PlatformPart(
         "Prometheus operator",
-        r"prometheus-operator:",
+        r"prometheus-operator[:@]",
         (0, 80),
         {f"{each}.monitoring.coreos.com": "v1" for each in ("podmonitors", "prometheusrules")},
     ),
@@ -133,11 +133,11 @@ def running_version(part: PlatformPart, images: list[str]) -> tuple[str, tuple[i
         images: of every Deployment in the cluster.
 
     Returns:
-        "" if none matches; () if its tag has no version.
+        "" if none matches; () if it has no tag, or one without a version.
     """
     running = next((image for image in images if re.search(part.image, image)), "")
-    tag = running.partition("@")[0].rpartition(":")[2]
-    return running, version_of(tag)
+    last = running.partition("@")[0].rpartition("/")[2]  # a registry's port is no tag
+    return running, version_of(last.partition(":")[2])
 
 
 def images_of(deployment: dict[str, Any]) -> list[str]:
@@ -148,8 +148,8 @@ def images_of(deployment: dict[str, Any]) -> list[str]:
 def unavailable_deployment(part: PlatformPart, deployments: list[dict[str, Any]]) -> str:
     """Return `NAME -n NAMESPACE` of a part's Deployment without an available pod, or ""."""
     for each in deployments:
-        if any(re.search(part.image, image) for image in images_of(each)):
-            conditions = each.get("status", {}).get("conditions", [])
-            if any(c["type"] == "Available" and c["status"] == "False" for c in conditions):
-                return f"{each['metadata']['name']} -n {each['metadata']['namespace']}"
+        # Its condition Available is True at 0 replicas, and False where 1 of 2 serves.
+        available = each.get("status", {}).get("availableReplicas")
+        if not available and any(re.search(part.image, image) for image in images_of(each)):
+            return f"{each['metadata']['name']} -n {each['metadata']['namespace']}"
     return ""

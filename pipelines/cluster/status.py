@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_failure, run_key
+from lidr.components.shared.store.runs import read_failure, run_key, scheduled_run
+from lidr.components.shared.store.usage import read_usage
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import RunNamespaces
@@ -18,9 +20,8 @@ from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.outcome import Outcome, outcome_of
 from lidr.pipelines.cluster.tasks import StepTask, other_tasks, rows_of, step_tasks
 from lidr.pipelines.cluster.waiting import FailedTasks, PodReport, inspect_pods
-from lidr.pipelines.placement import KIND_BY_COMPONENT
 from lidr.pipelines.stamp import Stamp, lidr_version
-from lidr.pipelines.status import END, Status, StepRow, merged
+from lidr.pipelines.status import END, SHOWN, Status, StepRow, merged
 from lidr.pipelines.stored import StoredRun
 
 _STALE = (
@@ -59,31 +60,51 @@ class Watcher:
         run = runs.read_run(self._client, self.run_id)
         graph = read_graph(self._client, run)
         stored = StoredRun.read(self._store, self._name) if self._store else None
-        known = self._store is not None and not run.recurring_run_id
+        # A promotion, or a run that somebody else has submitted, writes no result.
+        ours = Stamp.parse(run.description) is not None and not run.recurring_run_id
+        known = self._store is not None and ours
         outcome = outcome_of(run, graph, stored, known=known)
         parts = step_tasks(graph.nodes, runs.first_iteration(run))
-        live = runs.is_live(run)
+        live = runs.is_live(run) and outcome.state != "cancelled"
         current = [part for part in parts if live or not part.is_open]
         stored_rows = list(stored.rows()) if stored else []
-        task_rows = rows_of(current, accelerators_by_step(self._profile))
-        rows = list(_mark_reused(stored_rows, task_rows, self._job_gpus().get("train", 0)))
+        rows = list(_mark_reused(stored_rows, rows_of(current)))
         failed = failed_tasks(parts, graph)
         begun = live and any(node.began for node in graph.nodes)
         report = self._inspect_pods(runs.first_iteration(run), failed, begun=begun)
         notes = [
             *_outcome_notes(outcome, stored),
             *self._notes,
-            *([] if len(current) == len(parts) else [_STALE]),
+            *([] if len(current) == len(parts) or outcome.state == "cancelled" else [_STALE]),
             *_run_notes(run, graph, report),
         ]
         return Status(
             run=self._name,
             state=outcome.state,
             place=self._client.host,
-            rows=merged(stored_rows, self._add_failure(rows, failed), report.rows),
+            rows=merged(
+                stored_rows, self._gpu_rows(run), self._add_failure(rows, failed), report.rows
+            ),
             notes=tuple(notes),
             links=self._links(stored),
         )
+
+    def _gpu_rows(self, run: runs.Run) -> list[StepRow]:
+        """Return how long the run's processes have held GPUs, as they note it on the store.
+
+        Kubeflow's tasks do not tell: they begin with their wait for a node.
+        """
+        if self._store is None:
+            return []
+        name = scheduled_run(self._store, self.run_id) if run.recurring_run_id else self._name
+        seconds: dict[tuple[int, str], float] = defaultdict(float)
+        for usage in read_usage(self._store, name) if name else []:
+            seconds[usage.iteration, usage.step] += usage.gpu_seconds
+        return [
+            StepRow(iteration, step, gpu_seconds=held)
+            for (iteration, step), held in seconds.items()
+            if step in SHOWN
+        ]
 
     def _add_failure(self, rows: list[StepRow], failed: FailedTasks) -> list[StepRow]:
         """Return rows, the failed one with the message that its step left on the store."""
@@ -132,19 +153,9 @@ class Watcher:
             if begun and not found:
                 return PodReport(notes=(_NO_PODS.format(self._namespace.name),))
             jobs = self._namespace.jobs(self.run_id) if found else []
-            return inspect_pods(self._namespace, found, jobs, first, self._job_gpus(), failed)
+            return inspect_pods(self._namespace, found, jobs, first, failed)
         except BadInput as error:
             return PodReport(notes=(f"why pods wait is not shown: {error.message}",))
-
-    def _job_gpus(self) -> dict[str, int]:
-        """Return the accelerators of TrainJobs by step; empty if the profile uses none."""
-        profile = self._profile
-        if profile.training.launcher != "trainjob":
-            return {}
-        return {
-            "train": profile.training.nodes * profile.resources_of("train").accelerators,
-            "rollout": profile.shards * profile.resources_of("generate").accelerators,
-        }
 
     def _links(self, stored: StoredRun | None) -> dict[str, str]:
         links = {"Kubeflow": self._client.link(f"runs/details/{self.run_id}")}
@@ -186,16 +197,6 @@ def _run_notes(run: runs.Run, graph: WorkflowGraph, report: PodReport) -> Iterat
     yield from report.notes
 
 
-def accelerators_by_step(profile: Profile) -> dict[str, int]:
-    """Return how many accelerators a task of each step holds; a TrainJob's launcher holds none."""
-    held: dict[str, int] = {
-        kind: profile.resources_of(kind).accelerators for kind in KIND_BY_COMPONENT.values()
-    }
-    if profile.training.launcher == "trainjob":
-        held["train"] = 0
-    return held
-
-
 def namespace_of(profile: Profile) -> RunNamespaces:
     """Return the namespaces of the pods and TrainJobs of a profile's runs.
 
@@ -205,22 +206,14 @@ def namespace_of(profile: Profile) -> RunNamespaces:
     return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
-def _mark_reused(
-    stored: Iterable[StepRow], rows: Iterable[StepRow], gpus: int
-) -> Iterator[StepRow]:
+def _mark_reused(stored: Iterable[StepRow], rows: Iterable[StepRow]) -> Iterator[StepRow]:
     """Yield Kubeflow's rows; a step whose task took less time than its stage was reused.
 
     Args:
         stored: the store's rows, with the seconds that each stage took when it was made.
         rows: Kubeflow's rows.
-        gpus: accelerators that a training TrainJob holds in all; 0 if the task itself holds them.
     """
     made = {row.place: row.seconds for row in stored if row.state == "done"}
     for row in rows:
-        seconds = made.get(row.place, 0.0)
-        if row.state != "done" or not seconds:
-            yield row
-        elif row.seconds < seconds:
-            yield replace(row, note="reused")
-        else:
-            yield replace(row, gpu_seconds=seconds * gpus) if row.step == "train" and gpus else row
+        reused = row.state == "done" and row.seconds < made.get(row.place, 0.0)
+        yield replace(row, note="reused") if reused else row

@@ -21,6 +21,8 @@ from lidr.pipelines.status import END, SHOWN, STEP_NAMES, State, StepRow
 _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
 _CONCLUSION = re.compile(r"conclude(?:-(\d+))?")
+_PROMOTION = re.compile(r"(?:evaluate|judge)(?:-(\d+))?|(gate|promote)")
+"""Tasks of a promotion that are about one model, directly in its root; the loop's are in groups."""
 _DRIVER = "-driver"
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 RUN_STATES = {
@@ -38,7 +40,7 @@ RUN_STATES = {
 
 @dataclass(frozen=True)
 class StepTask:
-    """A task of a step: all of it, or one shard.
+    """A task of a step.
 
     Attributes:
         iteration: t of the model it works for; END for the report.
@@ -48,7 +50,6 @@ class StepTask:
         ended: when it ended, or None.
         error: Argo's message on why it failed or waits.
         pod: name of the pod that `error` is about; "" if it is not known.
-        held: whether its times are its own, and not its driver's.
     """
 
     iteration: int
@@ -58,7 +59,6 @@ class StepTask:
     ended: datetime | None
     error: str = ""
     pod: str = ""
-    held: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -180,7 +180,6 @@ def _step_task(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> 
         shown.ended if shown else None,
         _message(cause),
         cause.pod if cause else "",
-        held=shown is own,
     )
 
 
@@ -217,60 +216,31 @@ def _message(node: WorkflowNode | None) -> str:
     return f"its driver: {node.message}" if is_driver(node.name) else node.message
 
 
-def rows_of(
-    parts: Iterable[StepTask], gpus: dict[str, int], now: datetime | None = None
-) -> list[StepRow]:
-    """Return a row for each step; shards of a step are one row.
-
-    Args:
-        parts: the tasks.
-        gpus: accelerators that one task holds, by step.
-        now: the time until which running tasks are counted.
-    """
-    grouped: dict[tuple[int, str], list[StepTask]] = defaultdict(list)
-    for part in parts:
-        grouped[part.iteration, part.step].append(part)
+def rows_of(parts: Iterable[StepTask], now: datetime | None = None) -> list[StepRow]:
+    """Return a row for each task; running ones are counted until `now`."""
     moment = now or datetime.now(UTC)
-    return [_row(*place, group, gpus, moment) for place, group in grouped.items()]
-
-
-def _row(
-    iteration: int, step: str, group: list[StepTask], gpus: dict[str, int], now: datetime
-) -> StepRow:
-    seconds = [part.seconds(now) for part in group]
-    done = sum(part.state == "done" for part in group)
-    sharded = len(group) > 1
-    state = _joint_state([part.state for part in group])
-    same = [part for part in group if part.state == state]
-    telling = next((part for part in same if part.error), same[0] if same else None)
-    return StepRow(
-        iteration,
-        step,
-        state,
-        seconds=max(seconds),
-        done=done if sharded else 0,
-        total=len(group) if sharded else 0,
-        unit="shards" if sharded else "",
-        gpu_seconds=sum(part.seconds(now) for part in group if part.held) * gpus.get(step, 0),
-        note=telling.error if telling else "",
-        pod=telling.pod if telling and state == "failed" else "",
-    )
-
-
-def _joint_state(states: list[State]) -> State:
-    """Return the state of a step from those of its shards."""
-    for state in ("failed", "cancelled", "running"):
-        if state in states:
-            return state
-    if "waiting" in states:
-        return "running" if "done" in states else "waiting"
-    return "done" if "done" in states else "skipped"
+    return [
+        StepRow(
+            part.iteration,
+            part.step,
+            part.state,
+            seconds=part.seconds(moment),
+            note=part.error,
+            pod=part.pod if part.state == "failed" else "",
+        )
+        for part in parts
+    ]
 
 
 def _placed(path: tuple[str, ...], step: str, first: int) -> tuple[int, str]:
-    """Return the iteration that a step at a path works for, 0 before the first, and the step."""
+    """Return iteration and step; tasks before the first iteration have 0.
+
+    A promotion has its champion as iteration 1 and its challenger as 2 (pipelines/promote.py).
+    """
     if step == "report":
         return END, step
+    if path[1:2] == ("root",) and (task := _PROMOTION.fullmatch("".join(path[2:3]))):
+        return 2 if task[2] else int(task[1] or 1), step
     if concluded := next(filter(None, map(_CONCLUSION.fullmatch, path)), None):
         number = first + int(concluded[1] or 1) - 1
         return number, step if number else "register"  # M_0 has no gate

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from lidr.components.shared.core.text import one_line
@@ -76,7 +75,6 @@ def inspect_pods(
     found: list[Pod],
     jobs: list[RunTrainJob],
     first: int,
-    gpus: Mapping[str, int],
     failed: FailedTasks,
 ) -> PodReport:
     """Return what pods show of the steps and other tasks that run, wait or failed.
@@ -86,13 +84,12 @@ def inspect_pods(
         found: the run's pods.
         jobs: the run's TrainJobs.
         first: the first iteration that its pipeline holds.
-        gpus: accelerators of all nodes of a step's TrainJob, by step.
         failed: what has failed according to Kubeflow.
     """
     rows: list[StepRow] = []
     for place, group in step_pods(found, first, drivers=True).items():
         if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
-            rows.append(_open_row(namespace, place, open_pods, jobs, gpus))
+            rows.append(_open_row(namespace, place, open_pods, jobs))
         elif place in failed.steps and (died := _died_last(group)):
             whose = "its driver: " if is_driver(_node_name(died)) else ""
             note = whose + _why_dead(namespace, died)
@@ -105,7 +102,6 @@ def _open_row(
     place: tuple[int, str],
     open_pods: list[Pod],
     jobs: list[RunTrainJob],
-    gpus: Mapping[str, int],
 ) -> StepRow:
     reasons = [reason for pod in open_pods if (reason := _why_waiting(namespace, pod))]
     progress = _progress(namespace, open_pods)
@@ -114,7 +110,6 @@ def _open_row(
     if own:
         nodes = [pod for job in own for pod in namespace.pods_of_job(job.name)]
         reasons = [*_training_waits(namespace, own, nodes), *reasons]
-        progress["gpu_seconds"] = _seconds_running(nodes) * gpus.get(place[1], 0)
         runs = any(pods.is_running(pod) for pod in nodes)
     note = one_line(reasons[0]) if reasons else ""
     return StepRow(*place, "waiting" if reasons and not runs else "", note=note, **progress)
@@ -194,13 +189,3 @@ def _progress(namespace: RunNamespaces, running: list[Pod]) -> dict[str, Any]:
 def _last_progress(log: str) -> dict[str, Any]:
     found = (values for line in reversed(log.splitlines()) if (values := progress_in(line)))
     return dict(next(found, {}))
-
-
-def _seconds_running(nodes: list[Pod]) -> float:
-    """Return how long the nodes of a TrainJob have been running."""
-    starts = [
-        datetime.fromisoformat(pod["status"]["startTime"])
-        for pod in nodes
-        if pods.is_running(pod) and "startTime" in pod["status"]
-    ]
-    return (datetime.now(UTC) - min(starts)).total_seconds() if starts else 0.0

@@ -3,7 +3,8 @@
 The marker is removed first, so that the rest of a stage never counts as done. Before that it is
 copied to another name, so that the lineage of kept versions is never lost; if nothing of the stage
 is kept, the copy is removed last. A register stage is removed before its version, or a run could
-reuse a version that is gone; a version is removed before its files.
+reuse a version that is gone; a version is removed before its files. If one of the versions has got
+an alias since the plan was made, nothing is removed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from lidr.components.shared.core.errors import DamagedObject, LidrError
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import Version, read_model
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.deletion import delete_all
@@ -37,30 +39,44 @@ def prune(
     Args:
         plan: what is removed.
         client_of: returns the `mlflow.MlflowClient` of a version's registry.
-        advance: called with the bytes that were freed since the last call.
+        advance: called after each stage with the bytes that the plan frees of it, even if it stays.
 
     Raises:
-        LidrError: an alias was given to one of the versions meanwhile; its files are untouched.
+        LidrError: an alias was given to one of the versions meanwhile. Nothing was removed, or, if
+            it was given while this worked, no file of that version but its register stage.
+        BadInput: a registry does not let us in.
+        TrackingFailed: it does not answer, or cannot serve requests now.
+        RegistryFailed: it refuses to delete a version, whose files stay then.
         StoreError: the store refuses a request.
     """
     registrations = [r for r in plan.removals if r.stage.node.step == "register"]
     others = [r for r in plan.removals if r.stage.node.step != "register"]
+    for version in plan.versions:
+        _require_no_alias(client_of(version), version)
     _remove_all(registrations, advance)
     for version in plan.versions:
         _delete_version(client_of(version), version)
     _remove_all(others, advance)
 
 
-def _delete_version(client: Any, version: Version) -> None:
-    from mlflow.exceptions import MlflowException
-
+def _require_no_alias(client: Any, version: Version) -> None:
     if aliases := read_model(client, version.name).names_of(version.number):
         raise LidrError(
             f"{version.label} is {aliases[0]} by now",
             remedy="Run the same command again: it makes a new plan.",
         )
-    with contextlib.suppress(MlflowException):  # deleted by another process
-        client.delete_model_version(version.name, str(version.number))
+
+
+def _delete_version(client: Any, version: Version) -> None:
+    from mlflow.exceptions import MlflowException
+
+    _require_no_alias(client, version)  # again: the register stages may have taken minutes
+    with wrap_mlflow_errors(client, f"deletion of {version.label}"):
+        try:
+            client.delete_model_version(version.name, str(version.number))
+        except MlflowException as error:  # another process may have deleted it
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
 
 def _remove_all(removals: Iterable[Removal], advance: Callable[[int], None]) -> None:
@@ -77,10 +93,10 @@ def _remove(stage: Stage, removal: Removal) -> None:
     store = stage.store
     if removal.why in (RemovalReason.UNUSED, RemovalReason.EARLIER):
         _put_marker_aside(stage)
-    files = [entry for entry in removal.entries if entry in removal.stage.files]
-    complete = [entry for entry in files if entry.key.endswith(_CHECKPOINT)]
-    for group in (complete, [entry for entry in files if entry not in complete]):
-        delete_all(store, [entry.key for entry in group])
+    keys = {entry.key for entry in removal.entries} - {stage.key(MARKER), stage.key(PRUNED_MARKER)}
+    complete = {key for key in keys if key.endswith(_CHECKPOINT)}
+    for group in (complete, keys - complete):
+        delete_all(store, sorted(group))
     if removal.why in (RemovalReason.UNUSED, RemovalReason.UNFINISHED):
         store.delete(stage.key(PRUNED_MARKER))
         _remove_folder(store, stage.prefix)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import ENGINE_KINDS, StepKind
+from lidr.components.shared.config.pools import KINDS, StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -146,7 +146,7 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
     """Return a profile whose steps use up to `gpus` GPUs at once, in pods of the same size.
 
     Raises:
-        BadInput: the profile's steps have no GPUs, or one of its engines needs more than `gpus`.
+        BadInput: the profile's steps have no GPUs, or one of its pods needs more than `gpus`.
     """
     engine = profile.resources_of("generate").accelerators
     node = profile.resources_of("train").accelerators
@@ -155,11 +155,12 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
             f"--gpus {gpus}: the profile's steps have no GPUs",
             remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
         )
-    largest = max(profile.resources_of(kind).accelerators for kind in ENGINE_KINDS)
+    others = (kind for kind in KINDS if kind != "train")  # its nodes are sized below
+    largest, kind = max((profile.resources_of(kind).accelerators, kind) for kind in others)
     if gpus < largest:
         raise BadInput(
-            f"--gpus {gpus} are too few for one engine of {largest}",
-            remedy="Give at least as many as the accelerators of generate, translate and evaluate.",
+            f"--gpus {gpus} are too few for one pod of {kind}, which has {largest}",
+            remedy=f"Give at least {largest}, or lower steps.{kind}.accelerators.",
         )
     node = min(node, gpus)
     nodes = max(1, gpus // node)

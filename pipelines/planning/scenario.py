@@ -58,7 +58,7 @@ def simulate_plan(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]
 def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
     found = simulate(
         plan.works,
-        max(gpus, _peak(plan)),
+        max(gpus, 1),
         scenario.trouble,
         replications=scenario.replications,
         seed=scenario.seed,
@@ -68,7 +68,8 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         "gpus": gpus,
         "seconds": _summary(found.seconds),
         "gpu_hours": _summary(total),
-        "cost": _summary(found.cost),
+        # Where one never ends, a cost is that of the steps with a price only.
+        "cost": _summary(np.where(np.isfinite(found.seconds), found.cost, np.inf)),
         "nodes_lost": float(found.lost.mean()),
         "waited_seconds": float(found.waited.mean()),
         "never": _stuck_step(found),
@@ -78,8 +79,8 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
 
 
 def _peak(plan: Estimate) -> int:
-    """Return the largest number of GPUs that any one step holds at once, at least 1."""
-    return max([work.workers * work.gpus for work in plan.works] + [1])
+    """Return the largest number of GPUs that any one step holds at once."""
+    return max((work.workers * work.gpus for work in plan.works), default=0)
 
 
 def _stuck_step(found: SimulatedOutcome) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lidr.components.shared.core.errors import BadInput
@@ -110,8 +109,6 @@ def training_flops(
         checkpointing: whether activations are recomputed.
         lora: whether only adapters are trained.
     """
-    tokens, rows = math.ceil(pairs.tokens), math.ceil(pairs.responses)
-    trained = step_flops(
-        shape, tokens, pairs.length / 2, rows, checkpointing=checkpointing, lora=lora
-    )
-    return trained * epochs + reference_flops(shape, tokens, pairs.length / 2, rows)
+    work = shape, pairs.tokens, pairs.length / 2, pairs.responses
+    trained = step_flops(*work, checkpointing=checkpointing, lora=lora)
+    return trained * epochs + reference_flops(*work)

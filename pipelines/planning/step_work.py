@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
@@ -57,7 +56,7 @@ class StepWork:
         """Return the passes of policy and reference over all samples, at training's speed."""
         length = self._requests.pairs.length / 2
         tokens, rows = self._requests.score.prompt_tokens, self._requests.scored_tokens
-        flops = reference_flops(self._shape, math.ceil(tokens), length, math.ceil(rows))
+        flops = reference_flops(self._shape, tokens, length, rows)
         startup, busy = self._training_seconds("score", flops, models=2)
         pieces = 2 * len(self._recipe.languages.all)
         return Work(

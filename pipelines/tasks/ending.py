@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lidr.components.cleanup.run import cleanup
+from lidr.components.report.page import CANCELLED
 from lidr.components.report.run import report, report_failure
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
@@ -109,6 +110,6 @@ def _reason(store: Store, run: str, state: str, error: str) -> str:
     failure = read_failure(store, run, own_execution())
     reason = f"{failure['step']}: {failure['message']}" if failure else error
     if not reason and state in _CANCELLED:
-        reason = "it was cancelled"
+        reason = CANCELLED
     emit("note", message=f"the loop ended as {state}: {reason or 'no step said why'}")
     return reason

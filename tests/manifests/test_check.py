@@ -59,6 +59,7 @@ def deploy(api: ClusterApi, images: list[str], multi_user: bool = True) -> None:
     items = [
         thing("apps/v1", "Deployment", f"d{number}")
         | {"spec": {"template": {"spec": {"containers": [{"image": image, **SETTINGS}]}}}}
+        | {"status": {"availableReplicas": 1}}
         for number, image in enumerate(images)
     ]
     for item in items:
@@ -125,7 +126,7 @@ def test_a_controller_without_a_ready_pod_does_not_run(cluster: tuple[ClusterApi
         for item in api.objects["/apis/apps/v1/deployments"]["items"]
         if "kueue" in item["spec"]["template"]["spec"]["containers"][0]["image"]
     )
-    kueue["status"] = {"conditions": [{"type": "Available", "status": "False"}]}
+    kueue["status"] = {"conditions": [{"type": "Available", "status": "True"}]}  # of 0 replicas
     done = check(config)
     assert done.returncode == 1
     still = f"Deployment {kueue['metadata']['name']} -n kubeflow"

@@ -19,7 +19,7 @@ from referencing import Registry, Resource
 from images import build
 from lidr.components.shared.config.profile import TrainingPlacement, load_profile
 from lidr.components.shared.kubernetes.launch import Launch
-from lidr.pipelines.checks.capacity import quantity
+from lidr.pipelines.checks.pod_request import quantity
 from lidr.pipelines.placement import SETTINGS
 from tests import crds
 from tests.manifests.rendering import (

@@ -279,6 +279,26 @@ def test_every_step_is_planned_on_its_own_pool():
     assert works["generate"] == before["generate"]
 
 
+def test_fewer_gpus_than_one_pod_of_any_step_are_refused():
+    profile = read_profile("cluster").model_dump(mode="json", exclude_unset=True)
+    profile["steps"]["prepare"] = {**profile["steps"]["generate"], "accelerators": 8}
+    placed = Profile.model_validate(profile)
+    with pytest.raises(BadInput, match="--gpus 4 are too few for one pod of prepare, which has 8"):
+        with_gpus(placed, 4)
+    assert with_gpus(placed, 8).shards == 8
+
+
+def test_simulation_of_cpus_has_no_gpus_and_of_an_endless_step_no_cost(monkeypatch, capsys):
+    trouble = ("--slowness", "0.1", "--output", "json")
+    code, out, _ = main(monkeypatch, capsys, "plan", "tiny_world", *trouble)
+    assert code == 0
+    assert [row["gpus"] for row in json.loads(out)["simulation"]] == [0]
+    arguments = ("plan", LLAMA, "--gpus", "1024", "--node-mtbf-hours", "0.01", "--output", "json")
+    code, out, _ = main(monkeypatch, capsys, *arguments, "--profile", "cluster")
+    (row,) = json.loads(out)["simulation"]
+    assert row["never"] and set(row["cost"].values()) == set(row["seconds"].values()) == {None}
+
+
 def test_a_pool_without_a_type_of_gpu_is_noted():
     recipe = read_recipe("tiny_world", None, None)
     config, prompts = model_config(recipe.model), read_prompts(recipe)

@@ -9,10 +9,17 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import RestException
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import (
+    BadInput,
+    LidrError,
+    RegistryFailed,
+    TrackingFailed,
+)
 from lidr.components.shared.lineage.graph import Graph, Presence, read_node, trace
 from lidr.components.shared.lineage.verify import verify
 from lidr.components.shared.models.sources import model_uri
@@ -230,6 +237,57 @@ def test_the_weights_under_an_adapter_and_those_a_world_starts_from_stay(chain):
     plan = make_plan(open_store(chain.store), [*versions(chain), last], policy())
     assert {adapter.uri, world.uri, chain.model(1).uri}.isdisjoint(by_uri(plan))
     assert by_uri(plan)[chain.rounds[1]["generate"].uri] is RemovalReason.EARLIER
+
+
+class Registry:
+    """What pruning asks of MLflow.
+
+    Args:
+        refusal: error code of its answer to a deletion; "" if it deletes.
+        champion: number of the version with the alias.
+    """
+
+    tracking_uri = "https://mlflow"
+
+    def __init__(self, refusal: str = "", champion: int = 4) -> None:
+        self.refusal = refusal
+        self.champion = champion
+        self.deleted: list[str] = []
+
+    def get_registered_model(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(aliases={"champion": str(self.champion)}, tags={})
+
+    def delete_model_version(self, name: str, version: str) -> None:
+        if self.refusal:
+            raise RestException({"error_code": self.refusal, "message": "a test"})
+        self.deleted.append(version)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("PERMISSION_DENIED", BadInput),
+        ("TEMPORARILY_UNAVAILABLE", TrackingFailed),
+        ("BAD_REQUEST", RegistryFailed),
+    ],
+)
+def test_the_files_of_a_version_that_mlflow_does_not_delete_stay(chain, code, error):
+    with pytest.raises(error):
+        prune(planned(chain), lambda version: Registry(code))
+    assert all(chain.model(t).done() for t in range(4))
+
+
+def test_a_version_that_another_process_deleted_stops_nothing(chain):
+    prune(planned(chain), lambda version: Registry("RESOURCE_DOES_NOT_EXIST"))
+    assert [chain.model(t).done() for t in range(4)] == [True, False, False, True]
+
+
+def test_nothing_goes_if_one_of_the_versions_has_got_an_alias(chain):
+    registry, before = Registry(champion=3), left_in(Path(chain.store))
+    with pytest.raises(LidrError, match="tiny/3 is champion by now"):
+        prune(planned(chain), lambda version: registry)
+    assert registry.deleted == []
+    assert left_in(Path(chain.store)) == before
 
 
 class Power(BaseException):

@@ -87,6 +87,14 @@ def test_capacity_asks_for_the_kinds_of_step_that_there_are():
         assert absent not in {kind for each in asked for kind in each.kinds}
 
 
+def test_capacity_asks_nothing_for_translate_where_the_pods_of_generate_translate():
+    profile = read_profile("cluster").model_copy(update={"shards": 3})
+    asked = requests_of(recipe("lidr"), profile, "lidr", "training")
+    by_kind = {kind: each for each in asked for kind in each.kinds}
+    assert "translate" not in by_kind
+    assert (by_kind["generate"].needed, by_kind["generate"].namespace) == (3, "training")
+
+
 @pytest.mark.parametrize("name", ["icr", "judge"])
 def test_loop_runs_and_notes_the_stage_that_pairs_were_made_by(
     fake_world: FakeWorld, tmp_path: Path, name: str

@@ -29,9 +29,13 @@ ARGO = f"{CORE}/configmaps/workflow-controller-configmap"
 OF_KUBEFLOW = {"limit": "2", "retryPolicy": "OnError"}
 """What Kubeflow Pipelines 2.17 tells Argo to give every template."""
 QUOTAS = f"{CORE}/resourcequotas"
+LIMITS = f"{CORE}/limitranges"
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 LOCAL_QUEUE = f"{QUEUES}/namespaces/{NAMESPACE}/localqueues/lidr"
 CLUSTER_QUEUE = f"{QUEUES}/clusterqueues/lidr"
+FLAVOR = f"{QUEUES}/resourceflavors/gpu"
+KARPENTER = "/apis/karpenter.sh/v1"
+AUTOSCALER = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
 STORAGE_CLASS = "/apis/storage.k8s.io/v1/storageclasses/lidr-cache"
 PRIORITY = "/apis/scheduling.k8s.io/v1/priorityclasses/lidr-training"
 MODEL = "tiny"
@@ -280,7 +284,8 @@ def _groups(part: Any) -> list[tuple[str, Object]]:
 
 
 def _deployment(image: str) -> Object:
-    return {"spec": {"template": {"spec": {"containers": [{"image": image}]}}}}
+    spec = {"template": {"spec": {"containers": [{"image": image}]}}}
+    return {"spec": spec, "status": {"availableReplicas": 1}}
 
 
 def active(yes: bool, message: str = "") -> Object:

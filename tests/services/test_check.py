@@ -20,7 +20,14 @@ from lidr.pipelines.checks.images import ImageReference, _on_nodes, registry_dig
 from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.cluster.api import Denied
-from lidr.pipelines.cluster.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
+from lidr.pipelines.cluster.platform import (
+    JOBSET,
+    KUBEFLOW,
+    KUEUE,
+    PARTS,
+    TRAINER,
+    running_version,
+)
 from tests.json_server import serving
 from tests.kubernetes_api import CORE
 from tests.manifests.rendering import ROOT
@@ -146,15 +153,42 @@ ON_CLUSTER = [
 ]
 
 
-def test_a_controller_without_a_ready_pod_is_missing(bare: Checked):
+AVAILABLE = {"type": "Available", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("status", "lacking"),
+    [
+        ({"conditions": [AVAILABLE]}, ["Kueue version"]),  # of 0 replicas
+        ({"conditions": [AVAILABLE | {"status": "False"}]}, ["Kueue version"]),
+        ({"conditions": [AVAILABLE | {"status": "False"}], "availableReplicas": 1}, []),  # of 2
+    ],
+)
+def test_a_controller_without_a_ready_pod_is_missing(
+    bare: Checked, status: dict, lacking: list[str]
+):
     for item in bare.cluster.kubernetes.objects[checked.DEPLOYMENTS]["items"]:
         if "kueue" in item["spec"]["template"]["spec"]["containers"][0]["image"]:
             item["metadata"] = {"name": "kueue-controller-manager", "namespace": "kueue-system"}
-            item["status"] = {"conditions": [{"type": "Available", "status": "False"}]}
+            item["status"] = status
     code, found, _ = bare.check("--only", "cluster")
-    assert [name for name, row in found.items() if row["state"] == "missing"] == ["Kueue version"]
-    assert "kueue-controller-manager -n kueue-system" in found["Kueue version"]["remedy"]
-    assert code == 2
+    assert [name for name, row in found.items() if row["state"] == "missing"] == lacking
+    for name in lacking:
+        assert "kueue-controller-manager -n kueue-system" in found[name]["remedy"]
+    assert code == (2 if lacking else 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry.k8s.io/jobset/jobset:v0.12.0", (0, 12, 0)),
+        ("10.0.0.5:5000/jobset:v0.12.0@sha256:ab", (0, 12, 0)),
+        ("10.0.0.5:5000/jobset@sha256:ab", ()),
+        ("10.0.0.5/v1.2/jobset@sha256:ab", ()),
+    ],
+)
+def test_version_of_a_controller_is_in_the_tag_of_its_image(image: str, version: tuple[int, ...]):
+    assert running_version(JOBSET, ["kueue:v0.18.4", image]) == (image, version)
 
 
 def test_without_an_answer_of_the_cluster_one_thing_is_missing(bare: Checked):
@@ -245,10 +279,10 @@ def test_a_pool_that_may_grow_is_not_missing(bare: Checked):
     bare.objects[checked.NODES] = {"items": [node("cpu", 16)]}
     _, found, _ = bare.check("--only", "capacity")
     assert found["nodes for train"]["state"] == "missing"
-    bare.objects["/apis/karpenter.sh/v1"] = {"resources": [{"name": "nodepools"}]}
+    bare.objects[checked.KARPENTER] = {"resources": [{"name": "nodepools"}]}
     _, found, _ = bare.check("--only", "capacity")
     assert set(unknown(found)) == {ENGINES, "nodes for train"}
-    assert "Karpenter may add some" in found["nodes for train"]["detail"]
+    assert found["nodes for train"]["detail"].endswith("; Karpenter may add nodes")
 
 
 def test_a_selector_finds_the_pool_and_a_cordon_closes_it(bare: Checked):

@@ -24,8 +24,6 @@ from tests.services.workflows import (
     task,
 )
 
-SHARDS = f"{LOOP}.iteration-2.condition-1.for-loop-1.iteration-iterations"
-
 
 @pytest.mark.parametrize("serves_v1", [True, False])
 def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str, serves_v1: bool):
@@ -33,8 +31,7 @@ def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str,
     laid = set_tasks(
         cluster,
         task(f"{ROUND}.generate", seconds=5),
-        task(f"{SHARDS}(0:0).iteration-item.generate"),
-        task(f"{SHARDS}(1:1).iteration-item.generate", "Failed", message=f"main: OOM{TENSE}"),
+        task(f"{ROUND_2}.generate", "Failed", message=f"main: OOM{TENSE}"),
         task(f"{ROUND_2}.pair", "Omitted"),
         task("root.exit-handler-1.onExit.cleanup", "Failed", message="main: Error (exit code 1)"),
     )
@@ -43,11 +40,11 @@ def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str,
     found = rows(status)
     assert status["state"] == "failed"
     assert set(found) == {(1, "generate"), (2, "generate")}
-    assert (found[1, "generate"]["state"], found[1, "generate"]["total"]) == ("done", 0)
+    assert found[1, "generate"]["state"] == "done"
     row = found[2, "generate"]
-    assert (row["state"], row["done"], row["total"], row["unit"]) == ("failed", 1, 2, "shards")
+    assert row["state"] == "failed"
     if serves_v1:
-        pod = laid.pods[f"{SHARDS}(1:1).iteration-item.generate"]
+        pod = laid.pods[f"{ROUND_2}.generate"]
         assert (row["note"], row["pod"]) == ("main: OOM\ufffd[2J", pod)
         assert status["notes"] == ["cleanup: main: Error (exit code 1)"]
     else:

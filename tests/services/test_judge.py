@@ -16,6 +16,7 @@ import pytest
 
 from lidr.components.judge.summary import UNPARSABLE
 from lidr.components.judging.prompts import masked
+from lidr.components.shared.inputs.questions import read_questions
 from lidr.components.shared.records.schema import Answer
 from tests.judges import Says, ScriptedJudge, prefers
 from tests.services.vllm_server import served
@@ -25,6 +26,7 @@ from tests.unit.judge.evaluations import (
     evaluation,
     items_of,
     judgements_of,
+    prompt_of,
     recipe,
     run,
     write_rows,
@@ -62,11 +64,13 @@ def judged(folder: Path, url: str, candidate: str, reference: str, limit: int = 
         "languages": ["fr"],
         "limit": limit,
     }
-    answers = [
-        Answer("x_alpacaeval", "fr", item, 0, "?", text, "stop", 100, "fr")
-        for item, text in texts_of(candidate).items()
-    ]
     settings = recipe(url, [task], server={"concurrency": 32})
+    questions = read_questions(settings.require_judge().tasks[0], "fr")
+    texts = texts_of(candidate)
+    answers = [
+        Answer("x_alpacaeval", "fr", each.item_id, 0, each.turns[0], texts[each.item_id], "stop", 9)
+        for each in questions
+    ]
     return run(settings, evaluation(folder / "store", answers, candidate))
 
 
@@ -126,10 +130,11 @@ def vllm(tmp_path_factory) -> Iterator[str]:
 
 def test_a_random_model_as_judge_is_counted_and_never_guessed(tmp_path, vllm):
     texts = {f"q{n}": [f"Une réponse {n}."] for n in range(6)}
-    rows = [{"id": item, "instruction": "Quoi ?"} for item in texts]
+    rows = [{"id": item, "instruction": prompt_of(item)} for item in texts]
     write_rows(tmp_path / "fr.jsonl", rows)
     write_rows(tmp_path / "ref.fr.jsonl", [{"id": i, "response": "Rien."} for i in texts])
-    write_rows(tmp_path / "bench.fr.jsonl", [{"id": i, "turns": ["Un", "Deux"]} for i in texts])
+    rows = [{"id": item, "turns": [prompt_of(item), prompt_of(item, 1)]} for item in texts]
+    write_rows(tmp_path / "bench.fr.jsonl", rows)
     tasks = [
         {
             "name": "x_alpacaeval",

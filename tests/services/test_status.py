@@ -20,10 +20,12 @@ from lidr.components.shared.store.runs import (
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stored import StoredRun
+from tests.cluster.recording import read
 from tests.kfp_api import now
 from tests.kubernetes_api import running, unschedulable, waiting
 from tests.services.kubeflow import Cluster, stamp
 from tests.services.workflows import LOOP, ROUND, RUN, TENSE, rows, set_tasks, task
+from tests.usages import plant_usage
 
 
 def write_start(cluster: Cluster, recipe: Recipe) -> Stage:
@@ -58,6 +60,8 @@ def test_a_status_is_put_together_from_all_who_know(
     stages["generate"].finish({"tokens_per_second": 1234.0})
     for chunk in range(3):
         stages["translate"].write(f"translations/en-es/{chunk:05}.parquet", b"")
+    for iteration, step, hours in ((0, "evaluate", 0.5), (1, "generate", 1.5)):
+        plant_usage(cluster.store, RUN, iteration, hours=hours, step=step)
     set_tasks(
         cluster,
         task(f"{LOOP}.prepare", seconds=100),
@@ -82,13 +86,12 @@ def test_a_status_is_put_together_from_all_who_know(
     ]
     generated, translated = found[1, "generate"], found[1, "translate"]
     assert (generated["state"], generated["seconds"]) == ("done", 7200)
-    assert (generated["rate"], generated["gpu_seconds"]) == (1234.0, 7200)
-    assert found[0, "evaluate"]["total"] == 0, "a task and its attempt are one, not two shards"
+    assert (generated["rate"], generated["gpu_seconds"]) == (1234.0, 5400)
+    assert found[0, "evaluate"]["gpu_seconds"] == 1800
     assert (translated["state"], translated["done"], translated["total"]) == ("running", 30, 90)
     assert (translated["rate"], translated["rate_unit"]) == (55.5, "tokens")
     assert status["state"] == "running"
-    hours = (60 + 7200 + 1800) / 3600  # the world's step has no GPU
-    assert status["gpu_hours"] == pytest.approx(hours, abs=0.01)
+    assert status["gpu_hours"] == 2.0
     assert status["links"] == {
         "Kubeflow": f"{cluster.kubeflow.url}/#/runs/details/{submitted}",
         "MLflow": f"{cluster.profile.tracking_uri}/#/models/tiny-world",
@@ -99,7 +102,7 @@ def test_a_status_is_put_together_from_all_who_know(
     assert (chunks["done"], chunks["total"], chunks["unit"]) == (3, 6 * chunks_of(recipe), "chunks")
     code, out, _ = cluster.lidr("status", RUN)
     assert code == 0
-    assert re.search(r"M_1 +generate +done +120:00 min +1,234 tokens/s +2\.0", out)
+    assert re.search(r"M_1 +generate +done +120:00 min +1,234 tokens/s +1\.5", out)
 
 
 def chunks_of(recipe: Recipe) -> int:
@@ -188,13 +191,62 @@ def test_a_status_says_what_a_step_waits_for(
     assert code == 0 and "\x1b[2J" not in out
 
 
-def test_training_on_its_own_nodes_counts_their_gpus(cluster: Cluster, submitted: str):
+def test_gpu_hours_are_what_processes_have_noted_and_not_their_wait_for_a_node(
+    cluster: Cluster, submitted: str
+):
     add_job(cluster, "lidr-train-1", submitted)
     began = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     cluster.kubernetes.put_pod("lidr-train-1", startTime=began, **running())
     cluster.kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))
-    set_tasks(cluster, task(f"{ROUND}.train", "Running"))
-    assert cluster.json("status", RUN)["gpu_hours"] == pytest.approx(16, abs=0.1)
+    set_tasks(
+        cluster,
+        task(f"{ROUND}.generate", seconds=11 * 3600),
+        task(f"{ROUND}.train", "Running", seconds=11 * 3600),
+    )
+    assert cluster.json("status", RUN)["gpu_hours"] == 0, "nothing has held a GPU yet"
+    plant_usage(cluster.store, RUN, 1, hours=1, step="generate")
+    for _ in range(2):  # nodes
+        plant_usage(cluster.store, RUN, 1, hours=1.5, ended=False)
+    status = cluster.json("status", RUN)
+    found = {step: row["gpu_seconds"] for (_, step), row in rows(status).items()}
+    assert found == {"generate": 3600, "train": 10800}
+    assert status["gpu_hours"] == 4
+
+
+def test_gpu_hours_of_shards_are_those_of_the_steps_that_they_run(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task(f"{ROUND}.roll-out", "Running"))
+    for hours in (1, 2):
+        plant_usage(cluster.store, RUN, 1, hours=hours, step="generate")
+    found = rows(cluster.json("status", RUN))
+    assert found[1, "rollout"]["state"] == "running"
+    assert found[1, "generate"]["gpu_seconds"] == 3 * 3600
+
+
+def test_gpu_hours_of_a_schedule_s_run_are_under_its_name_on_the_store(
+    cluster: Cluster, submitted: str, monkeypatch
+):
+    cluster.kubeflow.run.recurring_run_id = "a-schedule"
+    plant_usage(cluster.store, "nightly-1", 1, hours=2)
+    assert cluster.json("status", RUN)["gpu_hours"] == 0
+    monkeypatch.setenv(EXECUTION_VARIABLE, submitted)
+    note_scheduled(cluster.store, "nightly-1")
+    assert cluster.json("status", RUN)["gpu_hours"] == 2
+
+
+def test_a_promotion_has_a_row_for_each_model_that_it_measures(cluster: Cluster, submitted: str):
+    tasks = [task(f"root.{name}") for name in ("nominate", "prepare", "evaluate", "judge")]
+    failed = task("root.judge-2", "Failed", message="main: Error (exit code 1)")
+    set_tasks(cluster, *tasks, task("root.evaluate-2", seconds=90), failed)
+    cluster.end_run("FAILED")
+    found = rows(cluster.json("status", RUN))
+    assert {place: row["state"] for place, row in found.items()} == {
+        (0, "prepare"): "done",
+        (1, "evaluate"): "done",
+        (1, "judge"): "done",
+        (2, "evaluate"): "done",
+        (2, "judge"): "failed",
+    }
+    assert (found[1, "evaluate"]["seconds"], found[2, "evaluate"]["seconds"]) == (60, 90)
 
 
 def test_profile_of_another_store_makes_no_run_a_failed_one(
@@ -347,10 +399,39 @@ def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
     done = cluster.json("cancel", RUN)
     assert not cluster.kubeflow.runs and not done["ended"]
     assert done["notes"] == [
-        f"the Workflow of run {submitted} was deleted, so Kubeflow could not end it; it was "
-        "removed there"
+        f"run {submitted} was removed from Kubeflow: its Workflow was deleted, so Kubeflow could "
+        "not end it"
     ]
     assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "created"
+
+
+def test_a_cancelled_run_that_argo_has_left_unfinished_is_cancelled_and_can_be_resumed(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    write_start(cluster, recipe)
+    cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")
+    stuck = read("workflow-cancelled-stuck")
+    cluster.kubeflow.workflows[submitted] = json.dumps(stuck)
+    found = cluster.json("status", RUN)
+    assert found["state"] == "cancelled"
+    assert "Argo has left the cancelled run unfinished" in " ".join(found["notes"])
+    again = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert again["outcome"] == "resumed" and again["run_id"] != submitted
+    done = cluster.json("cancel", RUN)
+    assert done["ended"] == [again["run_id"]]
+    assert done["notes"] == [
+        f"run {submitted} was removed from Kubeflow: Argo had left it unfinished"
+    ]
+
+
+def test_a_cancelled_run_whose_pods_have_just_ended_is_waited_for(cluster: Cluster, submitted: str):
+    cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")
+    text = json.dumps(read("workflow-cancelled-stuck"))
+    just = (datetime.now(UTC) - timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    cluster.kubeflow.workflows[submitted] = text.replace("2026-12-01T17:15:21Z", just)
+    assert cluster.json("status", RUN)["state"] == "being cancelled"
+    assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "running"
+    assert cluster.json("cancel", RUN)["ended"] == [submitted]
 
 
 def test_a_schedule_whose_run_lost_its_workflow_goes_with_it(cluster: Cluster, submitted: str):

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from lidr.components.evaluate.items.problems import problems
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core import retry
-from lidr.components.shared.core.errors import BadInput, CorruptStage
+from lidr.components.shared.core.errors import BadInput, CorruptStage, LidrError
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
@@ -318,6 +319,134 @@ def test_a_bundle_holds_files_of_this_machine(host, tmp_path):
         "prompts.files.en.0",
         "prompts.files.es.0",
     }
+
+
+def packed(science: Recipe, folder: Path) -> list[bundle.FetchResult]:
+    return bundle.pack(
+        science, read_profile("local"), folder, archives=False, advance=lambda _: None
+    )
+
+
+def changed(recipe: Path, **sections: object) -> Recipe:
+    """Return the recipe with some of its sections replaced; without those that are None."""
+    content = json.loads(recipe.read_text()) | sections
+    file = recipe.with_name("changed.yaml")
+    file.write_text(json.dumps({key: each for key, each in content.items() if each is not None}))
+    return read_recipe(str(file), None, None)
+
+
+def test_unpack_refuses_another_source_than_the_recipe_names(host, recipe, tmp_path):
+    packed(read_recipe(str(recipe), None, None), tmp_path / "bundle")
+    store = open_store(str(tmp_path / "cut-off"))
+    newer = changed(recipe, model={"source": f"hf://org/model@{'c' * 40}"})
+    with pytest.raises(BadInput, match=r"holds another model\.source .*Pack it again"):
+        bundle.unpack(newer, tmp_path / "bundle", store, lambda _: None)
+    assert store.list("sources") == [], "the other inputs are not copied either"
+
+
+def test_pack_completes_a_bundle_and_replaces_nothing_in_it(host, recipe, tmp_path):
+    science, folder = read_recipe(str(recipe), None, None), tmp_path / "bundle"
+    packed(science, folder)
+    files = json.loads(recipe.read_text())["prompts"]["files"]
+    packed(changed(recipe, prompts={"files": files}), folder)
+    store = open_store(str(tmp_path / "cut-off"))
+    unpacked = bundle.unpack(science, folder, store, lambda _: None)
+    assert {each.outcome for each in unpacked} == {"unpacked"}
+    before = (folder / "inputs.json").read_bytes()
+    host.asked.clear()
+    with pytest.raises(BadInput, match=r"another model\.source .*Use another folder"):
+        packed(changed(recipe, model={"source": f"hf://org/model@{'c' * 40}"}), folder)
+    assert host.asked == []
+    assert (folder / "inputs.json").read_bytes() == before
+
+
+def test_fetch_plans_every_input_before_it_fetches_one(host, recipe, tmp_path):
+    files = {"en": "en.jsonl", "es": "misspelt.jsonl"}
+    (tmp_path / "en.jsonl").write_bytes(rows("en", 0))
+    with pytest.raises(BadInput, match=r"misspelt\.jsonl: no such file"):
+        packed(changed(recipe, prompts={"files": files}), tmp_path / "bundle")
+    assert host.asked == []
+
+
+def test_fetch_begins_no_further_file_after_the_first_error(host, recipe, tmp_path):
+    data = {}
+    for number in range(20):
+        host.files[f"/big/{number}.jsonl"] = content = os.urandom(1_000_000)
+        source = {"source": f"{host.url}/big/{number}.jsonl", "sha256": sha256(content)}
+        data[f"data/{number}"] = source
+    host.files.pop(f"/api/models/org/model/revision/{REVISION}")
+    host.pause = 0.1  # 1.6 s a file
+    evaluation = {"tasks": ["tiny_world_{language}"], "data": data}
+    with pytest.raises(BadInput, match="cannot be looked up"):
+        bundle.fetch_inputs(
+            changed(recipe, evaluation=evaluation), open_store(f"{tmp_path}/store"), lambda _: None
+        )
+    assert len([path for path in host.asked if path.startswith("/big/")]) < 20
+
+
+def test_fetch_says_which_models_stay_in_mlflow(host, recipe, tmp_path):
+    science = changed(recipe, model={"source": "models:/mine@champion"})
+    store = open_store(str(tmp_path / "store"))
+    fetched = bundle.fetch_inputs(science, store, lambda _: None)
+    unpacked = [packed(science, tmp_path / "bundle")]
+    unpacked += [bundle.unpack(science, tmp_path / "bundle", store, lambda _: None)]
+    for results in (fetched, *unpacked):
+        (row,) = [each for each in results if each.label == "model.source"]
+        assert (row.outcome, row.origin) == ("stays in MLflow", "models:/mine@champion")
+
+
+def test_a_bundle_on_a_read_only_mount_is_unpacked(host, recipe, tmp_path, monkeypatch):
+    science, folder = read_recipe(str(recipe), None, None), tmp_path / "bundle"
+    packed(science, folder)
+    store = open_store(str(tmp_path / "cut-off"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    unpacked = bundle.unpack(science, folder, store, lambda _: None)
+    assert {each.outcome for each in unpacked} == {"unpacked"}
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def remove_marker(file: Path) -> None:
+    file.with_name("_SUCCESS").unlink()
+
+
+def damage_marker(file: Path) -> None:
+    file.with_name("_SUCCESS").write_bytes(b"{}")
+
+
+def damage(file: Path) -> None:
+    file.write_bytes(rows("xx", 0))
+
+
+@pytest.mark.parametrize("fault", [remove, remove_marker, damage_marker, damage])
+def test_a_bundle_that_was_copied_badly_is_to_be_copied_again(host, recipe, tmp_path, fault):
+    science, folder = read_recipe(str(recipe), None, None), tmp_path / "bundle"
+    found = {each.label: each.digest for each in packed(science, folder)}
+    (file,) = (folder / "sources" / found["prompts.files.en.0"]).glob("*.jsonl")
+    fault(file)
+    with pytest.raises(LidrError) as refused:
+        bundle.unpack(science, folder, open_store(str(tmp_path / "cut-off")), lambda _: None)
+    assert refused.value.remedy.startswith("Copy the bundle again")
+
+
+@pytest.mark.slow
+def test_the_command_ends_at_once_when_it_is_interrupted(host, recipe, tmp_path):
+    whole = os.urandom(40_000_000)
+    host.add_repository("org/model", MODEL | {"model.safetensors": whole}, kind="model")
+    host.pause = 0.05  # half a minute in all
+    command = [sys.executable, "-m", "lidr.pipelines.cli", "fetch", str(recipe)]
+    command += ["--store", str(tmp_path / "store")]
+    path = f"/org/model/resolve/{REVISION}/model.safetensors"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not host.sent.get(path):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err.endswith("lidr: stopped; running the same command again continues from here\n")
 
 
 @pytest.mark.slow

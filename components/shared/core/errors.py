@@ -3,8 +3,8 @@
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
 │   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
-│   │   ├── DamagedObject exit 2  an object's bytes are not those that were written
 │   │   └── StoreUnavailable exit 2  the store does not answer; also a subclass of Unavailable
+│   ├── DamagedObject    exit 2   an object's bytes on the store are not those that were written
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
@@ -57,8 +57,8 @@ class StoreError(BadInput):
     """The store cannot be read or written."""
 
 
-class DamagedObject(StoreError):
-    """An object's bytes on the store are not those that were written."""
+class DamagedObject(BadInput):
+    """An object's bytes on the store are not those that were written; the store itself answers."""
 
 
 class Unavailable(BadInput):

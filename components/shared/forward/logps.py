@@ -30,7 +30,7 @@ def pair_logps(
         model: after `install_scoring`.
         pairs: those of all ranks.
         layout: of the model's batches, from `install_scoring`.
-        tokens: of a micro-batch; 0 for those of the longest pair, at least 2048.
+        tokens: of a micro-batch; 0: as many as the longest pair has, at least 2048.
         bfloat16: run the passes in bfloat16.
         unit: name of the pairs in the progress display.
         rank: whose share.

@@ -34,10 +34,19 @@ _MAX_NAMED = 4
 
 
 def skeleton(config: Any) -> Any:
-    """Return the model of a transformers configuration on the meta device, without weights."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    """Return the model of a transformers configuration on the meta device, without weights.
 
+    Raises:
+        BadInput: it is not a causal language model's, e.g. one of images and text.
+    """
+    import torch
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise BadInput(
+            f"transformers has no causal language model for {config.model_type}",
+            remedy="Choose a model of text alone.",
+        )
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
 

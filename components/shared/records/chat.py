@@ -16,11 +16,13 @@ TRANSLATION_STOP = "</translated>"
 _TAG = "/?(?:sentence|translated)"
 _TAGGED = re.compile(f"<({_TAG})>|\u2039(\u00b7+{_TAG})\u203a")
 _MASKED = re.compile(f"\u2039\u00b7(?:(\u00b7+{_TAG})|({_TAG}))\u203a")
+_PRIMERS = re.compile(rf"\A(?:\s*{TRANSLATION_PRIMER})+")
 
-_CLOSING = re.compile(r"[<\[]\s*[/\\]?\s*([^\W\d_]{4,20})\s*[/\\]?\s*[>\]]?\Z")
+# In the next two, `\s*` never follows `\s*`: a model that writes 64,000 spaces would take minutes.
+_CLOSING = re.compile(r"[<\[]\s*(?:[/\\]\s*)?([^\W\d_]{4,20})\s*(?:[/\\]\s*)?[>\]]?\Z")
 """Something like a tag at the very end; `_is_ours` decides whether it is a misspelt one of ours."""
 
-_TAG_PIECE = re.compile(r"[<\[]\s*[/\\]?\s*(?:sentence|transl)", re.IGNORECASE)
+_TAG_PIECE = re.compile(r"[<\[]\s*(?:[/\\]\s*)?(?:sentence|transl)", re.IGNORECASE)
 _MIN_SIMILARITY = 0.7
 
 
@@ -30,7 +32,7 @@ def answer_messages(prompt: str) -> list[Message]:
 
 
 def scoring_messages(prompt: str, language: str, dominant: str) -> list[Message]:
-    """Return the chat given which a response in any language is scored (arXiv 2503.04647).
+    """Return the chat that precedes a response being scored, in any language (arXiv 2503.04647).
 
     It is the instruction in the dominant language, with a request for the response's language.
 
@@ -73,6 +75,9 @@ def translation_messages(text: str, source: str, target: str) -> list[Message]:
 def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failure | None]:
     """Return the translated text in a primed answer, or why there is none.
 
+    Repeated primers before the text and the end of the sentence behind it, which some models copy,
+    are not part of it.
+
     Args:
         output: what the model wrote after the primer, its closing tag included.
         finish_reason: how the engine stopped (`FinishReason`).
@@ -109,8 +114,8 @@ def _is_ours(word: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Return a text without surrounding white space and the primer, which some models repeat."""
-    return text.strip().removeprefix(TRANSLATION_PRIMER).strip()
+    """Return a text without white space, repeated primers and the end of the sentence around it."""
+    return _PRIMERS.sub("", text).strip().removesuffix("</sentence>").strip()
 
 
 def _unmasked(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.uris import has_scheme
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.versions import VERDICT_TAG, Version
@@ -27,6 +28,8 @@ _MODEL_FILES = re.compile(
 )
 """URI of the files that a stage of lidr holds of a model."""
 _MAX_NAMED = 3
+_REMAKE = "Restore them, or run the recipe again: it makes what is missing."
+_RESTORE = "Restore them: no run makes files that are outside the store."
 
 
 class GateVerdict(NamedTuple):
@@ -69,24 +72,27 @@ def require_files(version: Version, *, verify: bool = False) -> None:
     `verify`, the digests of a stage's files are compared too, which reads every byte.
 
     Raises:
-        BadInput: files are missing or have other sizes, or lidr cannot check such a URI.
+        BadInput: files are missing or have other sizes, a folder's cannot be used, or lidr cannot
+            check such a URI.
         CorruptStage: a file's digest differs from its marker's.
     """
     adapter = version.tags.get(ADAPTER_TAG, "")
     for uri in (version.source, adapter):
         if found := model_files_at(uri):
             _require_stage_files(version, found, verify)
+        elif uri and not has_scheme(uri):
+            _require_folder(version, Path(uri), is_adapter=uri == adapter)
         elif uri and not uri.startswith("hf://"):
-            _require_outside_files(version, uri, is_adapter=uri == adapter)
+            _require_weights(version, uri)
 
 
 def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -> None:
     root, step, digest, folder = place.groups()
     if not _reachable(root):
-        raise _gone(version, place[0], "no such folder")
+        raise _gone(version, place[0], "no such folder", _REMAKE)
     stage = locate_stage(f"{root}/stages/{step}/{digest}")
     if not stage.done():
-        raise _gone(version, stage.uri, "no complete stage")
+        raise _gone(version, stage.uri, "no complete stage", _REMAKE)
     skip = len(stage.prefix) + 1
     present = {entry.key[skip:]: entry.size for entry in stage.store.list(stage.prefix)}
     files = stage.marker()["files"].items()
@@ -100,13 +106,18 @@ def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -
         stage.verify(sorted(wanted))
 
 
-def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> None:
-    if "://" not in uri:
-        try:
-            (check_adapter if is_adapter else check_model)(Path(uri))
-        except BadInput as error:
-            raise _gone(version, uri, error.message) from error
-        return
+def _require_folder(version: Version, folder: Path, *, is_adapter: bool) -> None:
+    if not folder.is_dir():
+        raise _gone(version, str(folder), "no such folder", _RESTORE)
+    try:
+        (check_adapter if is_adapter else check_model)(folder)
+    except BadInput as error:
+        raise BadInput(
+            f"the files of {version.label} cannot be used: {error.message}", remedy=error.remedy
+        ) from error
+
+
+def _require_weights(version: Version, uri: str) -> None:
     if not uri.startswith("s3://"):
         raise BadInput(
             f"{version.label} has its files at {uri}, which lidr cannot check",
@@ -114,7 +125,7 @@ def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> N
         )
     names = {entry.key for entry in open_store(uri).list("") if entry.size}
     if not any(name.endswith(".safetensors") for name in names):
-        raise _gone(version, uri, "no weights there")
+        raise _gone(version, uri, "no weights there", _RESTORE)
 
 
 def _reachable(root: str) -> bool:
@@ -122,10 +133,5 @@ def _reachable(root: str) -> bool:
     return "://" in root or Path(root).is_dir()
 
 
-def _gone(
-    version: Version,
-    uri: str,
-    what: str,
-    remedy: str = "Restore them, or run the recipe again: it makes what is missing.",
-) -> BadInput:
+def _gone(version: Version, uri: str, what: str, remedy: str) -> BadInput:
     return BadInput(f"the files of {version.label} are gone from {uri}: {what}", remedy=remedy)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, GateRefused
 from lidr.components.shared.core.text import one_line
-from lidr.components.shared.registry.audit import AliasMove, AuditEntry, confirm, record
+from lidr.components.shared.registry.audit import AliasMove, AuditEntry, confirm, entries, record
 from lidr.components.shared.registry.evidence import (
     PASSED,
     START,
@@ -19,7 +19,6 @@ from lidr.components.shared.registry.evidence import (
 )
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import (
-    RegisteredModel,
     Version,
     read_model,
     read_version,
@@ -48,9 +47,9 @@ class PromotionOrder:
         reason: why; required with `force`.
         force: promote without a passed gate.
         verify: compare the digests of all files first.
-        verdict: of a gate that compared the version with `expected`; by default that of the
-            version's own gate.
-        expected: version that the alias must still point at; None for any.
+        verdict: of the gate, to go by; None for what the version's own gate stage or tag says.
+        expected: version that the alias must still point at, unless it is at the promoted one
+            already; 0 if it must not exist yet, None for any.
     """
 
     alias: str = CHAMPION
@@ -69,7 +68,8 @@ class PromotionOrder:
         if not _ALIAS.fullmatch(self.alias):
             raise BadInput(
                 f"{self.alias!r} cannot be an alias",
-                remedy="Use letters, digits, hyphens and underscores, at most 100.",
+                remedy="Begin with a letter or digit and use those, hyphens and underscores, at "
+                "most 100.",
             )
         if self.force and not self.reason.strip():
             raise BadInput("a forced promotion needs a reason", remedy="Add --reason TEXT.")
@@ -84,6 +84,7 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
     """Point an alias at a version that passed the gate; return the audit entry.
 
     The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
+    An attempt that was cut off after the alias had moved is finished under its own audit entry.
 
     Raises:
         BadInput: the order is invalid, or files of the version are gone.
@@ -93,9 +94,9 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
     verdict = order.verdict or verdict_of(version)
     require_files(version, verify=order.verify)
     with exclusive(audit_log) as lease:
-        model = read_model(client, version.name)
+        model = ask_mlflow(lambda: read_model(client, version.name))
         before = model.aliases.get(order.alias)
-        forced = require_passed(version, verdict, order, before)
+        forced = permit_promotion(version, verdict, order, before)
         move = AliasMove(
             action="promote",
             alias=order.alias,
@@ -106,19 +107,29 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
             verdict=verdict.word,
             gate=verdict.gate,
         )
-        return _move_alias(client, model, audit_log, lease, move)
+        entry = _cut_off(audit_log, order.alias) if before == version.number else None
+        if entry is None or entry.move != replace(move, before=entry.move.before):
+            entry = record(audit_log, move)
+        return _carry_out(client, version.name, audit_log, lease, entry)
 
 
 def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
     """Swap the champion and the previous champion; return the audit entry.
+
+    A rollback that was cut off between the two is finished under its own audit entry.
 
     Raises:
         BadInput: there is no previous champion, or its files are gone.
     """
     PromotionOrder(reason=reason).validate()
     with exclusive(audit_log) as lease:
-        model = read_model(client, name)
-        if model.aliases.get(PREVIOUS) in (None, model.aliases.get(CHAMPION)):
+        aliases = read_model(client, name).aliases
+        champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+        if previous is not None and previous == champion:
+            entry = _cut_off(audit_log, CHAMPION)
+            if entry and (entry.move.action, entry.move.version) == ("rollback", champion):
+                return _carry_out(client, name, audit_log, lease, entry)
+        if previous in (None, champion):
             raise BadInput(
                 f"{name!r} has no previous champion", remedy=f"Use `lidr promote {name} VERSION`."
             )
@@ -129,18 +140,18 @@ def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> Audi
             action="rollback",
             alias=CHAMPION,
             version=version.number,
-            before=model.aliases.get(CHAMPION),
+            before=champion,
             reason=one_line(reason),
             verdict=judged.word,
             gate=judged.gate,
         )
-        return _move_alias(client, model, audit_log, lease, move)
+        return _carry_out(client, name, audit_log, lease, record(audit_log, move))
 
 
-def require_passed(
+def permit_promotion(
     version: Version, verdict: GateVerdict, order: PromotionOrder, before: int | None
 ) -> bool:
-    """Return whether a promotion is forced; False if the version passed the gate.
+    """Refuse a promotion that is not allowed; return whether it is forced, against the gate.
 
     Args:
         version: to be promoted.
@@ -151,10 +162,11 @@ def require_passed(
     Raises:
         GateRefused: it neither passed nor is forced, or the alias is not at `order.expected`.
     """
-    if order.expected is not None and before != order.expected:
+    if order.expected is not None and (before or 0) not in (order.expected, version.number):
+        basis = f"compared with version {order.expected}" if order.expected else "to be the first"
         raise GateRefused(
             f"{order.alias} of {version.name!r} is {version_text(before)} by now, and "
-            f"{version.label} was compared with version {order.expected}",
+            f"{version.label} was {basis}",
             remedy="Compare it with what the alias names now, if anything.",
         )
     if verdict.word == PASSED or (verdict.word == START and before in (None, version.number)):
@@ -171,18 +183,24 @@ def require_passed(
     )
 
 
-def _move_alias(
-    client: Any, model: RegisteredModel, audit_log: Store, lease: Lease, move: AliasMove
+def _cut_off(audit_log: Store, alias: str) -> AuditEntry | None:
+    """Return the last entry of an alias if it is not confirmed; None if it is, or there is none."""
+    own = [entry for entry in entries(audit_log) if entry.move.alias == alias]
+    return own[-1] if own and not own[-1].done else None
+
+
+def _carry_out(
+    client: Any, name: str, audit_log: Store, lease: Lease, entry: AuditEntry
 ) -> AuditEntry:
-    """Record a move, make it and confirm it."""
-    entry = record(audit_log, move)
-    name = model.name
+    """Make the move of an audit entry, or what is left of it, and confirm the entry."""
+    move = entry.move
     with wrap_mlflow_errors(client, f"alias {move.alias!r} of {name!r}"):
         moves = [(move.alias, move.version)]
         if move.alias == CHAMPION and move.before is not None and move.before != move.version:
             moves.insert(0, (PREVIOUS, move.before))
-        if move.action == "rollback":  # cut off between the two, the older champion is known yet
+        if move.action == "rollback":
             moves.reverse()
+        # Cut off between the two aliases, either order leaves both at the older champion.
         for alias, number in moves:
             _set_alias(client, lease, name, alias, str(number))
         confirm(audit_log, entry)

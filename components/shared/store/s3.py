@@ -10,14 +10,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.redaction import login_fault
-from lidr.components.shared.core.retry import Wait, retry, retry_seconds
+from lidr.components.shared.core.retry import Wait, report_wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
-from lidr.components.shared.store.s3_errors import code_of, explain
+from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
 
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -27,6 +28,9 @@ _PIECE_BYTES = 32 << 20
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
 _ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
 """Attempts by botocore itself; fewer where our own retries end within a minute."""
+
+_STARTING_SECONDS = 60.0
+"""For which a step asks for a bucket again that is not there: SeaweedFS answers so as it starts."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -69,7 +73,20 @@ class S3Store:
             require_key(prefix)
         explain_client = partial(explain, who="the object store", place=self.uri, key="")
         self._client: Any = retry(lambda: _client(self._seconds), "", explain_client, seconds=0)
-        self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+        self._require_bucket()
+
+    def _require_bucket(self) -> None:
+        patient = self._seconds >= _STARTING_SECONDS  # else a person waits for the answer
+        end = monotonic() + (_STARTING_SECONDS if patient else 0.0)
+        with report_wait(f"the object store knows no bucket {self.bucket!r}; asking again"):
+            while True:
+                try:
+                    self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+                    return
+                except NoBucket:
+                    if monotonic() >= end:
+                        raise
+                sleep(1.0)
 
     def read(self, key: str) -> bytes:
         return _retry_if_damaged(lambda: self._read(key))

@@ -40,6 +40,7 @@ TRANSIENT_STATUSES = frozenset({408, 412, 429, *range(500, 600)}) - {501, 505}
 """The same for HTTP statuses: the answer to a HEAD has no other code."""
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
+_NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch")
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
@@ -53,6 +54,10 @@ _REMEDIES = {
     "NotImplemented": "Use a store that has what lidr needs; `lidr check` lists what is missing.",
     "RequestTimeTooSkewed": "Set the clock of this machine, or of the store.",
 }
+
+
+class NoBucket(StoreError):
+    """The store knows no such bucket; one that has just started may know it a little later."""
 
 
 def code_of(error: ClientError) -> str:
@@ -76,6 +81,7 @@ def explain(error: Exception, who: str, place: str, key: str) -> StoreError | No
 
     Raises:
         FileNotFoundError: there is no such object.
+        DamagedObject: bytes changed on the way.
         StoreError: a retry does not help.
     """
     from boto3.exceptions import Boto3Error
@@ -147,7 +153,8 @@ def _explain_answer(error: ClientError, who: str, place: str, key: str) -> Store
             f"{who} answers {code} (HTTP {status}) for {what}: it is up, but cannot do its work",
             remedy=_LOG,
         )
-    raise StoreError(
+    kind = NoBucket if code in _NO_BUCKET else StoreError
+    raise kind(
         f"S3 refused {key or 'the bucket'} at {place}: {code}",
         remedy=_REMEDIES.get(code, _ACCESS),
     ) from error

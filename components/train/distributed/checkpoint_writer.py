@@ -66,8 +66,13 @@ class CheckpointWriter(TrainerCallback):
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note the time: if a checkpoint is due, it is written next."""
+        """Note the time; if a checkpoint is written next, wait until the last one is uploaded.
+
+        So the scratch disk holds one of them at a time.
+        """
         self._logged = time.monotonic()
+        if control.should_save:
+            self._checkpoints.wait()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to copy the checkpoint that was just written."""

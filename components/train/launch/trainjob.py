@@ -26,8 +26,11 @@ class ClusterLauncher:
         self._launch = launch
         self._launcher = launcher
 
-    def run(self, job: TrainingJob) -> TrainingSummary:
-        """Start the ranks and wait for them; raises as `lidr.components.train.launch` does."""
+    def run(self, job: TrainingJob) -> TrainingSummary | None:
+        """Start the ranks and wait for them; None if another run has finished the same stage.
+
+        Raises as `lidr.components.train.launch` does.
+        """
         stage = Stage(open_store(job.store), job.stage)
         exchange = TrainExchange(stage)
         self._launcher.run(
@@ -37,10 +40,10 @@ class ClusterLauncher:
                 command=node_command(job.store, job.stage, self._launch.ranks_per_node),
                 exchange=exchange,
                 publish=partial(exchange.publish, job),
-                done=lambda: exchange.summary() is not None,
+                done=lambda: exchange.summary() is not None or stage.done(),
             )
         )
         summary = exchange.summary()
-        if summary is None:
+        if summary is None and not stage.done():
             raise LaunchFailed(f"the summary of {stage.uri} is gone", remedy="Run the step again.")
         return summary

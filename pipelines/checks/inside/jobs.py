@@ -88,7 +88,7 @@ def probes_of(
         check: name of this check: the value of its label, and a prefix of its Jobs' names.
     """
     made: dict[str, Probe] = {}
-    for kind in kinds_of(inputs.recipe):
+    for kind in kinds_of(inputs.recipe, inputs.profile.shards):
         runtime = runtime_of(inputs.profile, kind)
         if runtime and runtime not in runtimes:
             continue

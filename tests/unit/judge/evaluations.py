@@ -31,9 +31,14 @@ def evaluation(store: Path, answers: Sequence[Answer], of: str = "m") -> str:
     return finished_stage(str(store), "evaluate", files, of=of).uri
 
 
+def prompt_of(item: str, turn: int = 0) -> str:
+    """Return the question that `answers_to` answers."""
+    return f"{item}, and?" if turn else f"{item}?"
+
+
 def answers_to(task: str, language: str, texts: Texts, finish_reason: str = "stop") -> list[Answer]:
     return [
-        Answer(task, language, item, turn, f"{item}?", text, finish_reason, 5, language)
+        Answer(task, language, item, turn, prompt_of(item, turn), text, finish_reason, 5, language)
         for item, turns in texts.items()
         for turn, text in enumerate(turns)
     ]

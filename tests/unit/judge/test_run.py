@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from tests.unit.judge.evaluations import (
     evaluation,
     items_of,
     judgements_of,
+    prompt_of,
     recipe,
     run,
     write_rows,
@@ -45,7 +47,7 @@ def server():
 
 def alpaca(folder: Path, **settings: object) -> dict[str, object]:
     """Return a task over q0 to q5, each with the same reference."""
-    rows = [{"id": item, "instruction": f"{item}?"} for item in FRENCH]
+    rows = [{"id": item, "instruction": prompt_of(item)} for item in FRENCH]
     write_rows(folder / "fr.jsonl", rows)
     write_rows(folder / "ref.fr.jsonl", [{"id": i, "response": REFERENCE} for i in FRENCH])
     return {
@@ -137,7 +139,7 @@ def test_the_start_has_nobody_to_go_head_to_head_with(tmp_path, server):
 
 
 def bench(folder: Path) -> dict[str, object]:
-    rows = [{"id": n, "turns": [f"first {n}", f"second {n}"], "reference": "42"} for n in range(2)]
+    rows = [{"id": n, "turns": [prompt_of(n), prompt_of(n, 1)], "reference": "42"} for n in "01"]
     write_rows(folder / "bench.fr.jsonl", rows)
     questions = str(folder / "bench.{language}.jsonl")
     return {"name": "mt_bench", "questions": questions, "languages": ["fr"]}
@@ -150,18 +152,18 @@ def test_every_turn_of_a_conversation_gets_a_score(tmp_path, server):
     assert [item.score for item in items_of(uri)] == pytest.approx([0.7, 0.7])
     turns = counts_of(uri, "mt_bench", "fr")["turns"]
     assert turns == {"1": {"value": 0.8, "n": 2}, "2": {"value": 0.6, "n": 2}}
-    second = next(asked for asked in server.asked if "second 0" in asked.text)
+    second = next(each for each in server.asked if prompt_of("0", 1) in each.text)
     assert second.block("assistant") == "one"
     assert (second.block("answer"), second.block("reference")) == ("two", "42")
 
 
 def test_care_is_graded_by_its_own_criteria(tmp_path, server):
     server.script = lambda _: Says("Score: 9")
-    rows = [{"id": 1, "prompt": "Noël ?", "criteria": "names the bûche"}]
+    rows = [{"id": "Noël", "prompt": prompt_of("Noël"), "criteria": "names the bûche"}]
     write_rows(tmp_path / "care.fr.jsonl", rows)
     task = {"name": "care", "questions": str(tmp_path / "care.{language}.jsonl")}
     settings = recipe(server.url, [task | {"languages": ["fr"]}])
-    uri = run(settings, answered(tmp_path, {"1": ["La bûche."]}, "care"))
+    uri = run(settings, answered(tmp_path, {"Noël": ["La bûche."]}, "care"))
     assert [item.score for item in items_of(uri)] == [0.9]
     assert server.asked[0].block("criteria") == "names the bûche"
     assert "French" in server.asked[0].text
@@ -199,8 +201,9 @@ def test_a_judge_that_fails_too_often_ends_the_step_and_is_asked_no_more(tmp_pat
 )
 def test_what_may_help_is_told_by_what_failed(tmp_path, server, says, remedy):
     server.script = lambda _: says
-    with pytest.raises(EngineFailed, match=remedy):
-        run(recipe(server.url, [alpaca(tmp_path)]), answered(tmp_path))
+    for _ in range(2):  # the second time by what was kept of the first
+        with pytest.raises(EngineFailed, match=remedy):
+            run(recipe(server.url, [alpaca(tmp_path)]), answered(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -298,6 +301,38 @@ def test_questions_without_an_answer_are_counted(tmp_path, server):
     assert (found["unanswered"], found["score"]["n"], found["judgements"]) == (1, 5, 10)
 
 
+def test_questions_without_a_score_are_told_with_their_reasons(tmp_path, server):
+    texts = {item: text for item, text in FRENCH.items() if item != "q1"}
+    rows = answers_to("x_alpacaeval", "fr", texts)
+    rows += answers_to("x_alpacaeval", "fr", {"q1": [""]}, "failed")
+    server.script = lambda asked: Says("Both!" if asked.block("user") == "q0?" else "A")
+    settings = recipe(server.url, [alpaca(tmp_path)], max_failed_share=0.5)
+    heard: list[dict[str, object]] = []
+    with listening(heard.append):
+        run(settings, evaluation(tmp_path / "store", rows))
+    assert [event["message"] for event in heard if event["event"] == "warning"] == [
+        "x_alpacaeval fr: 2 questions have no score "
+        "(without a valid judgement: 1, without an answer: 1)"
+    ]
+
+
+def test_answers_to_a_question_that_has_changed_are_refused(tmp_path, server):
+    tasks = [alpaca(tmp_path), {"name": "head_to_head"}]
+    rows = answers_to("x_alpacaeval", "fr", FRENCH)
+    rows[3] = replace(rows[3], prompt="What was q3?")
+    now, before = answered(tmp_path), evaluation(tmp_path / "store", rows, "old")
+    for own, earlier in ((now, before), (before, now)):
+        with pytest.raises(BadInput, match=r"fr: the questions changed since .* 'q3', turn 1"):
+            run(recipe(server.url, tasks), own, earlier)
+    assert server.asked == []
+
+
+def test_an_answer_to_a_turn_that_is_gone_is_refused(tmp_path, server):
+    uri = answered(tmp_path, {"0": ["one", "two", "three"]}, "mt_bench")
+    with pytest.raises(BadInput, match=r"mt_bench fr: the questions changed .* '0', turn 3"):
+        run(recipe(server.url, [bench(tmp_path)]), uri)
+
+
 def test_a_question_without_a_reference_is_refused(tmp_path, server):
     task = alpaca(tmp_path)
     write_rows(tmp_path / "ref.fr.jsonl", [{"id": "q0", "response": "x"}])
@@ -362,7 +397,7 @@ def test_a_killed_judge_asks_only_for_what_is_missing(tmp_path, server):
     server.script = lambda a: Says(decide(a).text, seconds=0.05)
     texts = {f"q{n}": [f"réponse {n} " * (n + 1)] for n in range(30)}
     task = alpaca(tmp_path)
-    write_rows(tmp_path / "fr.jsonl", [{"id": i, "instruction": f"{i}?"} for i in texts])
+    write_rows(tmp_path / "fr.jsonl", [{"id": i, "instruction": prompt_of(i)} for i in texts])
     write_rows(tmp_path / "ref.fr.jsonl", [{"id": i, "response": "x" * 99} for i in texts])
     settings = recipe(server.url, [task], chunk_size=2, server={"concurrency": 2})
     uri = answered(tmp_path, texts)

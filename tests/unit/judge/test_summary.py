@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import Judged, items_of, score_of, summarise
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
-from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Order
 from lidr.components.shared.records.schema import Answer
 from lidr.components.shared.stats.intervals import macro_average, wilson
 
@@ -23,7 +25,7 @@ ORDERS = (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND)
 def judged(
     task: JudgedTask, language: str, *rows: tuple[float | None, ...], length: int = 10
 ) -> Judged:
-    """Return items with the values of their judgements; None failed to parse."""
+    """Return items with the outcomes of their judgements; a value of None failed to parse."""
     pairs = []
     for n, values in enumerate(rows):
         turns = 1 if task.is_pairwise else len(values)
@@ -33,19 +35,13 @@ def judged(
         ]
         item = Item(task, language, Question(str(n), ("?",) * turns), answers, "b" * 10)
         each = [
-            Judgement(
-                task=task.name,
-                language=language,
-                item_id=str(n),
+            Outcome(
                 turn=0 if task.is_pairwise else at,
                 order=ORDERS[at] if task.is_pairwise else Order.ALONE,
-                raw="",
-                logprobs=[],
                 value=value,
                 failure=JudgeFailure.UNPARSABLE if value is None else None,
                 input_tokens=1000,
                 output_tokens=2,
-                request=f"{language}/{n}/{at}",
             )
             for at, value in enumerate(values)
         ]
@@ -80,9 +76,16 @@ def test_an_item_needs_all_its_judgements():
     found = place((1.0, None), (None, None), (1.0, 1.0))
     assert (found["left_out"], found["score"]) == (2, wilson(1, 1))
     assert found["failures"] == {"unparsable": 3}
-    (item, judgements), *_ = judged(DUEL, "es", (1.0, None))
-    assert score_of(item, judgements) is None
-    assert items_of([(item, judgements)]) == []
+    (item, outcomes), *_ = judged(DUEL, "es", (1.0, None))
+    assert score_of(item, outcomes) is None
+    assert items_of([(item, outcomes)]) == []
+
+
+@pytest.mark.parametrize(("task", "target"), [(DUEL, ""), (BENCH, "known")])
+def test_a_comparison_s_target_is_the_other_answer_even_if_empty(task, target):
+    (item, outcomes), *_ = judged(task, "es", (1.0, 1.0))
+    item = replace(item, rival="", question=replace(item.question, reference="known"))
+    assert [each.target for each in items_of([(item, outcomes)])] == [target]
 
 
 def test_a_conversation_has_the_mean_of_its_turns():

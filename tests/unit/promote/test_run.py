@@ -39,7 +39,7 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     name = "better"
     start, first, kept = registered(client, store, name, "promote keep")
     move_alias(client, first, ensure_model(client, name, ""), PromotionOrder())
-    chosen = nominate(store=store, name=name, version="3", alias="champion")
+    chosen = nominate(store=store, name=name, version="3", alias="champion", reason="")
     assert chosen.champion == first.source.removesuffix("/model")
     assert chosen.challenger == kept.source.removesuffix("/model")
     assert (chosen.standing, chosen.number) == (2, 3)
@@ -52,6 +52,7 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     move = history(client, name).rows[-1].entry.move
     assert (move.before, move.gate, move.forced) == (2, better, False)
     assert move.reason == "mean +4.0 [1.0, 7.0]"
+    assert promote(**given, decision=better, reason="") == "better/3"  # a retry
     with pytest.raises(GateRefused, match="is version 3 by now"):
         promote(**given | {"number": start.number}, decision=better, reason="late")
     assert read_model(client, name).aliases == {"champion": 3, "previous": 2}
@@ -64,18 +65,31 @@ def test_nominate_looks_for_the_files_of_both_first(store, client, gone):
     move_alias(client, versions[0], ensure_model(client, name, ""), PromotionOrder())
     Path(versions[gone].source, "config.json").unlink()
     with pytest.raises(BadInput, match=f"{name}/{gone + 1}.*1 of 1 are missing"):
-        nominate(store=store, name=name, version="2", alias="champion")
+        nominate(store=store, name=name, version="2", alias="champion", reason="")
 
 
 def test_who_has_no_rival_is_told_what_to_do(store, client):
     name = "alone"
     start = registered(client, store, name, "")[0]
     with pytest.raises(BadInput, match="has no champion to compare alone/1 with"):
-        nominate(store=store, name=name, version="1", alias="champion")
+        nominate(store=store, name=name, version="1", alias="champion", reason="")
     move_alias(
         client, start, ensure_model(client, name, default_audit_log(store, name)), PromotionOrder()
     )
     with pytest.raises(BadInput, match="is champion already"):
-        nominate(store=store, name=name, version="@champion", alias="champion")
+        nominate(store=store, name=name, version="@champion", alias="champion", reason="")
     with pytest.raises(BadInput, match="has no registered model 'nobody'"):
-        nominate(store=store, name="nobody", version="1", alias="champion")
+        nominate(store=store, name="nobody", version="1", alias="champion", reason="")
+
+
+@pytest.mark.parametrize(
+    ("alias", "reason", "message"),
+    [
+        ("previous", "", "is not moved by hand"),
+        ("_prod", "", "cannot be an alias"),
+        ("champion", "x" * 1001, "1,001 characters"),
+    ],
+)
+def test_nominate_refuses_first_what_promote_would_refuse_last(store, alias, reason, message):
+    with pytest.raises(BadInput, match=message):
+        nominate(store=store, name="nobody", version="1", alias=alias, reason=reason)

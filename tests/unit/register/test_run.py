@@ -14,7 +14,10 @@ from mlflow.exceptions import MlflowException
 
 from lidr.components.register.run import register
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
+from lidr.components.shared.core.errors import TrackingFailed
 from lidr.components.shared.registry.history import history
+from lidr.components.shared.registry.promotion import PromotionOrder, promote
+from lidr.components.shared.registry.versions import read_version
 from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_admission
@@ -268,6 +271,45 @@ def test_a_recipe_may_promote_what_its_gate_compared_with_the_champion(store, cl
     assert candidate(client, name) == 4
     reasons = [row.entry.move.reason for row in history(client, name).rows]
     assert reasons == ["run tiny-world-seed0 starts here", "run tiny-world-seed0 passed the gate"]
+
+
+@pytest.mark.parametrize("start", ["never", "gated"])
+def test_a_run_whose_champion_another_run_replaces_meanwhile_gets_a_note(
+    store, client, name, monkeypatch, capsys, start
+):
+    """The other run's version takes the place of M_0, or of no champion at all."""
+
+    def recipe(promotes: str) -> dict[str, str]:
+        settings = make_recipe(registry={"model_name": name, "promote": promotes})
+        return {"recipe": settings.model_dump_json()}
+
+    def after_the_other(client, version, audit_log, order):
+        promote(client, read_version(client, name, "2"), audit_log, PromotionOrder())
+        return promote(client, version, audit_log, order)
+
+    register(**arguments(store, name) | recipe(start))
+    register(**after_training(store, name, "the other's") | recipe("never"))
+    monkeypatch.setattr("lidr.components.register.aliases.promote", after_the_other)
+    assert register(**after_training(store, name, "ours") | recipe("gated")) == f"{name}/3"
+    assert int(client.get_model_version_by_alias(name, "champion").version) == 2
+    note = f"{name}/3 is not promoted: champion of {name!r} is version 2 by now"
+    assert note in capsys.readouterr().err
+
+
+def test_a_promotion_that_mlflow_does_not_answer_is_recorded_once(store, client, name, monkeypatch):
+    original = MlflowClient.set_registered_model_alias
+
+    def away(self, name, alias, version):
+        if alias == "champion":
+            raise MlflowException("the database is away")
+        original(self, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", away)
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "0.3")
+    settings = make_recipe(registry={"model_name": name, "promote": "gated"})
+    with pytest.raises(TrackingFailed):
+        register(**arguments(store, name, recipe=settings.model_dump_json()))
+    assert [row.note for row in history(client, name).rows] == ["not carried out"]
 
 
 def test_what_another_gate_lets_pass_is_promoted_though_the_first_one_kept_it(store, client, name):

@@ -54,6 +54,13 @@ def test_the_page_shows_gains_and_flipped_items(models):
     assert "<code><bdi>models:/tiny/2</bdi></code>" in page
 
 
+def test_the_gains_name_their_level_and_which_p_values_are_corrected(models):
+    settings = recipe(gate={"confidence": 0.995})
+    page = render(settings, models, compare(settings, models))
+    assert "by paired bootstrap; 99.5% intervals" in page
+    assert "those of the languages are corrected for their number (Holm), that of the mean" in page
+
+
 def entries(section: Section) -> list[dict]:
     return json.loads(section.browser.data)["entries"]
 

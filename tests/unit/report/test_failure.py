@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.report.page import CANCELLED
 from lidr.components.report.run import report_failure
+from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.store.open import open_store
 from tests.unit.report.runs import RUN, recipe, write_run
 
 REASON = "train: TrainJob <b>x</b> failed: pod y: OOMKilled (exit code 137)"
@@ -43,6 +46,37 @@ def test_report_of_a_run_that_failed_of_a_damaged_stage_is_written_all_the_same(
         marker.write_text("{")
     assert REASON.partition("<")[0] in page_of(store)
     assert "the report has no rounds" in capfd.readouterr().err
+
+
+def test_report_of_a_run_with_a_damaged_usage_note_or_state_is_written_all_the_same(
+    tmp_path, capfd, monkeypatch
+):
+    store = write_run(tmp_path, 1)
+    open_store(store).write(f"runs/{RUN}/usage/1-train-x.json", b"{")
+    assert "The run failed after M₁" in page_of(store)
+    assert "the report has no usage" in capfd.readouterr().err
+
+    def damaged(*_: object) -> None:
+        raise DamagedObject("state.json arrived damaged from the store")
+
+    monkeypatch.setattr("lidr.components.report.run.read_history", damaged)
+    assert REASON.partition("<")[0] in page_of(store)
+    assert "the report has no rounds: state.json arrived damaged" in capfd.readouterr().err
+
+
+def test_report_of_a_failed_run_needs_a_store_that_answers(tmp_path, monkeypatch):
+    def away(*_: object) -> None:
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr("lidr.components.report.run.read_history", away)
+    with pytest.raises(StoreError, match="does not answer"):
+        page_of(write_run(tmp_path, 1))
+
+
+def test_report_of_a_run_that_its_user_cancelled_does_not_call_it_failed(tmp_path):
+    page = page_of(write_run(tmp_path, 1), reason=CANCELLED)
+    assert "The run was cancelled after M₁" in page
+    assert "Why it failed" not in page and "To continue" in page
 
 
 def test_report_of_a_failure_that_nobody_explained_says_so(tmp_path):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import summarise
+from lidr.components.judging.outcomes import Outcome
 from lidr.components.report.history import read_history
 from lidr.components.report.judged import judged
 from lidr.components.report.page import render, sections_of
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
-from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Order
 from lidr.components.shared.records.schema import Answer
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import new_stage
@@ -19,8 +20,8 @@ from tests.unit.report.runs import RUN, recipe, write_run
 ALPACA = JudgedTask.model_validate(
     {"name": "x_alpacaeval", "questions": "q.{language}", "references": "r.{language}"}
 )
-ALPACA_ES = ("x_alpacaeval", "es")
 MODEL = "<script>judge</script>"
+SECTION = {"endpoint": {"model": "m"}, "tasks": [ALPACA.model_dump()], "price": {"input": 3}}
 
 
 def judge(store: str, iteration: int, wins: int) -> None:
@@ -31,7 +32,7 @@ def judge(store: str, iteration: int, wins: int) -> None:
         item = Item(ALPACA, "es", Question(str(n), ("?",)), answers, "adiós")
         value, failure = (None, JudgeFailure.UNPARSABLE) if n == 7 else (float(n < wins), None)
         each = [
-            Judgement(*ALPACA_ES, str(n), 0, order, "A", [], value, failure, 100, 3, f"{n}{order}")
+            Outcome(0, order, value, failure, 100, 3)
             for order in (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND)
         ]
         pairs.append((item, each))
@@ -48,12 +49,13 @@ def test_win_rates_stand_by_language_and_iteration(tmp_path):
     judge(store, 0, wins=1)
     judge(store, 1, wins=6)
     rounds = read_history(open_store(store), RUN)
-    section = judged(recipe(), rounds)
+    section = judged(recipe(judge=SECTION), rounds)
     rates, detail, spent = section.tables
     assert rates.columns == ["Language", "M₀", "M₁"]
     assert [cell.split()[0] for cell in rates.rows[0][1:]] == ["14.3%", "85.7%"]
     assert [list(row)[2:5] for row in detail.rows] == [["1", "0", "6"], ["6", "0", "1"]]
-    assert spent.rows[0][1:] == ["16", "2 unparsable", "1,600", "48", "0.0032"]
+    dollars = "0.0048"  # at the recipe's price, not at that of the time
+    assert spent.rows[0][1:] == ["16", "2 unparsable", "1,600", "48", dollars]
     assert section.warnings[0] == "M₀, x_alpacaeval es: questions without a score: 1."
     page = render(recipe(), RUN, rounds, sections_of(recipe(), rounds))
     assert 'id="judged"' in page

@@ -10,6 +10,7 @@ import pytest
 
 from lidr.components.report.run import report, report_failure
 from lidr.components.shared.config.budget import ACCOUNT, Account
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.usage import note_budget_stop
 from tests.unit.report.runs import RUN, recipe, write_run
@@ -52,6 +53,25 @@ def test_report_takes_what_the_last_state_carries(tmp_path):
     store.write(key, json.dumps(state).encode())
     plant_usage(store, RUN, 2, hours=99.0)  # of a later look at finished stages
     assert pages(store.uri)[0]["used"]["gpu_hours"] == 7.25
+
+
+def test_report_counts_what_was_lost_of_the_iterations_of_which_it_says_what_was_used(tmp_path):
+    store = open_store(write_run(tmp_path))
+    key = f"runs/{RUN}/iteration-2/state.json"
+    state = json.loads(store.read(key)) | {"used": {"gpu_hours": 7.25, "cost": 0.0}}
+    store.write(key, json.dumps(state).encode())
+    plant_usage(store, RUN, 2, hours=0.5, ended=False)
+    plant_usage(store, RUN, 3, hours=99.0, ended=False)  # of an iteration that failed
+    assert "0.50 GPU hours of that were lost to interruptions" in pages(store.uri)[1]
+
+
+@pytest.mark.parametrize("used", [5, {"gpu_hours": -1.0}, {"hours": 1.0}, {"gpu_hours": "much"}])
+def test_damaged_usage_in_a_state_names_iteration_and_remedy(tmp_path, used: object):
+    store = open_store(write_run(tmp_path))
+    key = f"runs/{RUN}/iteration-2/state.json"
+    store.write(key, json.dumps(json.loads(store.read(key)) | {"used": used}).encode())
+    with pytest.raises(BadInput, match=r"`used` of the state of iteration 2 is damaged.*Delete"):
+        pages(store.uri)
 
 
 def test_report_of_a_run_that_its_budget_stopped_says_so_first(tmp_path):

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from lidr.components.shared.config.machine import TrainingSettings
-from lidr.components.shared.core.errors import BadInput, TrainingFailed
+from lidr.components.shared.core.errors import BadInput, StoreError, TrainingFailed
 from lidr.components.shared.forward.loading import load_chat
 from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.models.admission import check_model
@@ -19,7 +20,7 @@ from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.stage import new_stage, open_stage
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.components.train.assembly import training_order
 from lidr.components.train.forward.loss import PairLosses
 from lidr.components.train.metrics import StepSums, TroubleMonitor, find_troubles
@@ -77,6 +78,33 @@ def test_a_stage_holds_a_loadable_model_and_a_row_per_step(root: Path):
         *("grad_norm", "learning_rate", "tokens_per_second"),
     }
     assert train(**arguments(root)) == uri  # reused
+
+
+def test_checkpoints_and_exchange_stay_until_the_marker_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given = arguments(tmp_path, machine={"checkpoint_steps": 2})
+
+    finish = Stage.finish
+
+    def full(stage: Stage, *arguments: Any, **keys: Any) -> str:
+        if stage.prefix.startswith("stages/train/"):
+            raise StoreError("the store is full")
+        return finish(stage, *arguments, **keys)  # that of the reference's log-probabilities
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "finish", full)
+        with pytest.raises(StoreError, match="full"):
+            train(**given)
+    assert list(Path(tmp_path, "stages", "train").rglob("COMPLETE"))
+    stage = open_stage(train(**given))
+    assert not stage.store.list(stage.key("checkpoints"))
+    assert not [name for name in stage.marker()["files"] if name.startswith("checkpoints")]
+    stage.write("checkpoints/00000002/COMPLETE", b"{}")  # killed before all of it was deleted
+    stage.write("launch/summary-0.json", b"{}")
+    train(**given)
+    assert not stage.store.list(stage.key("checkpoints"))
+    assert not stage.store.list(stage.key("launch"))
 
 
 def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Path):

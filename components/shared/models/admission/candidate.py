@@ -27,8 +27,7 @@ class ModelCandidate:
         recipe: for which the model is admitted.
         folder: its files, with or without weights.
         names: of all its files, if `folder` lacks the weights; None if it is complete.
-        adapter: folder of a LoRA adapter, with or without weights; None without one.
-        adapter_names: as `names`, for the adapter.
+        adapter: folder of a LoRA adapter, with its weights; None without one.
         trained: whether the model will be trained, not only used for inference.
     """
 
@@ -36,7 +35,6 @@ class ModelCandidate:
     folder: Path
     names: Collection[str] | None = None
     adapter: Path | None = None
-    adapter_names: Collection[str] | None = None
     trained: bool = True
 
     @cached_property

@@ -78,26 +78,21 @@ def check_model(
         check_templates(folder)
 
 
-def check_adapter(folder: Path, names: Collection[str] | None = None) -> None:
+def check_adapter(folder: Path) -> None:
     """Refuse a folder that is no LoRA adapter, or holds pickles or code.
-
-    Args:
-        folder: the adapter's files, with or without weights.
-        names: of all its files, if `folder` lacks the weights; None if it is complete.
 
     Raises:
         BadInput: configuration or safetensors weights are missing, or the folder is not safe.
     """
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not ((folder / name).is_file() if names is None else name in names):
+        if not (folder / name).is_file():
             raise BadInput(
                 f"no {name} in the adapter's folder",
                 file=folder,
                 remedy="Point model.adapter at a folder that PEFT's save_pretrained has written.",
             )
-    if names is None:
-        check_no_pickles(folder)
-        check_weights(folder / "adapter_model.safetensors")
+    check_no_pickles(folder)
+    check_weights(folder / "adapter_model.safetensors")
     _check_no_code(folder)
 
 

@@ -22,7 +22,7 @@ def files(candidate: ModelCandidate) -> str:
     """Decide whether the files are complete and safe to open."""
     check_model(candidate.folder, candidate.names, templates=False)
     if candidate.adapter:
-        check_adapter(candidate.adapter, candidate.adapter_names)
+        check_adapter(candidate.adapter)
     names = candidate.names or sorted(path.name for path in candidate.folder.iterdir())
     weights = sum(name.endswith(".safetensors") for name in names)
     return f"{len(names)}, {weights} of safetensors"

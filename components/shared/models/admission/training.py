@@ -8,7 +8,6 @@ from lidr.components.shared.config.engine_choice import choose_engine
 from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.adapters import (
-    WEIGHTS,
     adapter_layers,
     check_fit,
     check_mergeable,
@@ -59,12 +58,10 @@ def adapter(candidate: ModelCandidate) -> str:
     kept_unmerged = recipe.training.lora.rank and not recipe.training.lora.merge
     if setting and candidate.trained and kept_unmerged:
         raise BadInput(
-            f"the adapter has {setting}, which cannot be added to",
+            f"the adapter has {setting}, onto which no further adapter can be stacked",
             file=folder,
             remedy="Set training.lora.merge to true.",
         )
-    if not (folder / WEIGHTS).is_file():
-        return "its weights are elsewhere and not looked into"
     return f"fits, {check_fit(skeleton(candidate.config), folder)} layers"
 
 

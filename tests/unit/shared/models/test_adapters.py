@@ -167,7 +167,7 @@ def test_an_adapter_that_later_ones_cannot_be_added_to_is_refused_when_they_are_
 ):
     folder, adapter = model_and_adapter(tmp_path, *KINDS[kind])
     settings = {"lora": {"rank": 4, "merge": False}}
-    with pytest.raises(BadInput, match=r"cannot be added to.*Set training\.lora\.merge to true"):
+    with pytest.raises(BadInput, match=r"can be stacked.*Set training\.lora\.merge to true"):
         admission(folder, adapter, training=settings).require()
 
 

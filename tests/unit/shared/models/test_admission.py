@@ -133,6 +133,20 @@ def test_what_cannot_be_handled_is_refused_with_a_remedy(tmp_path: Path, config,
     assert reason in refusal(admitted(folder, **model)).message
 
 
+@pytest.mark.parametrize("training", [{}, {"lora": {"rank": 4}}], ids=["weights", "adapter"])
+def test_a_model_of_images_that_transformers_has_no_text_model_for_is_refused(
+    tmp_path: Path, training
+):
+    text = {"model_type": "mistral", "vocab_size": len(shaped_tokenizer(SHAPES["chatml"]))}
+    config = {"model_type": "mistral3", "text_config": text}
+    folder = model_of(tmp_path / "m", "chatml", config)
+    recipe = make_recipe(training=training)
+    admission = admit(ModelCandidate(recipe, folder))
+    error = refusal(admission)
+    assert error.message == "transformers has no causal language model for mistral3"
+    assert [found.decision for found in admission.findings if found.refused] == [error.message]
+
+
 def test_a_reason_is_said_once_and_the_other_properties_are_decided(tmp_path: Path):
     admission = admitted(model_of(tmp_path / "m", "deepseek-r1"), thinking="off")
     assert sum(found.refused for found in admission.findings) == 1

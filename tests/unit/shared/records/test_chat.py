@@ -75,6 +75,11 @@ def test_a_faithful_copy_comes_back_as_it_was(text):
         ("Hola</translated> and more", "stop", "Hola", None),
         ("Hola</translated></translated>", "stop", "Hola", None),
         ("<translated>Hola</translated>", "stop", "Hola", None),
+        ("<translated>\n<translated> Hola</translated>", "stop", "Hola", None),
+        ("Hola mundo</sentence></translated>", "stop", "Hola mundo", None),
+        ("Hola \n</sentence>\n</translated>", "stop", "Hola", None),
+        ("Hola \u2039\u00b7/sentence\u203a</translated>", "stop", "Hola </sentence>", None),
+        ("</sentence></translated>", "stop", None, "empty"),
         ("Hola</translated>", "length", "Hola", None),
         ("Hola", "stop", None, "untagged"),
         ("Hola</translat", "stop", None, "untagged"),
@@ -100,12 +105,18 @@ def test_a_translation_is_read_or_has_a_reason(output, finish_reason, text, fail
         ("Hola<\\translated>", ("Hola", "misspelt_tag")),
         ("Hola</sentence>", ("Hola", "misspelt_tag")),
         ("<translated>Hola</ translated >", ("Hola", "misspelt_tag")),
+        ("<translated><translated>Hola</translate>", ("Hola", "misspelt_tag")),
+        ("Hola</sentence></translate>", ("Hola", "misspelt_tag")),
         ("Hola", ("Hola", "end_of_turn")),
         ("<translated> Hola\n", ("Hola", "end_of_turn")),
         ("usa \u2039\u00b7sentence\u203a", ("usa <sentence>", "end_of_turn")),
         ("3 < 4 y <b>Hola</b>", ("3 < 4 y <b>Hola</b>", "end_of_turn")),
         ("Hola</translate> and a note", None),
         ("Hola <sentence>Hello</sentence>", None),
+        ("Hola <sentence>Hello</translated>", None),
+        ("Hola</sentence></sentence></translate>", None),
+        ("Hola<//translate>", ("Hola<//translate>", "end_of_turn")),
+        ("Hola</translate//>", None),
         ("</translate>", None),
         ("", None),
         (" \n", None),
@@ -113,3 +124,13 @@ def test_a_translation_is_read_or_has_a_reason(output, finish_reason, text, fail
 )
 def test_a_translation_is_recovered_by_a_rule_or_not_at_all(output, found):
     assert recover_translation(output) == found
+
+
+@pytest.mark.parametrize("slash", ["", "/", "\\", " / ", "\n\\", "/ \t", "  "])
+@pytest.mark.parametrize("end", ["", ">", "]", "/>", " \\ ]", "\n>", " /"])
+@pytest.mark.parametrize("word", ["translate", "Translation", "sentence", "translated"])
+def test_a_closing_tag_may_have_spaces_and_slashes_around_its_word(word, slash, end):
+    for start in "<[":
+        tagged = f"Hola{start}{slash}{word}{end}"
+        assert recover_translation(tagged) == ("Hola", "misspelt_tag")
+        assert recover_translation(f"{tagged} y m\u00e1s") is None

@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lidr.components.shared.core.actor import actor
+from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
 from lidr.components.shared.registry.audit import AliasMove, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
@@ -112,6 +113,7 @@ def test_the_gates_own_stage_counts_not_the_tag(store, client, name, audit_log):
         (PromotionOrder(alias="latest"), "is not moved by hand"),
         (PromotionOrder(alias="V12"), "is not moved by hand"),
         (PromotionOrder(alias="a b"), "cannot be an alias"),
+        (PromotionOrder(alias="_prod"), "cannot be an alias. Begin with a letter or digit"),
         (PromotionOrder(force=True), "needs a reason"),
         (PromotionOrder(force=True, reason=" \n"), "needs a reason"),
         (PromotionOrder(reason="x" * 1001), "1,001 characters"),
@@ -132,6 +134,15 @@ def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client,
     with pytest.raises(GateRefused, match="is version 2 by now"):
         promote(client, second, audit_log, late)
     assert promote(client, second, audit_log, PromotionOrder(expected=2)).done is True
+    promote(client, second, audit_log, PromotionOrder(expected=2))  # a retry of what succeeded
+    assert read_model(client, name).aliases == {"champion": second.number, "previous": first.number}
+
+
+def test_a_first_champion_replaces_none_that_came_meanwhile(store, client, name, audit_log):
+    start, first = registered(client, store, name, "promote")
+    assert promote(client, start, audit_log, PromotionOrder(expected=0)).move.before is None
+    with pytest.raises(GateRefused, match=r"is version 1 by now, and .*/2 was to be the first"):
+        promote(client, first, audit_log, PromotionOrder(expected=0))
 
 
 def test_another_alias_moves_without_previous(store, client, name, audit_log):
@@ -155,11 +166,15 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("after", "note", "champion"),
-    [(0, "not carried out", 1), (1, "not carried out", 1), (2, "not confirmed", 2)],
+    ("after", "note", "champion", "done"),
+    [
+        (0, "not carried out", 1, [True, False, True]),
+        (1, "not carried out", 1, [True, False, True]),
+        (2, "not confirmed", 2, [True, True]),
+    ],
 )
 def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
-    store, client, name, monkeypatch, after, note, champion
+    store, client, name, monkeypatch, after, note, champion, done
 ):
     audit_log = ensure_model(client, name, default_audit_log(store, name))
     start, first = registered(client, store, name, "promote")
@@ -179,12 +194,16 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
     found = history(client, name)
     assert [row.note for row in found.rows] == ["", note]
     assert (found.model.aliases["champion"], found.strays) == (champion, [])
-    promote(client, first, audit_log, PromotionOrder())
-    assert read_model(client, name).aliases["champion"] == 2
-    assert history(client, name).rows[1].note == note
+    assert promote(client, first, audit_log, PromotionOrder()).move.before == 1
+    assert read_model(client, name).aliases == {"champion": 2, "previous": 1}
+    found = history(client, name)
+    assert [row.entry.done for row in found.rows] == done
+    assert found.rows[1].note == ("" if done[1] else note)
 
 
-def test_a_rollback_that_was_cut_off_has_moved_the_champion(store, client, name, monkeypatch):
+def test_a_rollback_that_was_cut_off_has_moved_the_champion_and_can_be_repeated(
+    store, client, name, monkeypatch
+):
     audit_log = ensure_model(client, name, default_audit_log(store, name))
     start, first = registered(client, store, name, "promote")
     for version in (start, first):
@@ -200,6 +219,20 @@ def test_a_rollback_that_was_cut_off_has_moved_the_champion(store, client, name,
         patch.setattr(MlflowClient, "set_registered_model_alias", once)
         rollback(client, name, audit_log)
     assert read_model(client, name).aliases["champion"] == start.number
+    assert rollback(client, name, audit_log).move.before == first.number
+    aliases = {"champion": start.number, "previous": first.number}
+    assert read_model(client, name).aliases == aliases
+    assert [entry.done for entry in entries(audit_log)] == [True, True, True]
+    assert rollback(client, name, audit_log).move.version == first.number
+
+
+def test_a_promotion_that_was_cut_off_is_no_rollback_to_finish(store, client, name, audit_log):
+    start = registered(client, store, name, "")[0]
+    for alias in ("champion", "previous"):
+        client.set_registered_model_alias(name, alias, str(start.number))
+    record(audit_log, AliasMove("promote", "champion", start.number, None))
+    with pytest.raises(BadInput, match="has no previous champion"):
+        rollback(client, name, audit_log)
 
 
 def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):
@@ -238,16 +271,28 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, audit_
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/gone/stages/train/abc/model", "no such folder"),
-        ("/gone/model", "no such model folder"),
-        ("mlflow-artifacts:/1/model", "cannot check"),
+        ("/gone/stages/train/abc/model", "no such folder. Restore them, or run the recipe again"),
+        ("/gone/model", "no such folder. Restore them: no run makes"),
+        ("mlflow-artifacts:/1/model", "at mlflow-artifacts:/1/model, which lidr cannot check"),
+        ("runs:/1/model", "which lidr cannot check"),
+        ("models:/m-1", "which lidr cannot check"),
     ],
 )
-def test_files_that_are_nowhere_are_named(store, client, name, source, message):
-    version = registered(client, store, f"files {message}", "")[0]
+def test_files_that_are_nowhere_are_named(store, client, source, message):
+    version = registered(client, store, f"files {digest_of(source)}", "")[0]
     with pytest.raises(BadInput, match=message):
         require_files(replace(version, source=source))
     assert not Path("/gone").exists()
+
+
+def test_files_that_cannot_be_used_are_not_called_gone(store, client, name, tmp_path):
+    (tmp_path / "config.json").write_bytes(b"{}")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "model.safetensors").write_bytes(pointer)
+    version = replace(registered(client, store, name, "")[0], source=str(tmp_path))
+    with pytest.raises(BadInput, match=r"/1 cannot be used: .*a pointer of Git LFS") as caught:
+        require_files(version)
+    assert caught.value.remedy.startswith("Run `git lfs pull`")
 
 
 def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, audit_log):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
@@ -21,6 +22,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.store import s3
 from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.s3_errors import explain, is_transient
 
@@ -180,3 +182,28 @@ def test_clients_say_nothing_in_the_log_of_a_step(monkeypatch, caplog):
     with caplog.at_level(logging.INFO), pytest.raises(StoreError):
         S3Store("s3://bucket/prefix", seconds=1)
     assert not [each for each in caplog.records if each.name.startswith("botocore")]
+
+
+class Starting:
+    """A client of a store that knows its bucket only when it is asked for the third time."""
+
+    meta = SimpleNamespace(endpoint_url=URL)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def head_bucket(self, Bucket: str) -> None:  # noqa: N803
+        self.asked += 1
+        if self.asked < 3:
+            raise answer("404", 404)
+
+
+def test_a_step_waits_for_a_bucket_that_a_starting_store_does_not_know_yet(monkeypatch):
+    client = Starting()
+    monkeypatch.setattr(s3, "_client", lambda _: client)
+    monkeypatch.setattr(s3, "sleep", lambda _: None)
+    with pytest.raises(StoreError, match="refused the bucket at s3://bucket/store: 404"):
+        S3Store("s3://bucket/store", seconds=15)
+    assert client.asked == 1, "a person who mistyped it waits for the answer"
+    S3Store("s3://bucket/store", seconds=900)
+    assert client.asked == 3

@@ -1,0 +1,55 @@
+"""What admission decides about a model, and whether all of its weights are there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+from lidr.components.shared.models.admission import ModelCandidate, PropertyFinding, admit
+from lidr.components.shared.models.weights import INDEX
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
+
+
+def admission_findings(
+    inputs: CheckInputs, source: str, candidate: ModelCandidate
+) -> Iterator[Finding]:
+    """Yield what admission decides about each property."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for each in admit(candidate).findings:
+        if each.property == "files":
+            yield _files(inputs, source, each)
+            if not each.refused:
+                yield _weights(source, candidate)
+        elif each.refused:
+            yield missing(each.property, each.decision, each.remedy or "See the message.")
+        else:
+            yield ok(each.property, each.decision)
+
+
+def _files(inputs: CheckInputs, source: str, admitted: PropertyFinding) -> Finding:
+    """Return admission's finding, as `unknown` for a folder that pods may not see."""
+    name = "model files"
+    if admitted.refused:
+        return missing(name, admitted.decision, admitted.remedy)
+    detail = f"{source}: {admitted.decision}"
+    if inputs.on_cluster and "://" not in source:
+        remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
+        return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
+    return ok(name, detail)
+
+
+def _weights(source: str, candidate: ModelCandidate) -> Finding:
+    """Return whether every file that the index names exists."""
+    name, index = "model weights", candidate.folder / INDEX
+    if not index.is_file():
+        return ok(name, "one file, safetensors")
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return missing(name, f"{INDEX} is not an index: {error}", "Fetch the model's files again.")
+    present = candidate.names or [path.name for path in candidate.folder.iterdir()]
+    if lacking := sorted(named.difference(present)):
+        detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
+        return missing(name, detail, f"Copy the model again: {source} is incomplete.")
+    return ok(name, f"{len(named)} files of safetensors, all there")

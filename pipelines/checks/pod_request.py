@@ -1,0 +1,73 @@
+"""What pods request, and amounts of it as numbers and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from lidr.components.shared.config.pools import Resources, StepKind
+
+
+@dataclass(frozen=True)
+class PodRequest:
+    """The pods that one or several kinds of step request, all of the same size.
+
+    Attributes:
+        kinds: the kinds of step, as in the profile.
+        pods: how many run at the same time where there is room.
+        needed: how many of them must run at the same time for the step to make progress.
+        resources: of one pod.
+        namespace: of the pods.
+        of_trainjob: whether they are a TrainJob's: Kubeflow Trainer gives them limits that equal
+            their requests, Kubeflow Pipelines gives the others no CPU limit.
+    """
+
+    kinds: tuple[StepKind, ...]
+    pods: int
+    needed: int
+    resources: Resources
+    namespace: str
+    of_trainjob: bool
+
+    @property
+    def name(self) -> str:
+        """The kinds, for people."""
+        return ", ".join(self.kinds)
+
+    @property
+    def key(self) -> str:
+        """The profile's key for these pods' nodes, e.g. `pools.gpu`."""
+        pool = self.resources.pool
+        return f"pools.{pool}" if pool else f"steps.{self.kinds[0]}"
+
+    @property
+    def per_pod(self) -> Mapping[str, Decimal]:
+        """What one pod requests, by resource name; memory in bytes."""
+        amounts = {"cpu": quantity(self.resources.cpu), "memory": quantity(self.resources.memory)}
+        if self.resources.accelerators:
+            amounts[self.resources.accelerator_type] = Decimal(self.resources.accelerators)
+        return amounts
+
+    @property
+    def quota_usage(self) -> Mapping[str, Decimal]:
+        """What the needed pods use of a ResourceQuota, by name in its `spec.hard`."""
+        used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
+        for name, amount in self.per_pod.items():
+            used[f"requests.{name}"] = amount * self.needed
+        used |= {name: self.per_pod[name] * self.needed for name in ("cpu", "memory")}
+        used["limits.memory"] = used["memory"]
+        return {**used, "limits.cpu": used["cpu"]} if self.of_trainjob else used
+
+
+def quantity(text: object) -> Decimal:
+    """Return a Kubernetes quantity as a number, e.g. 64Gi in bytes."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    number: Decimal = parse_quantity(text)
+    return number
+
+
+def amount_text(amount: Decimal) -> str:
+    """Return an amount as text; from 2**30 on it is taken for bytes, e.g. `256Gi`."""
+    return f"{amount / (1 << 30):.4g}Gi" if amount >= 1 << 30 else f"{amount.normalize():f}"

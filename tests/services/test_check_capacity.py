@@ -1,0 +1,168 @@
+"""lidr check's capacity: quotas, nodes and queues against a Kubernetes API over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.services import checked
+from tests.services.checked import Checked, node
+from tests.services.test_check import unknown
+
+OTHER_TAINT = {"key": "team", "value": "other", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "detail"),
+    [
+        (node("gpu", 128, gpus=4), "comes closest, with 4 nvidia.com/gpu"),
+        (node("gpu", 128, gpus=8, taints=[OTHER_TAINT]), "are tainted team=other:NoSchedule"),
+        (node("gpu", 128, gpus=8, unschedulable=True), "none of 1 nodes is ready"),
+    ],
+)
+def test_a_pool_that_cannot_take_pods_now_may_grow(bare: Checked, gpu: dict, detail: str):
+    bare.objects[checked.NODES] = {"items": [gpu]}
+    row = bare.check("--only", "capacity")[1]["nodes for train"]
+    assert row["state"] == "missing" and detail in row["detail"]
+    bare.cluster.kubernetes.forbidden.add(checked.AUTOSCALER)
+    row = bare.check("--only", "capacity")[1]["nodes for train"]
+    assert row["state"] == "unknown" and detail in row["detail"]
+    assert f"is not known: may not GET {checked.AUTOSCALER}" in row["detail"]
+    bare.cluster.kubernetes.forbidden.clear()
+    bare.objects[checked.AUTOSCALER] = {"data": {"status": "up"}}
+    row = bare.check("--only", "capacity")[1]["nodes for train"]
+    assert row["state"] == "unknown" and detail in row["detail"]
+    assert row["detail"].endswith("; the cluster autoscaler may add nodes")
+
+
+@pytest.mark.parametrize(
+    ("key", "effect", "state"),
+    [
+        ("node.kubernetes.io/unreachable", "NoExecute", "missing"),
+        ("node.cloudprovider.kubernetes.io/shutdown", "NoSchedule", "missing"),
+        ("karpenter.sh/disrupted", "NoSchedule", "missing"),
+        ("ToBeDeletedByClusterAutoscaler", "NoSchedule", "missing"),
+        ("DeletionCandidateOfClusterAutoscaler", "PreferNoSchedule", "ok"),
+    ],
+)
+def test_a_node_that_is_taken_away_is_not_ready(bare: Checked, key: str, effect: str, state: str):
+    taints = [{"key": key, "value": "1", "effect": effect}]
+    nodes = [node("cpu", 16), node("gpu", 128, gpus=8, taints=taints)]
+    bare.objects[checked.NODES] = {"items": nodes}
+    row = bare.check("--only", "capacity")[1]["nodes for train"]
+    assert row["state"] == state
+    assert key not in row["detail"] and "tolerations" not in row["remedy"]
+
+
+def test_room_for_some_pods_is_counted_and_nodes_are_listed_once(bare: Checked):
+    training = yaml.safe_load(bare.cluster.file.read_text())["training"]
+    bare.cluster.configure(training=training | {"nodes": 4})
+    large = [node(name, 128, gpus=8) for name in ("a", "b")]
+    bare.objects[checked.NODES] = {"items": [*large, node("c", 16)]}
+    asked = bare.cluster.kubernetes.requests
+    _, found, _ = bare.check("--only", "capacity")
+    told = "room for 2 of 4 pods of 16 cpu, 256Gi memory, 8 nvidia.com/gpu on the nodes"
+    assert found["nodes for train"]["detail"] == told
+    assert asked.count(("GET", checked.NODES)) == 1
+    large[1]["spec"]["taints"].append(OTHER_TAINT)
+    _, found, _ = bare.check("--only", "capacity")
+    assert found["nodes for train"]["detail"] == (
+        told.replace("2 of 4", "1 of 4") + ", and for 1 on those whose taints are not tolerated"
+    )
+
+
+def test_the_node_that_comes_closest_is_named(bare: Checked):
+    nodes = [node("cpu", 512), node("near", 128, gpus=4), node("far", 8, gpus=2)]
+    bare.objects[checked.NODES] = {"items": nodes}
+    _, found, _ = bare.check("--only", "capacity")
+    assert found["nodes for train"]["detail"] == (
+        "a pod of 16 cpu, 256Gi memory, 8 nvidia.com/gpu fits on no node: near comes closest, "
+        "with 4 nvidia.com/gpu"
+    )
+
+
+def cpu_default(cpu: str, kind: str = "Container") -> dict:
+    return {"spec": {"limits": [{"type": kind, "default": {"cpu": cpu, "memory": "1Gi"}}]}}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "state", "detail"),
+    [
+        ([], "missing", "evaluate, prepare, control, judge do not set, and no LimitRange has a"),
+        ([cpu_default("9", "Pod")], "missing", "no LimitRange has a default"),
+        ([cpu_default("4")], "missing", "which generate, translate, evaluate do not set, and the"),
+        ([cpu_default("9"), cpu_default("8")], "ok", "a LimitRange sets its CPU limit"),
+    ],
+)
+def test_a_quota_of_cpu_limits_refuses_pods_that_get_none(
+    bare: Checked, ranges: list[dict], state: str, detail: str
+):
+    quota = checked.resource_quota()
+    quota["spec"]["hard"] |= {"limits.cpu": "640", "limits.ephemeral-storage": "1Ti"}
+    bare.objects[checked.QUOTAS] = {"items": [quota]}
+    bare.objects[checked.LIMITS] = {"items": ranges}
+    row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
+    assert row["state"] == state and detail in row["detail"]
+    if state == "missing":
+        assert row["remedy"] == (
+            "kubectl edit resourcequota lidr -n lidr, and remove limits.cpu; or add a LimitRange "
+            "with default cpu 8"
+        )
+
+
+def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bare: Checked):
+    quota = checked.resource_quota()
+    bare.objects[checked.QUOTAS] = {"items": [quota]}
+    bare.cluster.kubernetes.forbidden.add(checked.LIMITS)
+    _, found, _ = bare.check("--only", "capacity")
+    assert unknown(found) == {}, "nobody asks"
+    assert found["ResourceQuota lidr"]["detail"] == "each step fits into what is left"
+    quota["spec"]["hard"]["limits.cpu"] = "640"
+    _, found, _ = bare.check("--only", "capacity")
+    assert list(unknown(found)) == ["ResourceQuota lidr"]
+    quota["spec"]["hard"]["limits.cpu"] = "15"
+    row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
+    assert row["detail"] == "train asks 16 limits.cpu, 15 of 15 are left", "its TrainJob has limits"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "borrowing", "state", "detail"),
+    [
+        ("8", None, "ok", "has enough in one flavor, with what it may borrow from cohort all"),
+        ("4", "4", "ok", "has enough in one flavor, with what it may borrow from cohort all"),
+        ("4", "3", "missing", "can never admit it: train asks 8 nvidia.com/gpu"),
+        ("4", None, "unknown", "borrow from cohort all, which is not looked at: train asks 8 nv"),
+    ],
+)
+def test_a_queue_in_a_cohort_has_what_it_may_borrow(
+    bare: Checked, gpus: str, borrowing: str | None, state: str, detail: str
+):
+    queue = checked.cluster_queue({})
+    queue["spec"]["cohortName"] = "all"
+    *_, quota = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
+    quota |= {"nominalQuota": gpus} | ({"borrowingLimit": borrowing} if borrowing else {})
+    bare.objects[checked.CLUSTER_QUEUE] = queue
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == state and detail in row["detail"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "state", "detail"),
+    [
+        ({"pool": "h100", "spot": "true"}, "ok", ""),
+        ({"zone": "b"}, "ok", ""),
+        ({"pool": "a100"}, "missing", "train wants nodes labelled pool=h100, which no flavor has"),
+        (None, "unknown", "may not GET"),
+    ],
+)
+def test_a_flavor_of_other_nodes_is_none(
+    bare: Checked, labels: dict | None, state: str, detail: str
+):
+    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps["train"]["node_selector"] = {"pool": "h100"}
+    bare.cluster.configure(steps=steps)
+    bare.objects[checked.FLAVOR] = {"spec": {"nodeLabels": labels or {}}}
+    if labels is None:
+        bare.cluster.kubernetes.forbidden.add(checked.FLAVOR)
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == state and detail in row["detail"]

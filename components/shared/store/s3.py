@@ -30,7 +30,7 @@ _ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
 """Attempts by botocore itself; fewer where our own retries end within a minute."""
 
 _STARTING_SECONDS = 60.0
-"""For which a step asks for a bucket again that is not there: SeaweedFS answers so as it starts."""
+"""For which a step asks for a missing bucket again: SeaweedFS answers so as it stops or starts."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -76,17 +76,25 @@ class S3Store:
         self._require_bucket()
 
     def _require_bucket(self) -> None:
-        patient = self._seconds >= _STARTING_SECONDS  # else a person waits for the answer
-        end = monotonic() + (_STARTING_SECONDS if patient else 0.0)
-        with report_wait(f"the object store knows no bucket {self.bucket!r}; asking again"):
-            while True:
-                try:
-                    self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
-                    return
-                except NoBucket:
-                    if monotonic() >= end:
-                        raise
-                sleep(1.0)
+        head = partial(self._ask, "", lambda _: self._client.head_bucket(Bucket=self.bucket))
+        try:
+            head()
+        except NoBucket:
+            if self._seconds < _STARTING_SECONDS:  # a person waits for the answer
+                raise
+            with report_wait(f"the object store knows no bucket {self.bucket!r}; asking again"):
+                self._await_bucket(head)
+
+    def _await_bucket(self, head: Callable[[], object]) -> None:
+        end = monotonic() + _STARTING_SECONDS
+        while True:
+            sleep(1.0)
+            try:
+                head()
+                return
+            except NoBucket:
+                if monotonic() >= end:
+                    raise
 
     def read(self, key: str) -> bytes:
         return _retry_if_damaged(lambda: self._read(key))

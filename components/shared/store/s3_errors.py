@@ -57,7 +57,7 @@ _REMEDIES = {
 
 
 class NoBucket(StoreError):
-    """The store knows no such bucket; one that has just started may know it a little later."""
+    """The store knows no such bucket; one that is being restarted may know it a little later."""
 
 
 def code_of(error: ClientError) -> str:

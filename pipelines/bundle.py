@@ -132,7 +132,7 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
         raise BadInput(
             "is not a bundle", file=folder, remedy="Make one: lidr fetch RECIPE --to DIR."
         )
-    bundle = _ReadOnlyStore(folder)
+    bundle = LocalStore(folder, writable=False)
     index = read_json(bundle, _INDEX, {}) or {}
     named = [each for each in inputs_of(recipe) if not in_bucket(each)]
     results = []
@@ -146,15 +146,6 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
     except CorruptStage as error:
         raise CorruptStage(error.message, remedy=_COPY_AGAIN) from error
     return [*results, *_in_place(recipe, named)]
-
-
-class _ReadOnlyStore(LocalStore):
-    """A bundle's folder, which may be on a read-only mount; LocalStore wants to write."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
-        self.uri = str(self.root)
-        self._real = self.root.resolve()
 
 
 def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage:

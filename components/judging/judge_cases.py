@@ -13,8 +13,6 @@ from lidr.components.shared.config.judge import Judge, Price
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.store.stage import Stage
 
-_MILLION = 1_000_000
-
 
 def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Outcome]:
     """Return the outcome of each case by its request, asking for judgements that the stage lacks.
@@ -42,5 +40,5 @@ def usage_of(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
         "judgements": len(outcomes),
         "input_tokens": read,
         "output_tokens": written,
-        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
+        "dollars": round(price.dollars(read, written), 6),
     }

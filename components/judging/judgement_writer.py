@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lidr.components.judging.cases import Case
 from lidr.components.judging.client import Reply
@@ -16,7 +14,7 @@ from lidr.components.judging.verdicts import Verdict, read_preference, read_scor
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
-from lidr.components.shared.records.seal import seal
+from lidr.components.shared.records.parquet import ROW_GROUP_ROWS, tables_to_parquet
 from lidr.components.shared.store.stage import Stage
 
 _FILE = "judgements.parquet"
@@ -42,9 +40,6 @@ _REMEDIES = {
 }
 """What may help against a kind of failure; against the others another judge."""
 
-_ROW_GROUP_ROWS = 4096
-"""That of `to_parquet`, so that joined parts have the bytes of their records written at once."""
-
 _ROWS_PER_BATCH = 1024
 """Judgements of an earlier attempt that are in memory as records at once."""
 
@@ -67,7 +62,7 @@ class JudgementWriter:
         self._unwritten: list[Judgement] = []
         self._transient: list[Judgement] = []
         self._files = set(_judgement_files(stage))
-        self._parts = sum(name.startswith(_PARTS) for name in self._files)
+        self._next_part = _part_after(self._files)
         self.outcomes: dict[str, Outcome] = {
             judgement.request: outcome_of(judgement)
             for judgement in _bare_judgements(stage, sorted(self._files))
@@ -102,10 +97,10 @@ class JudgementWriter:
     def flush(self) -> None:
         """Write the judgements that have not been written yet, as one more part."""
         if self._unwritten:
-            name = f"{_PARTS}{self._parts:06d}.parquet"
+            name = f"{_PARTS}{self._next_part:06d}.parquet"
             self._stage.write_records(name, self._unwritten, Judgement)
             self._files.add(name)
-            self._parts += 1
+            self._next_part += 1
             self._unwritten = []
 
     def close(self, requests: Sequence[str]) -> None:
@@ -116,11 +111,12 @@ class JudgementWriter:
         self._unwritten += self._transient
         self.flush()
         names = sorted(self._files)  # a judgement that was asked again is in a later one
-        tables = self._stage.unfinished_tables(names, Judgement.schema.names)
-        table = pa.concat_tables([Judgement.schema.empty_table(), *tables]).combine_chunks()
+        tables = self._stage.unfinished_tables(names, Judgement.schema.names, Judgement)
+        table = _joined(tables)
         rows = {request: row for row, request in enumerate(table["request"].to_pylist())}
-        self._stage.write(_FILE, _to_parquet(table, [rows[request] for request in requests]))
-        for name in reversed(names):  # their count stays the number of the next one
+        groups = _groups(table, [rows[request] for request in requests])
+        self._stage.write(_FILE, tables_to_parquet(groups, Judgement))
+        for name in names:  # the oldest first: what is left overrides nothing newer
             if name.startswith(_PARTS):
                 self._stage.store.delete(self._stage.key(name))
 
@@ -152,19 +148,35 @@ def _judgement_files(stage: Stage) -> list[str]:
 def _bare_judgements(stage: Stage, names: Sequence[str]) -> Iterator[Judgement]:
     """Yield the judgements in files of a stage, without their log-probabilities."""
     columns = [name for name in Judgement.schema.names if name != "logprobs"]
-    for table in stage.unfinished_tables(names, columns):
+    for table in stage.unfinished_tables(names, columns, Judgement):
         for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH):
             yield from (Judgement(**row, logprobs=[]) for row in batch.to_pylist())
 
 
-def _to_parquet(table: pa.Table, rows: Sequence[int]) -> bytes:
-    """Encode rows of a table of judgements as `to_parquet` encodes the records."""
-    sink = io.BytesIO()
-    writer = pq.ParquetWriter(sink, Judgement.schema, compression="zstd", write_page_checksum=True)
-    for start in range(0, len(rows) or 1, _ROW_GROUP_ROWS):  # no second table of them all
-        group = pa.array(rows[start : start + _ROW_GROUP_ROWS], pa.int64())
-        writer.write_table(table.take(group), row_group_size=_ROW_GROUP_ROWS)
-    return seal(writer, sink)
+def _part_after(names: Iterable[str]) -> int:
+    """Return the number of the next part, higher than that of every part there is."""
+    numbers = (
+        int(name.removeprefix(_PARTS).removesuffix(".parquet"))
+        for name in names
+        if name.startswith(_PARTS)
+    )
+    return max(numbers, default=-1) + 1
+
+
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return one table of all judgements; the judge's words may take more than 2 GiB."""
+    schema = Judgement.schema
+    place = schema.get_field_index("raw")
+    large = schema.set(place, schema.field(place).with_type(pa.large_string()))
+    tables = (each.cast(large) for each in tables)
+    return pa.concat_tables([large.empty_table(), *tables]).combine_chunks()
+
+
+def _groups(table: pa.Table, rows: Sequence[int]) -> Iterator[pa.Table]:
+    """Yield rows of a table of judgements, a row group at a time: no second table of them all."""
+    for start in range(0, len(rows) or 1, ROW_GROUP_ROWS):
+        group = pa.array(rows[start : start + ROW_GROUP_ROWS], pa.int64())
+        yield table.take(group).cast(Judgement.schema)
 
 
 def _judgement(case: Case, reply: Reply) -> Judgement:

@@ -64,7 +64,7 @@ def give_aliases(
         with wrap_mlflow_errors(client, f"version {number} of {name!r}"):
             version = read_version(client, name, str(number))
             if verdict.word == PASSED and version.tags.get(VERDICT_TAG) != PASSED:
-                for tag in (GATE_TAG, VERDICT_TAG, _PARENT_TAG):
+                for tag in (GATE_TAG, _PARENT_TAG, VERDICT_TAG):  # the one that is looked at last
                     client.set_model_version_tag(name, str(number), tag, tags[tag])
             model = read_model(client, name)
             home = audit_log_of(client, model, audit_log)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lidr.components.report import words
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.steps import STATE_KEYS
@@ -153,7 +153,7 @@ def _marker(uri: str) -> Counts:
         return {}
     try:
         return open_stage(uri).marker()
-    except StoreError:
+    except (StoreError, DamagedObject):
         raise
     except BadInput:
         return {}

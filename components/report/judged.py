@@ -119,18 +119,13 @@ def _costs(price: Price, seen: list[Round]) -> Table:
                 _failures(counts["failures"]),
                 number(counts["input_tokens"]),
                 number(counts["output_tokens"]),
-                plain(_dollars(price, counts)),
+                plain(price.dollars(counts["input_tokens"], counts["output_tokens"])),
             ]
             for item in seen
             if (counts := item.counts("judge"))
         ],
         folded=True,
     )
-
-
-def _dollars(price: Price, counts: Counts) -> float:
-    read, written = counts["input_tokens"], counts["output_tokens"]
-    return float(read * price.input + written * price.output) / 1e6
 
 
 def _failures(failures: dict[str, Any]) -> str:

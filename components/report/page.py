@@ -34,9 +34,6 @@ _TRAIN_ANYWAY = (
     "are reused."
 )
 
-CANCELLED = "it was cancelled"
-"""Why a run failed that its user ended."""
-
 CAVEAT = (
     "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
     "this run shows the mechanism, it is not evidence for the method on real models."
@@ -51,6 +48,8 @@ def render(
     failure: str = "",
     usage: RunUsage = NO_USAGE,
     full: str = "",
+    *,
+    cancelled: bool = False,
 ) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
 
@@ -59,19 +58,20 @@ def render(
         run: name of the run.
         rounds: its iterations; there may be none if it failed.
         sections: as `sections_of` returns them.
-        failure: why the run failed; "" if it did not.
+        failure: why the run failed; "" if it did not, or was cancelled.
         usage: what the run has used.
         full: URI of the full report if this is to be its overview, small and without samples.
+        cancelled: whether its user ended it.
     """
     result = f"{non_breaking(outcome(settings, rounds))} " if rounds else ""
     ended = usage.facts or _stopped(rounds)
-    why = [("Why it failed", failure)] if failure != CANCELLED else []
-    facts = [*why, ("To continue", _CONTINUE)] if failure else ended
+    why = [("Why it failed", failure)] if failure else []
+    facts = [*why, ("To continue", _CONTINUE)] if failure or cancelled else ended
     return page(
         product="lidr report",
         name=run,
-        title=_failed(rounds, failure)
-        if failure
+        title=_broken_off(rounds, "was cancelled" if cancelled else "failed")
+        if failure or cancelled
         else _ended_early(rounds, usage) or result.rstrip(),
         subtitle=(result if facts else "") + _subtitle(settings, rounds),
         figures=key_figures(settings, models_of(rounds)) if rounds else [],
@@ -98,11 +98,9 @@ _OVERVIEW = (
 """Sections of numbers alone, without texts of a model."""
 
 
-def _failed(rounds: list[Round], failure: str) -> str:
-    how = "was cancelled" if failure == CANCELLED else "failed"
-    return (
-        f"The run {how} {f'after {rounds[-1].name}' if rounds else 'before its start was measured'}"
-    )
+def _broken_off(rounds: list[Round], how: str) -> str:
+    when = f"after {rounds[-1].name}" if rounds else "before its start was measured"
+    return f"The run {how} {when}"
 
 
 def _ended_early(rounds: list[Round], usage: RunUsage) -> str:

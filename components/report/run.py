@@ -55,14 +55,17 @@ def report(recipe: str, store: str, run: str) -> str:
 
 
 @step("report")
-def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
+def report_failure(
+    recipe: str, store: str, run: str, reason: str, *, cancelled: bool = False
+) -> str:
     """Write the report of a failed run from what it left; only `report` writes `result.json`.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        reason: why it failed; "" if that is not known, `CANCELLED` if its user ended it.
+        reason: why it failed; "" if that is not known.
+        cancelled: whether its user ended it, which is reason enough.
 
     Returns:
         URI of the folder of the last promoted model; "" if there is none.
@@ -77,7 +80,8 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
             earlier, admission = reused(home, run), read_admission(home, run)
             sections = sections_of(settings, found, earlier, admission, usage)
             rounds = found
-    _write_pages(home, settings, run, rounds, sections, reason or "No step said why.", usage)
+    why = "" if cancelled else reason or "No step said why."
+    _write_pages(home, settings, run, rounds, sections, why, usage, cancelled=cancelled)
     emit("number", name="report", value=f"{home.uri}/{run_key(run, 'report.html')}")
     return final_round(rounds).model if rounds else ""
 
@@ -101,9 +105,11 @@ def _write_pages(
     sections: Sequence[Section],
     failure: str = "",
     usage: RunUsage = NO_USAGE,
+    *,
+    cancelled: bool = False,
 ) -> None:
     """Write the report, and an overview without samples, small enough for other pages to embed."""
     key = run_key(run, "report.html")
     for at, full in ((key, ""), (overview_key(run), f"{store.uri}/{key}")):
-        page = render(settings, run, rounds, sections, failure, usage, full)
+        page = render(settings, run, rounds, sections, failure, usage, full, cancelled=cancelled)
         store.write(at, page.encode("utf-8", "replace"))

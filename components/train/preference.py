@@ -33,8 +33,8 @@ from lidr.components.train.throughput import StepWork, peak_flops
 CHECKPOINT = "trained.safetensors"
 """In a checkpoint: the weights that are trained."""
 
-_FULL = ("No space left", "Disk quota exceeded", "file write failed")
-"""What errors say where a file system is full; the last is PyTorch's."""
+_FULL = ("No space left", "Disk quota exceeded", "file write failed", "unexpected pos")
+"""What errors say where a file system is full; the last two are PyTorch's."""
 
 NOT_METRICS = ("epoch", "tokens")
 """Keys of a step's row that are no metrics."""

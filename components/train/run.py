@@ -57,6 +57,7 @@ def train(
             little memory.
         TrainingFailed: the loss is not finite, or the trained model fails its checks.
         LaunchFailed: a rank died, or no machine was found for it.
+        StoreError: the store, or the disk for checkpoints, is full.
         Stopped: training was asked to end; its checkpoint is complete.
     """
     settings = Recipe.model_validate_json(recipe)

@@ -39,7 +39,7 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
 
 
 def kinds_of(recipe: Recipe, shards: int = 1) -> list[StepKind]:
-    """Return the kinds of step that have pods; where there are shards, generate's translate."""
+    """Return the kinds of step that have pods; with shards, generate's pods translate too."""
     without = {"translate", "score"} - {recipe.pairing.reward_step}
     if recipe.judge is None:
         without.add("judge")

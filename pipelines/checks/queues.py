@@ -32,17 +32,15 @@ def queue_findings(
     if shared is None:
         return  # reported by the namespace's findings
     cohort = shared["spec"].get("cohortName", "")
-    borrowing = _UNBOUNDED if cohort else Decimal(0)
-    if short := _shortages(shared, labels, requests, borrowing):
+    if short := _shortages(shared, labels, requests, _UNBOUNDED if cohort else None):
         remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
         yield missing(title, f"ClusterQueue {name} can never admit it: {short}", remedy)
-    elif short := _shortages(shared, labels, requests, Decimal(0)):
+    elif short := _shortages(shared, labels, requests, None):
         remedy = f"kubectl get clusterqueue -o yaml shows what cohort {cohort} has in all"
         borrows = f"it may borrow from cohort {cohort}, which is not looked at"
         yield unknown(title, f"ClusterQueue {name} lacks it, but {borrows}: {short}", remedy)
     else:
-        borrows = f", with what it may borrow from cohort {cohort}" if cohort else ""
-        yield ok(title, f"ClusterQueue {name} has enough in one flavor{borrows}")
+        yield ok(title, f"ClusterQueue {name} has enough in one flavor")
 
 
 def _flavor_labels(
@@ -58,15 +56,22 @@ def _flavor_labels(
 
 
 def _shortages(
-    queue: Object, labels: _FlavorLabels, requests: Sequence[PodRequest], borrowing: Decimal
+    queue: Object, labels: _FlavorLabels, requests: Sequence[PodRequest], borrowing: Decimal | None
 ) -> str:
-    """Return what a ClusterQueue lacks, `borrowing` being what a flavor without a limit borrows."""
+    """Return what a ClusterQueue lacks.
+
+    Args:
+        queue: a ClusterQueue.
+        labels: of its flavors.
+        requests: what is asked.
+        borrowing: what a flavor without a limit may borrow; None counts nothing that is borrowed.
+    """
     found = (_beyond_flavors(queue, labels, each, borrowing) for each in requests)
     return "; ".join(filter(None, found))
 
 
 def _beyond_flavors(
-    queue: Object, labels: _FlavorLabels, request: PodRequest, borrowing: Decimal
+    queue: Object, labels: _FlavorLabels, request: PodRequest, borrowing: Decimal | None
 ) -> str:
     """Return what of a request no flavor of a ClusterQueue has; "" if it could be admitted.
 
@@ -103,7 +108,8 @@ def _contradicts(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool
     return any(labels.get(key, value) != value for key, value in selector.items())
 
 
-def _quota(resource: Object, borrowing: Decimal) -> Decimal:
-    """Return the most of a flavor's resource that may be used, with what may be borrowed."""
-    limit = resource.get("borrowingLimit")
-    return quantity(resource["nominalQuota"]) + (borrowing if limit is None else quantity(limit))
+def _quota(resource: Object, borrowing: Decimal | None) -> Decimal:
+    nominal, limit = quantity(resource["nominalQuota"]), resource.get("borrowingLimit")
+    if borrowing is None:
+        return nominal
+    return nominal + (borrowing if limit is None else quantity(limit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from lidr.pipelines.checks.finding import Finding, missing, ok, unknown
 from lidr.pipelines.checks.pod_request import PodRequest, amount_text, quantity
@@ -43,7 +44,8 @@ def _quota(
         return missing(title, "; ".join(short), remedy)
     without_limit = [each for each in requests if not each.of_trainjob]
     if "limits.cpu" in hard and without_limit:
-        return _cpu_limits(api, title, namespace, without_limit, edit)
+        left = quantity(hard["limits.cpu"]) - quantity(used.get("limits.cpu", 0))
+        return _cpu_limits(api, title, namespace, without_limit, left, edit)
     return ok(title, "each step fits into what is left")
 
 
@@ -61,7 +63,12 @@ def _shortages(
 
 
 def _cpu_limits(
-    api: ClusterApi, title: str, namespace: str, requests: Sequence[PodRequest], edit: str
+    api: ClusterApi,
+    title: str,
+    namespace: str,
+    requests: Sequence[PodRequest],
+    left: Decimal,
+    edit: str,
 ) -> Finding:
     """Return whether a quota of CPU limits admits pods that set none.
 
@@ -80,7 +87,14 @@ def _cpu_limits(
     defaults = [each.get("default", {}) for each in limits if each["type"] == "Container"]
     default = min((quantity(each["cpu"]) for each in defaults if "cpu" in each), default=None)
     refused = [each for each in requests if default is None or each.per_pod["cpu"] > default]
-    if not refused:
+    if default is not None and not refused:
+        for each in requests:
+            if (asked := default * each.needed) > left:
+                detail = (
+                    f"{each.name} gets {amount_text(asked)} limits.cpu from a LimitRange, "
+                    f"{amount_text(left)} are left"
+                )
+                return missing(title, detail, f"{edit}, or lower the LimitRange's default")
         return ok(title, "each step fits into what is left; a LimitRange sets its CPU limit")
     names = ", ".join(each.name for each in refused)
     largest = amount_text(max(each.per_pod["cpu"] for each in refused))

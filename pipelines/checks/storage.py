@@ -171,7 +171,7 @@ def _delete(store: Store, key: str) -> Finding:
 
 
 def _failed(name: str, error: Exception) -> Finding:
-    if isinstance(error, StoreError):
+    if isinstance(error, (StoreError, DamagedObject)):
         return refused(name, error)
     remedy = "Use a store that is consistent after a write, on a file system with hard links."
     return missing(name, str(error), remedy)

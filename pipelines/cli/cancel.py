@@ -76,7 +76,8 @@ def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
 def _has_ended(client: Client, place: Profile, done: Cancelled) -> bool:
     """Wait for the ends of the runs and of their TrainJobs' pods, which write until then."""
     try:
-        return wait_for_end(client, done.ended) and wait_for_jobs(place, done.ended)
+        every = [*done.ended, *done.removed]
+        return wait_for_end(client, done.ended) and wait_for_jobs(place, every)
     except BadInput as error:
         done.notes.append(error.message)
         return False
@@ -120,7 +121,7 @@ def _owner_after(store: str, run: str, seconds: float) -> LeaseOwner | None:
 
 
 def _print(done: Cancelled) -> None:
-    parts = {"run": done.ended, "TrainJob": done.jobs, "schedule": done.schedules}
+    parts = {"run": [*done.ended, *done.removed], "TrainJob": done.jobs, "schedule": done.schedules}
     ended = [
         f"{len(found)} {name}{'s' * (len(found) != 1)}" for name, found in parts.items() if found
     ]

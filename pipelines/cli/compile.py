@@ -124,7 +124,7 @@ def _open(profile: Profile) -> tuple[S3Store | None, str]:
 
 def _begin(recipe: Recipe, profile: Profile, store: S3Store | None, run: str) -> Begun:
     """Settle what a run begins with, using the store as long as it answers."""
-    with contextlib.suppress(StoreError):
+    with contextlib.suppress(StoreError, DamagedObject):
         return begin(recipe, profile, store, run)
     return begin(recipe, profile, run=run)
 

@@ -14,7 +14,7 @@ from lidr.components.shared.store.deletion import delete_all
 from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import is_stuck
+from lidr.pipelines.cluster.nodes import is_stuck, read_graph
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
@@ -32,6 +32,7 @@ class Cancelled:
     Attributes:
         run: its name.
         ended: ids of the Kubeflow runs that were asked to end.
+        removed: ids of those that could not end, and were removed from Kubeflow.
         jobs: TrainJobs that were deleted.
         schedules: ids of the schedules that were removed.
         kept: step and URI of each unfinished stage that a later run continues from.
@@ -41,6 +42,7 @@ class Cancelled:
 
     run: str
     ended: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
     schedules: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
@@ -72,12 +74,13 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
     found += [run for run in started if run.run_id not in known]
     for run in found:
-        if is_stuck(client, run):
+        if run.state != "CANCELING":
+            if runs.is_live(run):
+                _terminate(client, run, done)
+        elif is_stuck(run, read_graph(client, run)):
             _remove(client, run, done, "Argo had left it unfinished")
-        elif run.state == "CANCELING":  # Kubeflow refuses to end it twice
+        else:  # Kubeflow refuses to end it twice
             done.ended.append(run.run_id)
-        elif runs.is_live(run):
-            _terminate(client, run, done)
     _delete_jobs(profile, [run.run_id for run in found], done)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
@@ -101,6 +104,7 @@ def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
 
 def _remove(client: Client, run: runs.Run, done: Cancelled, why: str) -> None:
     runs.delete(client, run)
+    done.removed.append(run.run_id)
     done.notes.append(f"run {run.run_id} was removed from Kubeflow: {why}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import task_graph
+from lidr.pipelines.cluster.nodes import read_graph, task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
 from lidr.pipelines.cluster.recurring import Recurrence, list_schedules
 from lidr.pipelines.cluster.runs import list_runs
@@ -25,7 +25,9 @@ def list_experiment(client: Client) -> list[dict[str, str]]:
     ]
     for run in islice(list_runs(client, experiment), _MAX_RUNS):
         kind = "of a schedule" if run.recurring_run_id else "run"
-        state = outcome_of(run, task_graph(run), None, known=False).state
+        # That of a run that is being cancelled depends on its pods, which only the workflow has.
+        graph = read_graph(client, run) if run.state == "CANCELING" else task_graph(run)
+        state = outcome_of(run, graph, None, known=False).state
         rows.append(_row(run, kind, state))
     return rows
 

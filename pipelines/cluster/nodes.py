@@ -119,19 +119,24 @@ class WorkflowGraph:
     def is_idle(self) -> bool:
         """Whether all its pods ended longer ago than Argo needs to end a cancelled workflow."""
         pods = [node for node in self.nodes if node.pod]
-        ends = [node.ended for node in pods if node.ended]
-        if not pods or len(ends) < len(pods):
-            return False
-        return (datetime.now(UTC) - max(ends)).total_seconds() > STUCK_SECONDS
+        return bool(pods) and all(node.ended and _is_long_ago(node.ended) for node in pods)
 
 
-def is_stuck(client: Client, run: Any) -> bool:
+def is_stuck(run: Any, graph: WorkflowGraph) -> bool:
     """Return whether Argo has left a cancelled run unfinished for good.
 
     It does so where it was too busy to end the workflow in one go: it then begins another attempt
-    of what it has just ended, which gets no pod, and never looks at it again.
+    of what it has just ended, which gets no pod, and never looks at it again. A run that waited for
+    another attempt when it was cancelled had no pod before either, so both times count.
     """
-    return run.state == "CANCELING" and read_graph(client, run).is_idle
+    if run.state != "CANCELING":
+        return False
+    asked = [each.update_time for each in run.state_history or [] if each.state == run.state]
+    return graph.is_idle and any(each and _is_long_ago(each) for each in asked)
+
+
+def _is_long_ago(moment: datetime) -> bool:
+    return (datetime.now(UTC) - moment).total_seconds() > STUCK_SECONDS
 
 
 def read_graph(client: Client, run: Any) -> WorkflowGraph:

@@ -12,13 +12,13 @@ from typing import Any
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, is_stuck, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
 from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, step_tasks
 from lidr.pipelines.status import step_title
 from lidr.pipelines.stored import StoredRun
 
-STUCK = "Argo has left the cancelled run unfinished; `lidr cancel` again removes its Workflow"
+STUCK = "Argo has left the cancelled run unfinished; `lidr submit` and `lidr cancel` remove it"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
         return Outcome("done", "Kubeflow calls the run failed, but all its results are written")
     if state == "failed" and graph.cancelled:
         return Outcome("cancelled")
-    if run.state == "CANCELING" and graph.is_idle:
+    if is_stuck(run, graph):
         return Outcome("cancelled", STUCK)
     if state != "done":
         return Outcome(state)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_failure, run_key, scheduled_run
-from lidr.components.shared.store.usage import read_usage
+from lidr.components.shared.store.usage import Usage, read_usage
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import RunNamespaces
@@ -72,6 +72,7 @@ class Watcher:
         failed = failed_tasks(parts, graph)
         begun = live and any(node.began for node in graph.nodes)
         report = self._inspect_pods(runs.first_iteration(run), failed, begun=begun)
+        gpu_rows = self._gpu_rows(run)
         notes = [
             *_outcome_notes(outcome, stored),
             *self._notes,
@@ -82,9 +83,7 @@ class Watcher:
             run=self._name,
             state=outcome.state,
             place=self._client.host,
-            rows=merged(
-                stored_rows, self._gpu_rows(run), self._add_failure(rows, failed), report.rows
-            ),
+            rows=merged(stored_rows, gpu_rows, self._add_failure(rows, failed), report.rows),
             notes=tuple(notes),
             links=self._links(stored),
         )
@@ -98,13 +97,24 @@ class Watcher:
             return []
         name = scheduled_run(self._store, self.run_id) if run.recurring_run_id else self._name
         seconds: dict[tuple[int, str], float] = defaultdict(float)
-        for usage in read_usage(self._store, name) if name else []:
+        for usage in self._read_usage(self._store, name) if name else []:
             seconds[usage.iteration, usage.step] += usage.gpu_seconds
         return [
             StepRow(iteration, step, gpu_seconds=held)
             for (iteration, step), held in seconds.items()
             if step in SHOWN
         ]
+
+    def _read_usage(self, store: Store, name: str) -> list[Usage]:
+        """Return a run's notes of GPU time; none, with a note, if one is damaged."""
+        try:
+            return read_usage(store, name)
+        except StoreError:
+            raise
+        except BadInput as error:
+            note = f"GPU hours are not shown: {error.message}"
+            self._notes += [note] if note not in self._notes else []
+            return []
 
     def _add_failure(self, rows: list[StepRow], failed: FailedTasks) -> list[StepRow]:
         """Return rows, the failed one with the message that its step left on the store."""

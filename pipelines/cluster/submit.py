@@ -17,7 +17,7 @@ from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_not_stopped, require_same_recipe
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import is_stuck
+from lidr.pipelines.cluster.nodes import is_stuck, read_graph
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.pipelines import Package, find_version, upload
 from lidr.pipelines.stamp import Stamp, description_of
@@ -151,7 +151,9 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
     for run in found:
         require_same_stamp(run, submission)
-    if live := next((run for run in found if _is_under_way(client, run)), None):
+    cancelled = (run for run in found if run.state == "CANCELING")
+    stuck = [run for run in cancelled if is_stuck(run, read_graph(client, run))]
+    if live := next((run for run in found if runs.is_live(run) and run not in stuck), None):
         return _submitted(client, submission, live.run_id, "running")
     note = ""
     if found:
@@ -162,16 +164,15 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     if dry:
         find_version(client, submission.package)  # shows whether it may be read
         return _submitted(client, submission, "", "would resume" if found else "would create", note)
+    for run in stuck:  # else `lidr cancel` would be needed, which ends the new run as well
+        runs.delete(client, run)
+        note = "Argo had left the cancelled run unfinished; it was removed from Kubeflow"
     begun = time.monotonic()
     made = _create(client, submission)
     winner = _settle(client, submission, made, time.monotonic() - begun)
     if winner.run_id != made.run_id:
         return _submitted(client, submission, winner.run_id, "running")
     return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
-
-
-def _is_under_way(client: Client, run: runs.Run) -> bool:
-    return runs.is_live(run) and not is_stuck(client, run)
 
 
 def require_store(profile: Profile) -> None:
@@ -265,7 +266,7 @@ def _settle(client: Client, submission: Submission, made: runs.Run, took: float)
     found = retry(
         lambda: list(runs.list_runs(client, experiment, submission.run)), "Kubeflow", unavailable
     )
-    live = sorted((run for run in found if _is_under_way(client, run)), key=runs.order)
+    live = sorted((run for run in found if runs.is_live(run)), key=runs.order)
     if not live or live[0].run_id == made.run_id:
         return made
     runs.terminate(client, made)

@@ -1,4 +1,4 @@
-"""What pods show: why steps wait or failed, how fast they are, how long TrainJobs hold GPUs."""
+"""What pods show: why steps wait or failed, and how fast they are."""
 
 from __future__ import annotations
 

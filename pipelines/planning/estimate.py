@@ -142,8 +142,13 @@ def needed_bytes(inputs: PlanInputs) -> tuple[float, float]:
     return _Estimator(inputs).needed_bytes()
 
 
-def with_gpus(profile: Profile, gpus: int) -> Profile:
+def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
     """Return a profile whose steps use up to `gpus` GPUs at once, in pods of the same size.
+
+    Args:
+        profile: with the size of the pods.
+        recipe: says which steps there are.
+        gpus: at once.
 
     Raises:
         BadInput: the profile's steps have no GPUs, or one of its pods needs more than `gpus`.
@@ -155,7 +160,9 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
             f"--gpus {gpus}: the profile's steps have no GPUs",
             remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
         )
-    others = (kind for kind in KINDS if kind != "train")  # its nodes are sized below
+    absent = {"translate", "score"} - {recipe.pairing.reward_step}
+    # The nodes of train are sized below; a judge is a server.
+    others = (kind for kind in KINDS if kind not in {"train", "judge", *absent})
     largest, kind = max((profile.resources_of(kind).accelerators, kind) for kind in others)
     if gpus < largest:
         raise BadInput(

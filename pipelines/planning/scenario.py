@@ -48,7 +48,10 @@ def simulate_plan(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]
     if not scenario.gpus:
         plan = estimate(inputs)
         return [_row(plan, _peak(plan), scenario)]
-    sized = (replace(inputs, profile=with_gpus(inputs.profile, gpus)) for gpus in scenario.gpus)
+    sized = (
+        replace(inputs, profile=with_gpus(inputs.profile, inputs.recipe, gpus))
+        for gpus in scenario.gpus
+    )
     return [
         _row(estimate(each), gpus, scenario)
         for each, gpus in zip(sized, scenario.gpus, strict=True)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from lidr.components.cleanup.run import cleanup
-from lidr.components.report.page import CANCELLED
 from lidr.components.report.run import report, report_failure
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
@@ -63,7 +62,11 @@ def finish(
         final = report(recipe=recipe, store=store, run=name)
     else:
         final = report_failure(
-            recipe=recipe, store=store, run=name, reason=_reason(home, name, state, error)
+            recipe=recipe,
+            store=store,
+            run=name,
+            reason=_reason(home, name, state, error),
+            cancelled=state in _CANCELLED,
         )
     if overview:
         _copy_overview(home, name, Path(overview))
@@ -110,6 +113,6 @@ def _reason(store: Store, run: str, state: str, error: str) -> str:
     failure = read_failure(store, run, own_execution())
     reason = f"{failure['step']}: {failure['message']}" if failure else error
     if not reason and state in _CANCELLED:
-        reason = CANCELLED
+        reason = "it was cancelled"
     emit("note", message=f"the loop ended as {state}: {reason or 'no step said why'}")
     return reason

@@ -56,10 +56,9 @@ def finished_work(store: Path) -> dict[str, object]:
         *store.glob("stages/translate/**/*.parquet"),
     ]
     done = [
-        path
+        marker.parent / name
         for marker in store.glob("stages/*/*/_SUCCESS")
-        for path in marker.parent.rglob("*")
-        if path.is_file() and not path.name.startswith(TEMPORARY)
+        for name in (*json.loads(marker.read_text())["files"], marker.name)
     ]
     return {str(path): path.stat().st_mtime_ns for path in {*chunks, *done}}
 

@@ -233,7 +233,7 @@ def register(
 
 
 @step("report")
-def report_failure(recipe, store, run, reason):
+def report_failure(recipe, store, run, reason, *, cancelled=False):
     open_store(store).write(f"runs/{run}/report.html", reason.encode())
     open_store(store).write(overview_key(run), reason.encode())
     return ""

@@ -59,7 +59,7 @@ TWO_H100 = {  # Llama 3.3 70B in FP8
 
 def plan(name: str, profile: str = "cluster", *settings: str, gpus: int = 0) -> Estimate:
     recipe, placed = read_recipe(name, None, settings), read_profile(*profile.split())
-    placed = with_gpus(placed, gpus) if gpus else placed
+    placed = with_gpus(placed, recipe, gpus) if gpus else placed
     inputs = PlanInputs(recipe, placed, model_config(recipe.model), read_prompts(recipe), figures())
     return estimate(inputs)
 
@@ -280,12 +280,15 @@ def test_every_step_is_planned_on_its_own_pool():
 
 
 def test_fewer_gpus_than_one_pod_of_any_step_are_refused():
+    recipe = read_recipe(LLAMA, None, None)
     profile = read_profile("cluster").model_dump(mode="json", exclude_unset=True)
     profile["steps"]["prepare"] = {**profile["steps"]["generate"], "accelerators": 8}
     placed = Profile.model_validate(profile)
     with pytest.raises(BadInput, match="--gpus 4 are too few for one pod of prepare, which has 8"):
-        with_gpus(placed, 4)
-    assert with_gpus(placed, 8).shards == 8
+        with_gpus(placed, recipe, 4)
+    assert with_gpus(placed, recipe, 8).shards == 8
+    profile["steps"]["score"] = {**profile["steps"]["prepare"], "accelerators": 16}
+    assert with_gpus(Profile.model_validate(profile), recipe, 8).shards == 8, "nothing is scored"
 
 
 def test_simulation_of_cpus_has_no_gpus_and_of_an_endless_step_no_cost(monkeypatch, capsys):

@@ -110,6 +110,18 @@ def test_a_quota_of_cpu_limits_refuses_pods_that_get_none(
         )
 
 
+def test_a_quota_of_cpu_limits_holds_the_defaults_of_a_limit_range(bare: Checked):
+    quota = checked.resource_quota()
+    quota["spec"]["hard"]["limits.cpu"] = "40"
+    quota["status"] = {"used": {"limits.cpu": "10"}}
+    bare.objects[checked.QUOTAS] = {"items": [quota]}
+    limits = [{"type": "Container", "default": {"cpu": "32"}}]
+    bare.objects[checked.LIMITS] = {"items": [{"spec": {"limits": limits}}]}
+    row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
+    assert row["state"] == "missing"
+    assert "gets 32 limits.cpu from a LimitRange, 30 are left" in row["detail"]
+
+
 def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bare: Checked):
     quota = checked.resource_quota()
     bare.objects[checked.QUOTAS] = {"items": [quota]}
@@ -128,8 +140,8 @@ def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bar
 @pytest.mark.parametrize(
     ("gpus", "borrowing", "state", "detail"),
     [
-        ("8", None, "ok", "has enough in one flavor, with what it may borrow from cohort all"),
-        ("4", "4", "ok", "has enough in one flavor, with what it may borrow from cohort all"),
+        ("8", None, "ok", "has enough in one flavor"),
+        ("4", "4", "unknown", "borrow from cohort all, which is not looked at: train asks 8 nv"),
         ("4", "3", "missing", "can never admit it: train asks 8 nvidia.com/gpu"),
         ("4", None, "unknown", "borrow from cohort all, which is not looked at: train asks 8 nv"),
     ],

@@ -213,6 +213,15 @@ def test_gpu_hours_are_what_processes_have_noted_and_not_their_wait_for_a_node(
     assert status["gpu_hours"] == 4
 
 
+def test_a_damaged_note_of_gpu_time_costs_the_gpu_hours_alone(cluster: Cluster, submitted: str):
+    plant_usage(cluster.store, RUN, 1, hours=1, step="generate")
+    cluster.store.write(f"runs/{RUN}/usage/1-train-x.json", b"{")
+    status = cluster.json("status", RUN)
+    assert status["gpu_hours"] == 0
+    (note,) = [each for each in status["notes"] if "GPU hours are not shown" in each]
+    assert "1-train-x.json" in note
+
+
 def test_gpu_hours_of_shards_are_those_of_the_steps_that_they_run(cluster: Cluster, submitted: str):
     set_tasks(cluster, task(f"{ROUND}.roll-out", "Running"))
     for hours in (1, 2):
@@ -405,30 +414,49 @@ def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
     assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "created"
 
 
+def leave_unfinished(cluster: Cluster, submitted: str, *, asked: float, ended: float) -> None:
+    """Cancel a run that Argo leaves unfinished; both happened so many seconds ago."""
+    cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")
+    moment = datetime.now(UTC) - timedelta(seconds=asked)
+    cluster.kubeflow.run.state_history[-1].update_time = moment
+    last = (datetime.now(UTC) - timedelta(seconds=ended)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = json.dumps(read("workflow-cancelled-stuck"))
+    cluster.kubeflow.workflows[submitted] = text.replace("2026-12-01T17:15:21Z", last)
+
+
 def test_a_cancelled_run_that_argo_has_left_unfinished_is_cancelled_and_can_be_resumed(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
     write_start(cluster, recipe)
-    cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")
-    stuck = read("workflow-cancelled-stuck")
-    cluster.kubeflow.workflows[submitted] = json.dumps(stuck)
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
     found = cluster.json("status", RUN)
     assert found["state"] == "cancelled"
     assert "Argo has left the cancelled run unfinished" in " ".join(found["notes"])
+    (listed,) = cluster.json("status")
+    assert listed["state"] == "cancelled"
     again = cluster.json("submit", "tiny_world", "--run", RUN)
     assert again["outcome"] == "resumed" and again["run_id"] != submitted
+    assert again["note"].endswith("it was removed from Kubeflow")
+    assert list(cluster.kubeflow.runs) == [again["run_id"]]
+
+
+def test_cancelling_such_a_run_again_removes_it_and_its_trainjobs(cluster: Cluster, submitted: str):
+    add_job(cluster, "lidr-train-1", submitted)
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
     done = cluster.json("cancel", RUN)
-    assert done["ended"] == [again["run_id"]]
+    assert (done["ended"], done["removed"], done["jobs"]) == ([], [submitted], ["lidr-train-1"])
     assert done["notes"] == [
         f"run {submitted} was removed from Kubeflow: Argo had left it unfinished"
     ]
+    assert not cluster.kubeflow.runs
 
 
-def test_a_cancelled_run_whose_pods_have_just_ended_is_waited_for(cluster: Cluster, submitted: str):
-    cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")
-    text = json.dumps(read("workflow-cancelled-stuck"))
-    just = (datetime.now(UTC) - timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    cluster.kubeflow.workflows[submitted] = text.replace("2026-12-01T17:15:21Z", just)
+@pytest.mark.parametrize(("asked", "ended"), [(600, 20), (20, 600)])
+def test_a_cancelled_run_that_argo_may_still_end_is_waited_for(
+    cluster: Cluster, submitted: str, asked: float, ended: float
+):
+    """Its last pod has just ended, or it waited for another attempt when it was cancelled."""
+    leave_unfinished(cluster, submitted, asked=asked, ended=ended)
     assert cluster.json("status", RUN)["state"] == "being cancelled"
     assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "running"
     assert cluster.json("cancel", RUN)["ended"] == [submitted]

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from lidr.components.shared.config.prompts import Prompts
-from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
+from lidr.components.shared.core.errors import BadInput, CorruptStage, DamagedObject, StoreError
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.models.sources import model_files, model_uri
@@ -55,9 +55,9 @@ def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):
     client = boto3.client("s3")
     metadata = client.head_object(Bucket=bucket, Key="a")["Metadata"]
     client.put_object(Bucket=bucket, Key="a", Body=b"wrong", Metadata=metadata)
-    with pytest.raises(StoreError, match="does not have the bytes that were written"):
+    with pytest.raises(DamagedObject, match="does not have the bytes that were written"):
         store.read("a")
-    with pytest.raises(StoreError, match="does not have the bytes that were written"):
+    with pytest.raises(DamagedObject, match="does not have the bytes that were written"):
         store.download("a", tmp_path / "copy")
     assert list(tmp_path.iterdir()) == []
 

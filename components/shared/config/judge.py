@@ -46,6 +46,10 @@ class Price(Strict):
     output: float = Field(0.0, ge=0.0)
     """Price of output tokens. Default 0."""
 
+    def dollars(self, input_tokens: int, output_tokens: int) -> float:
+        """Return what so many tokens cost."""
+        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+
 
 class JudgedTask(Strict):
     """Questions that the model answers and the judge judges, one file per language."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from lidr.components.shared.core.text import encodable
 from lidr.components.shared.records.seal import is_intact, seal
 
-_ROW_GROUP_ROWS = 4096
+ROW_GROUP_ROWS = 4096
 """Rows that are read at once where a file is too large for memory."""
 
 
@@ -44,14 +44,28 @@ def from_parquet(data: bytes, kind: Any) -> list[Any]:
     Raises:
         NotRecords: it is damaged, or holds something else.
     """
+    return [kind(**row) for row in read_table(data, kind).to_pylist()]
+
+
+def read_table(data: bytes, kind: Any = None) -> pa.Table:
+    """Return the table of a Parquet file.
+
+    Args:
+        data: the file; untrusted.
+        kind: class of the records that it must hold; None for any.
+
+    Raises:
+        NotRecords: it is damaged, or holds something else.
+    """
     try:
         table = read_verified(data)
-        require_schema(table.schema, kind)
-        table.validate(full=True)
-        _require_values(table, kind)
-        return [kind(**row) for row in table.to_pylist()]
+        if kind is not None:
+            require_schema(table.schema, kind)
+            table.validate(full=True)
+            _require_values(table, kind)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise NotRecords(f"is damaged, or no Parquet file ({error})") from error
+    return table
 
 
 def require_schema(schema: pa.Schema, kind: Any) -> None:
@@ -87,10 +101,19 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
         _column([getattr(record, name) for record in records], schema.field(name).type)
         for name in schema.names
     ]
+    return tables_to_parquet([pa.Table.from_arrays(columns, schema=schema)], kind)
+
+
+def tables_to_parquet(tables: Iterable[pa.Table], kind: Any) -> bytes:
+    """Encode tables of one kind of records as `to_parquet` does.
+
+    The bytes are those of the records written at once where each table but the last has
+    `ROW_GROUP_ROWS` rows.
+    """
     sink = io.BytesIO()
-    table = pa.Table.from_arrays(columns, schema=schema)
-    writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
-    writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
+    writer = pq.ParquetWriter(sink, kind.schema, compression="zstd", write_page_checksum=True)
+    for table in tables:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return seal(writer, sink)
 
 

@@ -116,7 +116,7 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
 def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
     """Swap the champion and the previous champion; return the audit entry.
 
-    A rollback that was cut off between the two is finished under its own audit entry.
+    One that was cut off after the champion had moved is finished under its own audit entry.
 
     Raises:
         BadInput: there is no previous champion, or its files are gone.
@@ -125,10 +125,9 @@ def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> Audi
     with exclusive(audit_log) as lease:
         aliases = read_model(client, name).aliases
         champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-        if previous is not None and previous == champion:
-            entry = _cut_off(audit_log, CHAMPION)
-            if entry and (entry.move.action, entry.move.version) == ("rollback", champion):
-                return _carry_out(client, name, audit_log, lease, entry)
+        entry = _cut_off(audit_log, CHAMPION)
+        if entry and (entry.move.action, entry.move.version) == ("rollback", champion):
+            return _carry_out(client, name, audit_log, lease, entry)
         if previous in (None, champion):
             raise BadInput(
                 f"{name!r} has no previous champion", remedy=f"Use `lidr promote {name} VERSION`."

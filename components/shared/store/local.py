@@ -28,9 +28,14 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 class LocalStore:
-    """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed."""
+    """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder, which is made where it is missing.
+        writable: whether it must be; a bundle may be on a read-only mount.
+    """
+
+    def __init__(self, root: Path, *, writable: bool = True) -> None:
         if "\0" in str(root):
             raise StoreError(f"{str(root)!r} is not a valid folder name", remedy="Correct --store.")
         self.root = root.absolute()
@@ -38,7 +43,7 @@ class LocalStore:
         with wrap_os_errors(self.root):
             _make_folder(self.root)
             self._real = Path(os.path.realpath(self.root))
-            if not os.access(self.root, os.W_OK | os.X_OK):
+            if writable and not os.access(self.root, os.W_OK | os.X_OK):
                 fixed = os.statvfs(self.root).f_flag & os.ST_RDONLY
                 code = errno.EROFS if fixed else errno.EACCES
                 raise OSError(code, os.strerror(code), str(self.root))

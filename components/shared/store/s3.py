@@ -10,13 +10,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.redaction import login_fault
-from lidr.components.shared.core.retry import Wait, report_wait, retry, retry_seconds
+from lidr.components.shared.core.retry import Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
 
@@ -73,28 +72,9 @@ class S3Store:
             require_key(prefix)
         explain_client = partial(explain, who="the object store", place=self.uri, key="")
         self._client: Any = retry(lambda: _client(self._seconds), "", explain_client, seconds=0)
-        self._require_bucket()
-
-    def _require_bucket(self) -> None:
-        head = partial(self._ask, "", lambda _: self._client.head_bucket(Bucket=self.bucket))
-        try:
-            head()
-        except NoBucket:
-            if self._seconds < _STARTING_SECONDS:  # a person waits for the answer
-                raise
-            with report_wait(f"the object store knows no bucket {self.bucket!r}; asking again"):
-                self._await_bucket(head)
-
-    def _await_bucket(self, head: Callable[[], object]) -> None:
-        end = monotonic() + _STARTING_SECONDS
-        while True:
-            sleep(1.0)
-            try:
-                head()
-                return
-            except NoBucket:
-                if monotonic() >= end:
-                    raise
+        # A person who mistyped the bucket's name is answered at once.
+        patience = _STARTING_SECONDS if self._seconds >= _STARTING_SECONDS else 0.0
+        retry(self._head_bucket, "the object store", _if_no_bucket, patience, long=True)
 
     def read(self, key: str) -> bytes:
         return _retry_if_damaged(lambda: self._read(key))
@@ -254,6 +234,9 @@ class S3Store:
                 remedy="Check the object store, then run again.",
             )
 
+    def _head_bucket(self) -> None:
+        self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+
     def _ask(self, key: str, request: Callable[[Wait], Result]) -> Result:
         """Make a request, and retry it while it fails with transient errors.
 
@@ -264,6 +247,10 @@ class S3Store:
         who = f"the object store at {self._client.meta.endpoint_url}"
         wait = Wait(who, self._seconds)
         return wait.call(lambda: request(wait), partial(explain, who=who, place=self.uri, key=key))
+
+
+def _if_no_bucket(error: Exception) -> StoreError | None:
+    return error if isinstance(error, NoBucket) else None
 
 
 def _retry_if_damaged(action: Callable[[], Result]) -> Result:

@@ -180,18 +180,25 @@ class Stage:
         """Return the names of a complete stage's files below a prefix, sorted."""
         return sorted(name for name in self.marker()["files"] if name.startswith(prefix))
 
-    def unfinished_tables(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    def unfinished_tables(
+        self, names: Sequence[str], columns: Sequence[str], kind: Any = None
+    ) -> Iterator[pa.Table]:
         """Yield columns of the Parquet files of a stage that has no marker yet.
 
+        Args:
+            names: of the files.
+            columns: to be yielded.
+            kind: class of the records that the files must hold; None for any.
+
         Raises:
-            CorruptStage: a file is missing or damaged.
+            CorruptStage: a file is missing or damaged, or holds something else.
         """
         for name in names:
             with self._must_exist(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
             try:
-                yield self._decode_table(name, data).select(list(columns))
+                yield self._decode_table(name, data, kind).select(list(columns))
             except KeyError as error:
                 raise self._corrupt(f"{name} has other columns ({error})") from error
 
@@ -201,13 +208,7 @@ class Stage:
         return self._records(name, data, kind)
 
     def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
-        from lidr.components.shared.records.parquet import NotRecords, from_parquet
-
-        try:
-            return from_parquet(data, kind)
-        except NotRecords as error:
-            remedy = f"Delete {self.uri}/{name} and run again."
-            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
+        return [kind(**row) for row in self._decode_table(name, data, kind).to_pylist()]
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -241,17 +242,15 @@ class Stage:
             with self._must_exist(name):
                 self._verify(name, self.store.sha256(self.key(name)))
 
-    def _decode_table(self, name: str, data: bytes) -> pa.Table:
-        """Decode a Parquet file and check its own seal: there is no marker yet."""
-        import pyarrow as pa
-
-        from lidr.components.shared.records.parquet import read_verified
+    def _decode_table(self, name: str, data: bytes, kind: Any = None) -> pa.Table:
+        """Decode a Parquet file and check its own seal: there may be no marker yet."""
+        from lidr.components.shared.records.parquet import NotRecords, read_table
 
         try:
-            return read_verified(data)
-        except (pa.ArrowException, OSError) as error:
+            return read_table(data, kind)
+        except NotRecords as error:
             remedy = f"Delete {self.uri}/{name} and run again."
-            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
+            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
 
     def _file_names(self) -> list[str]:
         """Return the names of the files; a listing may lag behind this process's own writes."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import count
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from lidr.components.judging.cases import Case
@@ -12,7 +14,7 @@ from lidr.components.judging.client import Reply
 from lidr.components.judging.judgement_writer import JudgementWriter
 from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.verdicts import Position
-from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.errors import CorruptStage, EngineFailed
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
 from lidr.components.shared.records.parquet import from_parquet, to_parquet
 from lidr.components.shared.store.local import LocalStore
@@ -84,10 +86,9 @@ def test_a_step_killed_after_its_file_asks_again_only_what_the_server_failed_at(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "delete", killed)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             written(stage, asked)
-        except KeyboardInterrupt:
-            assert len(names_of(stage)) == 1 + 4 - deleted
+    assert len(names_of(stage)) == 1 + 4 - deleted
     writer = JudgementWriter(stage, len(asked), 600, 1.0)
     again = [case for case in asked if not writer.reuse(case)]
     assert again == [asked[0], asked[100], asked[200]]
@@ -100,6 +101,42 @@ def test_a_step_killed_after_its_file_asks_again_only_what_the_server_failed_at(
         0, Order.ALONE, records[0].value, None, 90, 6
     )
     assert names_of(stage) == [FILE]
+
+
+def test_an_answer_outlives_the_failure_before_it_wherever_two_attempts_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stage, asked = empty_stage(tmp_path), cases(300)
+    requests, delete = [case.request for case in asked], LocalStore.delete
+    for deleted in (0, 1):  # the first attempt leaves the failure, the second its answer
+        calls = count()
+
+        def killed(store: LocalStore, key: str, calls=calls, deleted=deleted) -> None:
+            if next(calls) == deleted:
+                raise KeyboardInterrupt
+            delete(store, key)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(LocalStore, "delete", killed)
+            if deleted == 0:
+                written(stage, asked)
+            writer = JudgementWriter(stage, len(asked), 600, 1.0)
+            for case in [case for case in asked if not writer.reuse(case)]:
+                writer.take(case, SEVEN)
+            writer.close(requests)
+    last = JudgementWriter(stage, len(asked), 600, 1.0)
+    assert all(last.reuse(case) for case in asked)
+
+
+def test_a_part_of_other_records_is_named(tmp_path: Path):
+    stage, asked = empty_stage(tmp_path), cases(3)
+    written(stage, asked)
+    table = pq.read_table(stage.store.path(stage.key(FILE)))
+    place = table.schema.get_field_index("turn")
+    other = table.set_column(place, "turn", table["turn"].cast("double"))
+    pq.write_table(other, stage.store.path(stage.key("judgements/000000.parquet")))
+    with pytest.raises(CorruptStage, match=r"000000\.parquet has a column 'turn' of double"):
+        JudgementWriter(stage, len(asked), 600, 1.0)
 
 
 def test_what_the_server_said_of_a_rejected_request_outlives_the_process(tmp_path: Path):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.report.page import CANCELLED
 from lidr.components.report.run import report_failure
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.store.open import open_store
@@ -15,8 +14,9 @@ from tests.unit.report.runs import RUN, recipe, write_run
 REASON = "train: TrainJob <b>x</b> failed: pod y: OOMKilled (exit code 137)"
 
 
-def page_of(store: str, reason: str = REASON) -> str:
-    report_failure(recipe=recipe().model_dump_json(), store=store, run=RUN, reason=reason)
+def page_of(store: str, reason: str = REASON, *, cancelled: bool = False) -> str:
+    text = recipe().model_dump_json()
+    report_failure(recipe=text, store=store, run=RUN, reason=reason, cancelled=cancelled)
     assert not Path(store, "runs", RUN, "result.json").exists()
     return Path(store, "runs", RUN, "report.html").read_text()
 
@@ -74,9 +74,10 @@ def test_report_of_a_failed_run_needs_a_store_that_answers(tmp_path, monkeypatch
 
 
 def test_report_of_a_run_that_its_user_cancelled_does_not_call_it_failed(tmp_path):
-    page = page_of(write_run(tmp_path, 1), reason=CANCELLED)
+    said = "train: training was asked to end"  # by the step that was cancelled
+    page = page_of(write_run(tmp_path, 1), reason=said, cancelled=True)
     assert "The run was cancelled after M₁" in page
-    assert "Why it failed" not in page and "To continue" in page
+    assert "Why it failed" not in page and said not in page and "To continue" in page
 
 
 def test_report_of_a_failure_that_nobody_explained_says_so(tmp_path):

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, Trainer
 
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.core.errors import BadInput, StoreError, TrainingFailed
@@ -24,8 +26,10 @@ from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.components.train.assembly import training_order
 from lidr.components.train.forward.loss import PairLosses
 from lidr.components.train.metrics import StepSums, TroubleMonitor, find_troubles
+from lidr.components.train.preference import PreferenceTrainer
 from lidr.components.train.run import train
 from lidr.components.train.trainer import main
+from tests.disks import small_disk
 from tests.models import tiny_model
 from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 
@@ -105,6 +109,17 @@ def test_checkpoints_and_exchange_stay_until_the_marker_is_written(
     train(**given)
     assert not stage.store.list(stage.key("checkpoints"))
     assert not stage.store.list(stage.key("launch"))
+
+
+@pytest.mark.parametrize("write", [torch.save, save_file])
+def test_a_disk_that_is_too_full_for_a_checkpoint_is_named(monkeypatch: pytest.MonkeyPatch, write):
+    with small_disk("1M") as disk:
+        trainer = object.__new__(PreferenceTrainer)
+        trainer.args = SimpleNamespace(output_dir=str(disk))
+        tensors = {"weights": torch.zeros(1 << 20)}
+        monkeypatch.setattr(Trainer, "_save_checkpoint", lambda *_: write(tensors, disk / "file"))
+        with pytest.raises(StoreError, match=r"too full for a checkpoint.*TMPDIR"):
+            trainer._save_checkpoint(None, None)
 
 
 def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Path):

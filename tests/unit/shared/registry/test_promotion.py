@@ -226,6 +226,26 @@ def test_a_rollback_that_was_cut_off_has_moved_the_champion_and_can_be_repeated(
     assert rollback(client, name, audit_log).move.version == first.number
 
 
+def test_a_rollback_that_moved_both_aliases_before_it_was_cut_off_is_not_undone_by_a_repeat(
+    store, client, name, monkeypatch
+):
+    audit_log = ensure_model(client, name, default_audit_log(store, name))
+    start, first = registered(client, store, name, "promote")
+    for version in (start, first):
+        promote(client, version, audit_log, PromotionOrder())
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr("lidr.components.shared.registry.promotion.confirm", dies)
+        rollback(client, name, audit_log)
+    assert rollback(client, name, audit_log).move.version == start.number
+    aliases = {"champion": start.number, "previous": first.number}
+    assert read_model(client, name).aliases == aliases
+    assert [entry.done for entry in entries(audit_log)] == [True, True, True]
+
+
 def test_a_promotion_that_was_cut_off_is_no_rollback_to_finish(store, client, name, audit_log):
     start = registered(client, store, name, "")[0]
     for alias in ("champion", "previous"):

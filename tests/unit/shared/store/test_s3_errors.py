@@ -21,6 +21,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.store import s3
 from lidr.components.shared.store.s3 import S3Store
@@ -201,7 +202,7 @@ class Starting:
 def test_a_step_waits_for_a_bucket_that_a_starting_store_does_not_know_yet(monkeypatch):
     client = Starting()
     monkeypatch.setattr(s3, "_client", lambda _: client)
-    monkeypatch.setattr(s3, "sleep", lambda _: None)
+    monkeypatch.setattr(retry, "sleep", lambda _: None)
     with pytest.raises(StoreError, match="refused the bucket at s3://bucket/store: 404"):
         S3Store("s3://bucket/store", seconds=15)
     assert client.asked == 1, "a person who mistyped it waits for the answer"

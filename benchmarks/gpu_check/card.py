@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,10 @@ def agreement(folder: Path, shape: Shape) -> Result:
 
 
 def _random_pairs(count: int, generator: torch.Generator) -> list[TokenPair]:
-    def tokens(least: int, most: int) -> list[int]:
+    def tokens(least: int, most: int) -> array[int]:
         size = int(torch.randint(least, most, (1,), generator=generator))
         drawn = torch.randint(3, _COMPARED.vocabulary, (size,), generator=generator)
-        return [int(token) for token in drawn]
+        return array("i", drawn.tolist())
 
     longest = _COMPARED.length
     return [
@@ -132,11 +133,11 @@ def _plain_pass(
     return total, torch.stack(reference)
 
 
-def _sides(pair: TokenPair) -> tuple[list[int], list[int]]:
+def _sides(pair: TokenPair) -> tuple[array[int], array[int]]:
     return pair.chosen, pair.rejected
 
 
-def _own_logp(model: Any, prompt: list[int], side: list[int]) -> torch.Tensor:
+def _own_logp(model: Any, prompt: array[int], side: array[int]) -> torch.Tensor:
     logits = model(torch.tensor([prompt + side]), use_cache=False).logits[0, len(prompt) - 1 : -1]
     return logits.log_softmax(-1).gather(1, torch.tensor(side)[:, None]).sum()
 

@@ -1,4 +1,4 @@
-"""merge: makes two finished stages of what several workers generated and translated."""
+"""merge: finishes the generate stage, and any translate stage, once every shard has written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Merged(NamedTuple):
 def merge(
     recipe: str, store: str, inputs: str, model: str, iteration: int, run: str = ""
 ) -> Merged:
-    """Check that every chunk of every shard is there, count the records and finish both stages.
+    """Check that every chunk of every shard is there, count the records and finish the stages.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -49,7 +49,8 @@ def merge(
     target = translate_stage(settings, store, responses.uri, model, iteration)
     translated = settings.pairing.reward_step == "translate"
     merged = Merged(responses.uri, target.uri if translated else "")
-    if responses.done() and (target.done() or not translated):
+    stages = [responses, target] if translated else [responses]
+    if all(stage.done() for stage in stages):
         emit("reused")
         return merged
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
-from lidr.components.shared.tracking import mlflow_client, tracking_uri
-
-_SQLITE = "sqlite:///"
+from lidr.components.shared.tracking import client_at, tracking_uri
+from lidr.components.shared.tracking.database import database_file
 
 
 def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
@@ -24,9 +22,9 @@ def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
     """
     try:
         uri = tracking_uri(store)
-        if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        if (file := database_file(uri)) and not file.is_file():
             return {}, f"there is no tracking database {uri}"
-        client = mlflow_client(store)
+        client = client_at(uri)
         with wrap_mlflow_errors(client, f"registered model {model!r}"):
             registered = client.get_registered_model(model)
     except LidrError as error:

@@ -1,8 +1,8 @@
 """Throughput and failures of a rollout, summed over its workers for the marker, KFP and MLflow.
 
 When it ends, each worker writes a note, `engine/<random name>.json`, to the stage; a repeated shard
-adds a second one. Finishing the stage removes the notes, because a finished stage's files must not
-depend on which worker wrote them.
+adds a second one. They are deleted once the stage's marker has their sums, because a finished
+stage's files must not depend on which worker wrote them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 from lidr.components.rollout.engine_session import EngineSession
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.gpu import gpu_count
+from lidr.components.shared.core.json_files import read_object
 from lidr.components.shared.records.counts import MEASURED, failure_shares
 from lidr.components.shared.store.stage import Stage
 
@@ -23,6 +26,19 @@ _FOLDER = "engine"
 
 NOTES = f"{_FOLDER}/"
 """Prefix of the workers' notes, which are not part of the finished stage."""
+
+_NOTE = {
+    "shard": int,
+    "held": float,
+    "gpus": int,
+    "within": str,
+    "engine": str,
+    "engine_reason": str,
+    "engine_starts": int,
+    "tokens": int,
+    "seconds": float,
+}
+_OPTIONAL = {"prefix_cache_hit_rate": float}
 
 
 def write_note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
@@ -42,7 +58,7 @@ def write_note(stage: Stage, session: EngineSession, shard: int, *, within: str 
 
 
 def collect_notes(stage: Stage) -> dict[str, object]:
-    """Add up the notes of a stage's workers, and remove them.
+    """Add up the notes of a stage's workers; a damaged one is left out, with a warning.
 
     Shards run in parallel, so throughput is all tokens divided by the slowest shard's seconds.
 
@@ -52,7 +68,7 @@ def collect_notes(stage: Stage) -> dict[str, object]:
         see, summed), `within` (see `write_note`) and, if the engine measures it,
         `prefix_cache_hit_rate`; empty if no engine was started.
     """
-    noted = list(_pop_notes(stage))
+    noted = list(_read_notes(stage))
     if not noted:
         return {}
     seconds: dict[int, float] = defaultdict(float)
@@ -80,19 +96,24 @@ def collect_notes(stage: Stage) -> dict[str, object]:
 
 
 def delete_notes(stage: Stage) -> None:
-    """Delete notes written after another execution had finished the stage."""
+    """Delete the notes of a finished stage, those of later workers included."""
     for entry in stage.store.list(stage.key(_FOLDER)):
         stage.store.delete(entry.key)
 
 
-def _pop_notes(stage: Stage) -> Iterator[dict[str, Any]]:
+def _read_notes(stage: Stage) -> Iterator[dict[str, Any]]:
     for entry in stage.store.list(stage.key(_FOLDER)):
+        place = f"{stage.store.uri}/{entry.key}"
         try:
-            facts = json.loads(stage.store.read(entry.key))
+            note = read_object(stage.store.read(entry.key), place, _NOTE, _OPTIONAL)
         except FileNotFoundError:
             continue  # another worker finishes the same stage at the same time
-        stage.store.delete(entry.key)
-        yield facts
+        except StoreError:
+            raise
+        except BadInput as error:
+            emit("warning", message=f"a worker's figures are left out: {error.message}")
+        else:
+            yield note
 
 
 def worker_figures(session: EngineSession) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -83,9 +84,9 @@ class TextEncoder:
     ) -> Iterator[ScoredPair]:
         dominant = self._settings.languages.dominant
         messages = scoring_messages(self._prompts[prompt_id].text, language, dominant)
-        prompt = self._chat.render_answer(messages)
+        prompt = array("i", self._chat.render_answer(messages))
         room = self._context - len(prompt)
-        sides: list[tuple[SampleKey, list[int]]] = []
+        sides: list[tuple[SampleKey, array[int]]] = []
         for answer in samples:
             key, text = (prompt_id, answer.sample), usable_text(self._settings, answer)
             if text is None or room < 1:
@@ -94,7 +95,7 @@ class TextEncoder:
                 continue
             tokens = self._chat.encode_answer(messages, text, ended=answer.failure is None)
             found.cut += len(tokens) > room
-            sides.append((key, tokens[:room]))
+            sides.append((key, array("i", tokens[:room])))
         for first in range(0, len(sides), 2):
             both = sides[first : first + 2]
             texts = [tokens for _, tokens in both]

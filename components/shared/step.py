@@ -21,7 +21,7 @@ from lidr.components.shared.run_lease import task_lease
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
-from lidr.components.shared.store.runs import note_failure, note_stages
+from lidr.components.shared.store.runs import forget_recovered, note_failure, note_stages
 from lidr.components.shared.store.usage import counting_gpus
 from lidr.components.shared.tracking.step_tracking import track_step
 
@@ -54,12 +54,13 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                         result = function(*args, **kwargs)
                         _note_stages(name, kwargs, result)
                         note(result)
+                    _note_outcome(name, kwargs)
                     emit("finished", seconds=round(time.monotonic() - began, 2))
                 except Exception as error:
                     redact_exception(error)  # the caller prints the traceback
                     if isinstance(error, LidrError):
                         emit("failed", message=str(error), exit_code=error.exit_code)
-                    _note_failure(name, kwargs, error)
+                    _note_outcome(name, kwargs, error)
                     raise
             return result
 
@@ -80,16 +81,26 @@ def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> 
     )
 
 
-def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) -> None:
-    """Note on the store why a step failed; if the store is what failed, only report that."""
+def _note_outcome(
+    name: str, arguments: Mapping[str, object], error: Exception | None = None
+) -> None:
+    """Note on the store why a step failed, or that it has recovered.
+
+    If the store fails, that is only reported.
+    """
     if not arguments.get("run") or not arguments.get("store"):
         return
+    run, shard = str(arguments["run"]), str(_shard(arguments).get("shard", ""))
     try:
         store = open_store(str(arguments["store"]))
         iteration = int(str(arguments.get("iteration", -1)))
-        note_failure(store, str(arguments["run"]), name, iteration, error)
-    except (LidrError, ValueError) as second:
-        emit("note", message=f"why the step failed could not be noted on the store: {second}")
+        if error is None:
+            forget_recovered(store, run, name, iteration, shard)
+        else:
+            note_failure(store, run, name, iteration, error, shard)
+    except (LidrError, OSError, ValueError) as second:
+        what = "why the step failed" if error else "that the step has recovered"
+        emit("note", message=f"{what} could not be noted on the store: {second}")
 
 
 def _counted(name: str, arguments: Mapping[str, object]) -> AbstractContextManager[None]:

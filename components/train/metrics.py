@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.train.forward.loss import PairLosses
@@ -83,11 +84,11 @@ class TroubleMonitor:
     """Warns of each kind of trouble once, as soon as a tenth of the run shows it.
 
     Args:
-        beta: what rewards are multiplied by.
+        settings: the recipe's.
     """
 
-    def __init__(self, beta: float) -> None:
-        self._beta = beta
+    def __init__(self, settings: Training) -> None:
+        self._settings = settings
         self._warned: set[str] = set()
 
     def check(self, rows: Sequence[Row], steps: int) -> None:
@@ -99,11 +100,11 @@ class TroubleMonitor:
         """
         part = max(1, steps // 10)
         if len(rows) % part == 0:
-            self._warn(find_troubles(rows[-part:], self._beta))
+            self._warn(find_troubles(rows[-part:], self._settings))
 
     def check_end(self, rows: Sequence[Row]) -> list[str]:
         """Return the troubles in the last tenth of a whole run; warn of the new ones."""
-        found = find_troubles(rows[-max(1, len(rows) // 10) :], self._beta)
+        found = find_troubles(rows[-max(1, len(rows) // 10) :], self._settings)
         self._warn(found)
         return list(found.values())
 
@@ -122,12 +123,12 @@ def _wins(margins: torch.Tensor) -> torch.Tensor:
     return torch.where(margins.abs() <= _TIE_MARGIN, 0.5, (margins > 0).to(margins.dtype))
 
 
-def find_troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
+def find_troubles(rows: Sequence[Row], settings: Training) -> dict[str, str]:
     """Return warnings about a model after these steps, by kind.
 
     Args:
         rows: the metrics of consecutive steps.
-        beta: what rewards are multiplied by.
+        settings: the recipe's.
     """
     found = {}
     accuracy = _mean(rows, "reward_accuracy")
@@ -136,12 +137,16 @@ def find_troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
             "rewards are inverted: the model prefers the chosen text in only "
             f"{accuracy:.0%} of the last pairs"
         )
-    fall = -_mean(rows, "chosen_reward") / beta
+    fall = -_mean(rows, "chosen_reward") / settings.beta
     before = -_mean(rows, "chosen_logps") - fall
     if fall > _MAX_FALL * before:
+        # Without DPO the weight is a factor of the loss, which no step of AdamW depends on.
+        remedy = (
+            "raise training.nll_weight" if settings.dpo_weight else "lower training.learning_rate"
+        )
         found["falling"] = (
             "the chosen texts become less likely: their log-probability fell from "
-            f"{-before:.1f} to {-before - fall:.1f}; raise training.nll_weight"
+            f"{-before:.1f} to {-before - fall:.1f}; {remedy}"
         )
     return found
 

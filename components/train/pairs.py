@@ -39,10 +39,14 @@ def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) ->
         )
     file = f"{uri}/{_FILE}"
     check_pairs(records, file)
-    context = context_length(model_settings(start), start, settings.max_length)
+    # A model without a limit of its own bounds nothing.
+    context = context_length(model_settings(start), start, settings.max_length + 1)
     limit = min(settings.max_length, context)
     sides = stage.read_records(stage.files(prefix=CUT_FILE), CutSide)
-    pairs = tokenize_pairs(records, chat, limit, settings.prompt_overflow, file, sides)
+    by_model = context <= settings.max_length
+    pairs = tokenize_pairs(
+        records, chat, limit, settings.prompt_overflow, file, sides, by_model=by_model
+    )
     cut = ", ".join(_count_text(code, count) for code, count in pairs.languages.items())
     emit("note", message=f"pairs cut at {limit} tokens: {cut}")
     return pairs

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +62,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     from lidr.components.train.metrics import TroubleMonitor
     from lidr.components.train.preference import NOT_METRICS, Reporter
 
-    monitor = TroubleMonitor(job.training.beta)
+    monitor = TroubleMonitor(job.training)
     with ranks.sharing_errors():
         stage = Stage(open_store(job.store), job.stage)
         inputs = read_inputs(job, stage, ranks)
@@ -201,6 +202,9 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         record_failure(error)
         return error.exit_code
+    except Exception:  # with cleanup this rank would end after those that lose it, not before
+        traceback.print_exc()
+        return 1
     if int(os.environ.get("RANK", "0")) == 0:
         summary.write_text(done.model_dump_json(), "utf-8")
     return 0

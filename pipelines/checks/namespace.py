@@ -18,6 +18,7 @@ from lidr.pipelines.checks.finding import (
 )
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 from lidr.pipelines.cluster.platform import KUEUE, TRAINER
+from lidr.pipelines.placement import SETTINGS
 
 _APPLY = "kubectl apply -k manifests/overlays/NAME"
 _SECRETS = "manifests/README.md, Secrets"
@@ -97,10 +98,7 @@ def objects_findings(
     if profile.notify:  # a run ends without it, too, but sends no notice
         yield _secret(api, pods, profile.notify.secret, (NOTIFY_URL,))
     for name in profile.config_maps:
-        path = f"/api/v1/namespaces/{pods}/configmaps/{name}"
-        finding, config_map = _read(api, f"ConfigMap {name}", path, _APPLY)
-        listed = ", ".join(sorted(config_map.get("data") or {}))
-        yield ok(finding.name, listed) if config_map else finding
+        yield _config_map(api, pods, name)
     place = profile.training
     if place.launcher == "trainjob":
         yield from _runtime(api, training, place, place.runtime, "runtime")
@@ -149,6 +147,18 @@ def _secret(api: ClusterApi, namespace: str, name: str, keys: Collection[str]) -
         remedy = f"kubectl edit secret {name} -n {namespace} ({_SECRETS})"
         return missing(finding.name, detail, remedy)
     return ok(finding.name, ", ".join(keys))
+
+
+def _config_map(api: ClusterApi, namespace: str, name: str) -> Finding:
+    path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+    finding, config_map = _read(api, f"ConfigMap {name}", path, _APPLY)
+    if not config_map:
+        return finding
+    keys = sorted(config_map.get("data") or {})
+    detail = ", ".join(keys)
+    if lost := [key for key in keys if key not in SETTINGS]:
+        detail += f"; no step gets {', '.join(lost)} (docs/cluster.md, Settings of steps)"
+    return ok(finding.name, detail)
 
 
 def _runtime(

@@ -22,6 +22,7 @@ from lidr.components.shared.tracking.client import (
     server_problem,
     tracking_uri,
 )
+from lidr.components.shared.tracking.database import database_file
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.cluster.api import ClusterApi, Denied
 
@@ -29,7 +30,6 @@ _PART_BYTES = 5 << 20
 """S3's minimum for each part of an upload but the last."""
 _ENDPOINT = "AWS_ENDPOINT_URL"
 
-_SQLITE = "sqlite:///"
 _WRITE_PERMISSIONS = ("EDIT", "MANAGE")
 _GRANT_REMEDY = "An MLflow administrator must grant EDIT or MANAGE on the {}, or a role with it."
 _ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/prefix."
@@ -214,8 +214,8 @@ def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
         command, here = _port_forward(uri, inputs.profile.namespace)
         remedy = f"{command}, and set $MLFLOW_TRACKING_URI to {here}"
         yield unknown("MLflow", f"{uri} is reached from inside the cluster only", remedy)
-    elif uri.startswith(_SQLITE):
-        yield _database(Path(uri.removeprefix(_SQLITE)))
+    elif file := database_file(uri):
+        yield _database(file)
     else:
         yield from _mlflow_server(inputs, uri)
 

@@ -17,6 +17,7 @@ from lidr.components.shared.registry.versions import (
     read_model,
 )
 from lidr.components.shared.tracking import client_at, tracking_uri
+from lidr.components.shared.tracking.database import database_file
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
@@ -31,8 +32,6 @@ HomeOption = Annotated[
     ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
-
-_SQLITE = "sqlite:///"
 
 
 def open_registry(store: str) -> Any:
@@ -54,19 +53,10 @@ def connect(uri: str, *, remedy: str = "Correct the address of the registry.") -
         remedy: the remedy if it does not exist.
 
     Raises:
-        BadInput: `uri` names an SQLite file that does not exist, or has no scheme.
+        BadInput: `uri` names an SQLite file that does not exist, or `client_at` refuses it.
     """
-    database = uri.removeprefix(_SQLITE)
-    if uri.startswith(_SQLITE) and not Path(database).is_file():
-        raise BadInput(
-            f"no MLflow database at {database}",
-            remedy=remedy,
-        )
-    if "://" not in uri:
-        raise BadInput(
-            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
-        )
-
+    if (file := database_file(uri)) and not file.is_file():
+        raise BadInput(f"no MLflow database at {file}", remedy=remedy)
     return client_at(uri)
 
 

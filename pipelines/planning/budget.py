@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, Decimal
 
-from lidr.components.shared.config.budget import NOTHING, Account, Amount, prices_of
+from lidr.components.shared.config.budget import (
+    NOTHING,
+    Account,
+    Amount,
+    plain_amount,
+    prices_of,
+)
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -48,16 +55,22 @@ def _require_fit(account: Account, used: Amount, start: str, further: list[Amoun
     over = account.exceeded(used, needed) if further else []
     if not over:
         return
-    key, currency = over[0], account.currency
-    bound = account.budget.model_dump()[key]
-    whole = used.plus(needed)
+    currency, bounds = account.currency, account.budget.model_dump()
+    whole = used.plus(needed).model_dump()
+    passed = " and ".join(f"budget.{key} is {plain_amount(bounds[key])}" for key in over)
+    enough = " and ".join(f"budget.{key} to {_rounded_up(whole[key])}" for key in over)
     before = f"{used.text(currency)} are used, and " if used.gpu_hours else ""
     raise BadInput(
         f"{before}the plan takes {needed.text(currency)} ({start}an "
-        f"iteration {further[-1].text(currency)}), but budget.{key} is {bound:,g}",
-        remedy=f"Raise budget.{key} to {whole.model_dump()[key]:,.2f} at least, or lower "
-        "gate.max_iterations; `lidr plan` shows each step.",
+        f"iteration {further[-1].text(currency)}), but {passed}",
+        remedy=f"Raise {enough} at least, or lower gate.max_iterations; `lidr plan` shows each "
+        "step.",
     )
+
+
+def _rounded_up(value: float) -> Decimal:
+    """Return a bound that the value does not pass, in hundredths."""
+    return Decimal(value).quantize(Decimal("0.01"), ROUND_CEILING)
 
 
 def _amount(steps: Iterable[PlannedStep]) -> Amount:

@@ -14,7 +14,14 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.memory import GIB, PROCESS_BYTES, Memory, MemoryPlan, plan_for
+from lidr.components.shared.sizing.memory import (
+    GIB,
+    PROCESS_BYTES,
+    Memory,
+    MemoryPlan,
+    plan_for,
+    smaller_batch,
+)
 from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration
 from lidr.pipelines.planning.figures import Figures, Gpu, figures
@@ -340,8 +347,10 @@ class _Estimator:
     def _remedy(self, plan: MemoryPlan, gpu: Gpu) -> str:
         nearest = plan.nearest_fit(self._memory(gpu))
         if nearest is None:
-            return "nothing fits: lower training.max_length, or choose GPUs with more memory"
-        return f"set {', '.join(plan.changes_to(nearest))}"
+            launch = Launch.of(self._profile)
+            smaller = smaller_batch(self._config, self._recipe.training, launch)
+            return f"nothing fits: set {smaller}, or choose GPUs with more memory"
+        return f"set {', '.join(plan.changes_to(nearest))}, which needs {nearest.memory()}"
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs

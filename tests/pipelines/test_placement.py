@@ -1,5 +1,8 @@
 """Placement: the profile's wishes in KFP's own words."""
 
+import re
+from pathlib import Path
+
 import pytest
 from kfp import dsl, kubernetes
 
@@ -136,6 +139,18 @@ def test_other_steps_are_control():
         kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv", "securityContext"}
         assert set(task.platform_config["kubernetes"]) == kinds | {"podMetadata"}
         assert task._task_spec.retry_policy is None
+
+
+def test_the_documentation_names_the_settings_of_a_step():
+    text = (Path(__file__).resolve().parents[2] / "docs/cluster.md").read_text("utf-8")
+    table = text.partition("## Settings of steps")[2].partition("\n## ")[0]
+    assert {*re.findall(r"`([A-Z][A-Z0-9_]+)`", table)} == {*SETTINGS}
+
+
+@pytest.mark.parametrize("key", ["AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "LIDR_CACHE", "NO_PROXY"])
+def test_a_step_gets_what_a_remedy_says_to_set(key: str):
+    (given,) = kubernetes_config(PROFILE, "generate")["configMapAsEnv"]
+    assert key in [each["envVar"] for each in given["keyToEnv"]]
 
 
 def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():

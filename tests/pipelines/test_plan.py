@@ -238,12 +238,15 @@ def test_shards_without_chunks_are_named():
     assert "16 shards, but 2 chunks of 500 prompts: 14 have nothing to do" in notes
 
 
-def test_memory_is_the_train_steps_own_plan():
+def test_memory_is_the_train_steps_own_plan(tmp_path):
     found = plan(LLAMA)
     assert found.fits and not found.remedy
     alone = plan(LLAMA, gpus=1)
     assert alone.fits is False
     assert "training.zero" in alone.remedy or "nodes" in alone.remedy
+    assert "GiB of its node's memory" in alone.remedy
+    small = layer(tmp_path, training={"gpu_memory_gib": 4})
+    assert "nothing fits: set training.max_length below" in plan(LLAMA, f"cluster {small}").remedy
 
 
 def test_an_engine_that_cannot_hold_the_model_is_bad_input(tmp_path: Path):

@@ -55,6 +55,15 @@ def test_probe_tries_the_store_and_each_address_and_prints_one_line(s3, monkeypa
     assert boto3.client("s3").list_objects_v2(Bucket="probed").get("KeyCount") == 0
 
 
+def test_probe_goes_through_the_proxy_that_steps_go_through(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://user:planted@127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", ".svc")
+    asked = {"hub": "https://hub.invalid", "own": "https://own.svc", "API": "tcp://api.invalid:80"}
+    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    found = {name: faults[name].partition(" ")[0] for name in asked}
+    assert found == {"hub": "127.0.0.1:9", "own": "own.svc:443", "API": "api.invalid:80"}
+
+
 def test_probe_says_why_the_store_refuses(s3, monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)

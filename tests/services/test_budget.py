@@ -7,11 +7,13 @@ import re
 import pytest
 import yaml
 
-from lidr.components.shared.config.budget import ACCOUNT, Account
+from lidr.components.shared.config.budget import ACCOUNT, NOTHING, Account, Amount, Budget
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.usage import note_budget_stop
 from lidr.pipelines.begin import utc_day
 from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.planning.budget import _require_fit
 from tests.services.kubeflow import Cluster, write_end
 from tests.usages import plant_usage
 
@@ -30,9 +32,9 @@ def needed(cluster: Cluster) -> tuple[float, str]:
     cluster.configure(budget={"gpu_hours": 0.01})
     code, _, err = cluster.lidr(*RUN)
     assert (code, err.count("\n")) == (2, 1), err
-    found = re.search(r"Raise budget\.gpu_hours to ([\d,.]+) at least", err)
+    found = re.search(r"Raise budget\.gpu_hours to ([\d.]+) at least", err)
     assert found, err
-    return float(found[1].replace(",", "")), err
+    return float(found[1]), err
 
 
 @pytest.fixture
@@ -56,6 +58,23 @@ def test_plan_that_does_not_fit_is_refused_with_its_numbers(cluster: Cluster, pl
     cluster.configure(budget={"cost": 0.01})
     code, _, err = cluster.lidr(*RUN)
     assert code == 2 and "but budget.cost is 0.01" in err and "USD" in err
+
+
+@pytest.mark.parametrize("hours", [12.344, 12.34, 0.07, 1_234_567.891])
+def test_budget_that_a_refusal_asks_for_is_enough_and_can_be_pasted(hours: float):
+    needed, low = Amount(gpu_hours=hours, cost=hours), Budget(gpu_hours=0.05, cost=0.05)
+    with pytest.raises(BadInput, match=r"gpu_hours is 0\.05 and budget\.cost is 0\.05") as caught:
+        _require_fit(Account(budget=low), NOTHING, "", [needed])
+    asked = re.findall(r"budget\.(gpu_hours|cost) to ([\d.,]+)", caught.value.remedy)
+    enough = Budget.model_validate({key: yaml.safe_load(text) for key, text in asked})
+    _require_fit(Account(budget=enough), NOTHING, "", [needed])
+    assert enough.cost == pytest.approx(hours, abs=0.01)
+
+
+def test_large_budget_is_shown_as_it_was_given():
+    account = Account(budget=Budget(gpu_hours=1_234_567.0))
+    with pytest.raises(BadInput, match=r"budget\.gpu_hours is 1,234,567\. "):
+        _require_fit(account, NOTHING, "", [Amount(gpu_hours=2e6)])
 
 
 def test_tasks_that_decide_are_told_of_budget_prices_and_plan(cluster: Cluster, plan):

@@ -485,6 +485,14 @@ def test_what_argo_retries_may_be_hidden(bare: Checked):
     )
 
 
+def test_key_of_a_config_map_that_no_step_gets_is_named(bare: Checked):
+    bare.objects[f"{CORE}/configmaps/lidr-environment"]["data"]["TEAM"] = "nlp"
+    _, found, _ = bare.check("--only", "objects")
+    finding = found["ConfigMap lidr-environment"]
+    assert finding["state"] == "ok"
+    assert finding["detail"].startswith("AWS_REGION, TEAM; no step gets TEAM (docs/cluster.md")
+
+
 @pytest.mark.parametrize(
     ("selector", "state"),
     [

@@ -20,6 +20,7 @@ from lidr.pipelines.checks.inside.probe import (
     Answer,
     Question,
 )
+from lidr.pipelines.placement import SETTINGS
 from lidr.pipelines.stamp import lidr_version
 from tests.kubernetes_api import KubernetesApi, Refused, ended, unschedulable, waiting
 from tests.services.kubeflow import Cluster
@@ -143,6 +144,18 @@ def test_a_probe_is_like_the_pods_of_its_kind_but_small_and_bounded(inside: Insi
     assert {"secretRef": {"name": "lidr-hub", "optional": True}} in (
         ranks["spec"]["containers"][0]["envFrom"]
     )
+
+
+def test_a_probe_of_a_step_gets_the_variables_that_the_step_gets(inside: Inside):
+    """Of its ConfigMaps that is the keys that placement names: no `envFrom`, as ranks have it."""
+    inside.check()
+    container = inside.asked["control"]["spec"]["template"]["spec"]["containers"][0]
+    given = {each["name"]: each.get("valueFrom", {}) for each in container["env"]}
+    assert set(SETTINGS) <= set(given) and "envFrom" not in container
+    key = {"name": "lidr-environment", "key": "NO_PROXY", "optional": True}
+    assert given["NO_PROXY"] == {"configMapKeyRef": key}
+    key = {"name": "lidr-hub", "key": "HF_TOKEN", "optional": False}
+    assert given["HF_TOKEN"] == {"secretKeyRef": key}
 
 
 TAINT = "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: yes}."

@@ -190,4 +190,4 @@ def test_who_may_not_write_is_told_so(stack, store, client, name, monkeypatch, c
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", account["password"])
     code, _, err = lidr(monkeypatch, capsys, "promote", name, "2")
     assert (code, err.count("\n")) == (2, 1)
-    assert "does not let 'reader' write here" in err
+    assert "does not let 'reader' do this" in err

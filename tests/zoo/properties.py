@@ -92,7 +92,8 @@ def what_is_written_is_what_is_trained(pen: Pen) -> None:
     (pair,) = pen.tokens([preference(0, PROMPT, answer.found.text, "6")])
     if not pen.shape.opened:  # a template that begins a thought has no such place in a past turn
         wrote = answer.prompt + answer.written
-        assert pair.prompt + pair.chosen == wrote, _differing(pen, pair.prompt + pair.chosen, wrote)
+        trained = [*pair.prompt, *pair.chosen]
+        assert trained == wrote, _differing(pen, trained, wrote)
 
 
 def tokens_are_the_template_s(pen: Pen) -> None:
@@ -102,7 +103,8 @@ def tokens_are_the_template_s(pen: Pen) -> None:
         prompt = record.prompt[0]["content"]
         for side, tokens in ((record.chosen, pair.chosen), (record.rejected, pair.rejected)):
             expected = turn(pen.tokenizer, pen.shape.end, prompt, side[0]["content"])
-            assert pair.prompt + tokens == expected, _differing(pen, pair.prompt + tokens, expected)
+            found = [*pair.prompt, *tokens]
+            assert found == expected, _differing(pen, found, expected)
 
 
 def _differing(pen: Pen, found: list[int], expected: list[int]) -> str:

@@ -236,11 +236,11 @@ def _dataset(paths: Sequence[Path], is_mgsm: bool) -> Dataset:
     rows = [_mgsm(*each) if is_mgsm else each[0] for each in found]
     try:
         return Dataset.from_list(rows)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, RecursionError) as error:
         raise BadInput(
-            f"a field changes its type between items: {error}",
+            f"a field changes its type between items, or is nested too deeply: {error}",
             file=paths[0],
-            remedy="Give every item the same fields.",
+            remedy="Give every item the same plain fields.",
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lidr.components.evaluate.items.places import files_at, local_path
@@ -25,13 +25,13 @@ def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
         data: the recipe's `evaluation.data`.
 
     Raises:
-        BadInput: the file cannot be read, a line of it is broken, or an item has no answer.
+        BadInput: a file cannot be read, a line of it is broken, or an item has no answer.
     """
     source = SOURCES[family]
     published = source.source.text()
     given = data.get(family) or data.get(source.dataset) or published
     try:
-        (path, *_) = files_at(local_path(given, language), ("test",), language)["test"]
+        paths = files_at(local_path(given, language), ("test",), language)["test"]
     except BadInput as error:
         if given != published:
             raise
@@ -39,10 +39,11 @@ def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
             error.message,
             remedy=f"Give a copy: evaluation.data: {{{family}: <folder>/{{language}}.jsonl}}",
         ) from error
-    return _items(path, language, source)
+    return _items(paths, language, source)
 
 
-def _items(path: Path, language: str, source: ItemSource) -> list[Row]:
+def _items(paths: Sequence[Path], language: str, source: ItemSource) -> list[Row]:
+    found = [(row, path, line) for path in paths for line, row in read_rows(path)]
     return [
         {
             "item_id": str(number),
@@ -50,7 +51,7 @@ def _items(path: Path, language: str, source: ItemSource) -> list[Row]:
             "question": field_of(row, QUESTIONS, "question", path, line),
             "answer": _answer(row, path, line, source),
         }
-        for number, (line, row) in enumerate(read_rows(path))
+        for number, (row, path, line) in enumerate(found)
     ]
 
 

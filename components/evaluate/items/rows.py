@@ -24,7 +24,8 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
     """Return the rows of a file, each with the line it starts in (in Parquet its number, from 1).
 
     Raises:
-        BadInput: the file is missing, empty or not of a known kind, or a line is broken.
+        BadInput: the file is missing, empty or not of a known kind, or a line is broken or nested
+            too deeply.
     """
     readers = {".jsonl": _json, ".json": _json, ".tsv": _tsv, ".parquet": _parquet}
     reader = readers.get(path.suffix)
@@ -34,6 +35,8 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
         )
     try:
         rows = [(line, encodable(row)) for line, row in reader(path)]
+    except RecursionError as error:
+        raise BadInput("nested too deeply", file=path, remedy="Use plain objects.") from error
     except FileNotFoundError as error:
         raise BadInput("no such file", file=path, remedy="Check evaluation.data.") from error
     except OSError as error:

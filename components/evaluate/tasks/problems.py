@@ -39,8 +39,8 @@ def equal_to_target(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
     if verifier.given_up > given_up:
         emit(
             "warning",
-            message=f"item {doc['item_id']} ({doc['language']}): math-verify came to no end with "
-            "the answer, which counts as wrong",
+            message=f"item {doc['item_id']} ({doc['language']}): math-verify gave no result for "
+            "the answer (time or memory); it counts as wrong",
         )
     return {"exact_match": float(equal)}
 

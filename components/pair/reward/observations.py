@@ -6,10 +6,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from lidr.components.pair.candidates import Candidate
 from lidr.components.shared.core.languages import UNDETERMINED, UNSPACED
+from lidr.components.shared.numbers import digits, markers
 from lidr.components.shared.numbers.answer import extract_number
+from lidr.components.shared.numbers.normalize import normalized
 from lidr.components.shared.records.schema import DropReason, Prompt
 
 MIN_CHARS = 20
@@ -114,9 +117,11 @@ def reference_answer(prompt: Prompt) -> str | None:
 def _ends_with(text: str, answer: str, language: str) -> bool:
     """Tell whether a text's last number is the answer's, or its last words are the answer.
 
-    Answers have their numbers as English writes them, as in evaluation data.
+    Answers have their numbers as English writes them, as in evaluation data. Of one with several,
+    such as 11:30, the last alone would not be enough.
     """
-    if (wanted := extract_number(answer, "en")) is not None:
+    wanted = None if _has_several_numbers(answer) else extract_number(answer, "en")
+    if wanted is not None:
         return extract_number(text, language) == wanted
     ending, letters = _letters(answer), _letters(text)
     if [each for _, each in letters[-len(ending) :]] != [each for _, each in ending]:
@@ -124,6 +129,13 @@ def _ends_with(text: str, answer: str, language: str) -> bool:
     before = unicodedata.normalize("NFC", text.casefold())[: letters[-len(ending)][0]][-1:]
     inside = before.isalnum() or unicodedata.category(before or " ").startswith("M")
     return not inside or _is_variant(before) or language in UNSPACED
+
+
+def _has_several_numbers(answer: str) -> bool:
+    """Tell whether an answer, or its marked result (`#### 72`), has more than one number."""
+    text = normalized(answer)
+    start, end = next(markers.spans(text, "en"), (0, len(text)))
+    return len(list(islice(digits.numbers(text, "en", start, end), 2))) > 1
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:

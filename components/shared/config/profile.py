@@ -202,7 +202,8 @@ class Profile(Strict):
     notify: Notify | None = None
     """Which chat gets notices of ends, waits and steps without progress. Default none."""
     config_maps: tuple[str, ...] = ()
-    """ConfigMaps whose keys become environment variables of every step. Default none."""
+    """ConfigMaps; the keys that docs/cluster.md lists become environment variables of every step.
+    Default none."""
     secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
     """Secret name and those of its keys that become environment variables. Default none."""
     pod_labels: dict[str, str] = Field(default_factory=dict)

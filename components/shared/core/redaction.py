@@ -7,9 +7,12 @@ removed from our messages and events before anybody sees them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from base64 import b64encode
+from contextlib import suppress
+from types import MemberDescriptorType
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -113,8 +116,7 @@ def redacted(text: str) -> str:
     if ":/" in text:
         for login in (_DATABASE_LOGIN, _LOGIN):
             text = login.sub(rf"\1{_REDACTED}@", text)
-        text = _QUERY_SECRET.sub(rf"\1{_REDACTED}", text)
-    return text
+    return _QUERY_SECRET.sub(rf"\1{_REDACTED}", text)  # urllib3 names the path alone
 
 
 def redact_exception(error: BaseException) -> None:
@@ -128,14 +130,17 @@ def redact_exception(error: BaseException) -> None:
     def clean(value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
             return redacted(value)
+        if isinstance(value, bytes):
+            text = redacted(value.decode("utf-8", "surrogateescape"))
+            return text.encode("utf-8", "surrogateescape")
         if depth > _MAX_DEPTH:  # a list may hold itself
             return _REDACTED
         if isinstance(value, BaseException):
             waiting.append(value)
-        if type(value) in (list, tuple):
+        if type(value) in (list, tuple, set, frozenset):
             return type(value)(clean(item, depth + 1) for item in value)
         if type(value) is dict:
-            return {key: clean(item, depth + 1) for key, item in value.items()}
+            return {clean(key, depth + 1): clean(item, depth + 1) for key, item in value.items()}
         return value
 
     while waiting:
@@ -143,19 +148,26 @@ def redact_exception(error: BaseException) -> None:
         if each is None or id(each) in seen:  # some libraries raise circular chains
             continue
         seen.add(id(each))
-        each.args = clean(each.args)
+        args: Any = BaseException.args
+        args.__set__(each, clean(each.args))  # some exceptions are frozen
         vars(each).update(clean(vars(each)))
-        if isinstance(each, OSError):
-            for name in ("strerror", "filename", "filename2"):
-                if value := getattr(each, name):
-                    setattr(each, name, clean(value))
+        for member in _members(each):
+            with suppress(AttributeError):  # it is unset, or read-only
+                if isinstance(value := member.__get__(each), str | bytes):
+                    member.__set__(each, clean(value))
         if isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
         waiting += [each.__cause__, each.__context__]
 
 
+def _members(error: BaseException) -> list[MemberDescriptorType]:
+    """Return the attributes outside an exception's `__dict__`: `OSError.filename`, any slots."""
+    found = [each for kind in type(error).__mro__ for each in vars(kind).values()]
+    return [each for each in found if isinstance(each, MemberDescriptorType)]
+
+
 def _secrets() -> list[str]:
-    """Return the environment's secrets, also as addresses and Basic authentication hold them.
+    """Return the environment's secrets, also as messages and Basic authentication hold them.
 
     The longest come first: one may begin with another.
     """
@@ -164,8 +176,15 @@ def _secrets() -> list[str]:
         secret = value.strip()  # `echo x | base64` adds a line's end, which clients leave out
         if len(secret) < _MIN_CHARS or not is_secret_name(name):
             continue
-        found |= {secret, quote(secret, safe="")}
+        found |= {secret, *_quoted(secret)}
         user = os.environ.get(name.replace("PASSWORD", "USERNAME"), "").strip()
         if name.endswith("PASSWORD") and user:
-            found.add(b64encode(f"{user}:{secret}".encode()).decode())
+            found.add(b64encode(os.fsencode(f"{user}:{secret}")).decode())
     return sorted(found, key=len, reverse=True)
+
+
+def _quoted(secret: str) -> set[str]:
+    """Return a secret as Python, JSON and addresses quote it."""
+    texts = (repr(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False))
+    addresses = (quote(os.fsencode(secret), safe) for safe in ("", "/"))
+    return {*addresses, *(text[1:-1] for text in texts)}

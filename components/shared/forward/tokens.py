@@ -8,6 +8,7 @@ a response that was cut.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +24,17 @@ from lidr.components.shared.records.schema import Message, PreferencePair
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """A pair as token ids; `chosen` and `rejected` follow the prompt and are never empty."""
+    """A pair as token ids; `chosen` and `rejected` follow the prompt and are never empty.
+
+    They are arrays of C ints: every rank holds all pairs, and a list takes 36 bytes a token.
+    """
 
     key: str
     prompt_id: str
     language: str
-    prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
+    prompt: array[int]
+    chosen: array[int]
+    rejected: array[int]
 
     @property
     def tokens(self) -> int:
@@ -95,6 +99,8 @@ def tokenize_pairs(
     overflow: Literal["refuse", "drop"] = "refuse",
     file: str = "",
     cut: Collection[CutSide] = (),
+    *,
+    by_model: bool = False,
 ) -> TokenPairs:
     """Tokenize pairs; a side that is too long is cut.
 
@@ -105,6 +111,7 @@ def tokenize_pairs(
         overflow: refuse or drop a pair whose prompt leaves no room for a response.
         file: where the pairs come from, for errors.
         cut: sides whose text ends where max_tokens cut it.
+        by_model: `max_length` is the model's context, which no setting can raise.
 
     Raises:
         BadInput: a prompt is too long (or all are, where they are dropped).
@@ -125,11 +132,14 @@ def tokenize_pairs(
         count["cut"] += max(len(pair.chosen), len(pair.rejected)) > room
         kept.append(replace(pair, chosen=pair.chosen[:room], rejected=pair.rejected[:room]))
     if long and (overflow == "refuse" or not kept):
+        remedy = "Raise training.max_length"
+        if by_model:
+            remedy = f"The model reads {max_length} tokens at once: shorten the prompts"
         raise BadInput(
             f"the prompts of {len(long)} of {len(records)} pairs have {max_length} tokens or more "
             f"and leave no room for a response: {_first_keys(long)}",
             file=file,
-            remedy="Raise training.max_length"
+            remedy=remedy
             + (", or set training.prompt_overflow to drop." if overflow == "refuse" else "."),
         )
     return TokenPairs(kept, {code: dict(count) for code, count in sorted(counts.items())})
@@ -145,7 +155,7 @@ class _PairEncoder:
     def __init__(self, chat: ChatRenderer, cut: Collection[CutSide]) -> None:
         self._chat = chat
         self._cut = {(side.pair, side.side) for side in cut}
-        self._prompts: dict[str, list[int]] = {}
+        self._prompts: dict[str, array[int]] = {}
 
     def encode(self, pair: PreferencePair) -> TokenPair:
         return TokenPair(
@@ -157,13 +167,13 @@ class _PairEncoder:
             self._side(pair, "rejected"),
         )
 
-    def _side(self, pair: PreferencePair, side: Literal["chosen", "rejected"]) -> list[int]:
+    def _side(self, pair: PreferencePair, side: Literal["chosen", "rejected"]) -> array[int]:
         text = (pair.chosen if side == "chosen" else pair.rejected)[-1]["content"]
         ended = (pair_key(pair), side) not in self._cut or not text  # no side may be empty
-        return self._chat.encode_answer(pair.prompt, text, ended=ended)
+        return array("i", self._chat.encode_answer(pair.prompt, text, ended=ended))
 
-    def _prompt(self, messages: list[Message]) -> list[int]:
+    def _prompt(self, messages: list[Message]) -> array[int]:
         key = repr(messages)  # the dominant language has a pair per other language
         if key not in self._prompts:
-            self._prompts[key] = self._chat.render_answer(messages)
+            self._prompts[key] = array("i", self._chat.render_answer(messages))
         return self._prompts[key]

@@ -33,14 +33,18 @@ def read_file(source: str, key: str) -> bytes:
     file, pin = named.address, named.sha256.get("", "")
     try:
         data = _read(file, key, pin)
-    except ValueError as error:  # the path contains NUL
+    except ValueError as error:  # the path contains NUL, the address a wrong port
         raise BadInput(
-            f"{file!r} is not a valid file name", remedy=f"Correct {key} in the recipe."
+            f"{file!r} is not a valid path or address", remedy=f"Correct {key} in the recipe."
         ) from error
     except FileNotFoundError as error:
         raise BadInput("no such file", file=file, remedy=f"Correct {key} in the recipe.") from error
     except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", file=file) from error
+        raise BadInput(
+            f"cannot be read: {error.strerror}",
+            file=file,
+            remedy=f"Correct {key} in the recipe, or the file's permissions.",
+        ) from error
     if pin and (actual := digest_of_bytes(data)) != pin:
         raise BadInput(
             f"has the SHA-256 {actual}, the recipe pins {pin}",
@@ -53,6 +57,8 @@ def read_file(source: str, key: str) -> bytes:
 def _read(file: str, key: str, pin: str) -> bytes:
     if (found := find_fetched(file)) and found[1]:
         stage, name = found
+        if name not in stage.files():
+            raise FileNotFoundError(name)
         return stage.read(name)
     if file.startswith("hf://"):
         return _fetch_hub_file(file, key).read_bytes()
@@ -66,11 +72,27 @@ def _read(file: str, key: str, pin: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="lidr-web-") as folder:
             download(file, Path(folder) / "file", pin)
             return (Path(folder) / "file").read_bytes()
-    if "://" in file:
-        root, _, name = file.rpartition("/")
-        return open_store(root).read(name)
-    _refuse_device(Path(file), key)
-    return Path(file).read_bytes()
+    if file.startswith("s3://"):
+        return _read_object(file, key)
+    path = file.removeprefix("file://")
+    if "://" in path:
+        raise BadInput(
+            "has an unknown scheme",
+            file=file,
+            remedy=f"Correct {key}: a path, s3://, hf://datasets/ or https://.",
+        )
+    _refuse_device(Path(path), key)
+    return Path(path).read_bytes()
+
+
+def _read_object(file: str, key: str) -> bytes:
+    """Return the bytes of `s3://bucket/.../name`."""
+    bucket, _, name = file.removeprefix("s3://").rpartition("/")
+    if not bucket or not name:
+        raise BadInput(
+            "names no bucket and file", file=file, remedy=f"Correct {key}: s3://bucket/file."
+        )
+    return open_store(f"s3://{bucket}").read(name)
 
 
 def _refuse_device(path: Path, key: str) -> None:
@@ -103,8 +125,11 @@ def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                 remedy="Save the file as UTF-8.",
             ) from error
         except (ValueError, RecursionError) as error:
+            what = str(error)
+            if isinstance(error, json.JSONDecodeError):  # it names a line of its own
+                what = f"{error.msg} at column {error.colno}"
             raise BadInput(
-                f"not valid JSON ({error})",
+                f"not valid JSON ({what})",
                 file=file,
                 line=line,
                 remedy="Fix the line: one JSON object a line.",

@@ -8,21 +8,24 @@ graph, as gone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
-from lidr.components.shared.core.errors import DamagedObject
+from lidr.components.shared.core.digest import digest_of_bytes
+from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.models.sources import BASE_FILE
-from lidr.components.shared.steps import MAKERS, STEPS
+from lidr.components.shared.steps import BY_NAME, MAKERS, STEPS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import (
     MARKER,
     PRUNED_MARKER,
     current_uri,
     parse_matching_marker,
+    unsealed,
 )
 from lidr.components.shared.store.stage import Stage, locate_stage
 
@@ -30,6 +33,10 @@ _ROUND_AFTER = {step.name: step.round_after for step in STEPS if step.round_afte
 """See `steps.Step.round_after`."""
 _OUTSIDE = tuple(step.name for step in STEPS if step.round_after == "source")
 """Steps whose input `model` is not a stage: they bring a model in from outside."""
+_STAGE = re.compile(rf"(.*/stages/(?:{'|'.join(BY_NAME)})/[0-9a-f]{{64}})(?:/.*)?", re.DOTALL)
+"""URI of a stage, or of something in one."""
+_CHECKED = ("identity", "counts", "files")
+"""Sections of a marker whose form is checked even if its seal is broken."""
 
 
 class Presence(StrEnum):
@@ -39,7 +46,7 @@ class Presence(StrEnum):
     PRUNED = "pruned"
     """Only its marker, under another name; its files were removed on purpose."""
     DAMAGED = "damaged"
-    """Its marker cannot be read, or is another stage's."""
+    """Its marker or its store cannot be read, or the marker is another stage's."""
     GONE = "gone"
 
 
@@ -50,7 +57,8 @@ class Node:
     Attributes:
         stage: with its store and digest.
         presence: which parts of it exist.
-        marker: the content of its marker; empty if it is missing or damaged.
+        marker: the content of its marker; empty if it is missing or damaged. Of one that was
+            changed after it was written, only identity, counts and files.
         data: the marker's bytes.
         marker_name: the file name of its marker.
         inputs: URI of each stage it read, by the name of the input; `source`, `adapter` and `base`
@@ -129,24 +137,31 @@ class Graph:
 def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_: True) -> Graph:
     """Return the graph of some stages and of all that they were made from.
 
+    Stages of other stores than the roots' are only read; if that fails, they are damaged.
+
     Args:
         roots: URIs of stages.
         follow: called with a stage and the name of one of its inputs; whether to trace that input.
 
     Raises:
-        BadInput: a URI is not a stage's, or the store cannot be read.
+        BadInput: a URI is not a stage's, or the roots' store cannot be read.
     """
-    roots = tuple(dict.fromkeys(roots))
+    asked = {uri: locate_stage(uri) for uri in roots}
+    own = {stage.store.uri for stage in asked.values()}
     nodes: dict[str, Node] = {}
 
     def inputs(uri: str) -> list[str]:
-        node = nodes[uri] = read_node(locate_stage(uri))
+        if uri.rpartition("/stages/")[0] in own or uri in asked:
+            node = read_node(asked.get(uri) or locate_stage(uri))
+        else:
+            node = _read_elsewhere(uri)
+        nodes[uri] = node
         return [read for name, read in node.inputs.items() if follow(node, name)]
 
-    reach(roots, inputs)
+    reach(asked, inputs)
     known = {uri: nodes.keys() & set(node.inputs.values()) for uri, node in nodes.items()}
     order = TopologicalSorter(known)
-    return Graph({uri: nodes[uri] for uri in order.static_order()}, roots)
+    return Graph({uri: nodes[uri] for uri in order.static_order()}, tuple(asked))
 
 
 def reach(roots: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
@@ -177,9 +192,28 @@ def read_node(stage: Stage) -> Node:
         marker = parse_matching_marker(data, stage.digest)
         if not marker:
             return Node(stage, Presence.DAMAGED, data=data, marker_name=name)
+        if not unsealed(data):  # `verify` reports it
+            marker = {section: marker[section] for section in _CHECKED}
         inputs, outside = _inputs_of(stage, marker)
         return Node(stage, presence, marker, data, name, inputs, outside)
     return Node(stage, Presence.GONE)
+
+
+@dataclass(frozen=True)
+class _UnopenedStore:
+    """Stands for a store that cannot be opened."""
+
+    uri: str
+
+
+def _read_elsewhere(uri: str) -> Node:
+    """Return a stage of another store than the lineage's own; damaged if it cannot be read."""
+    try:
+        return read_node(locate_stage(uri, writable=False))
+    except StoreError:
+        root, _, rest = uri.rpartition("/stages/")
+        store = cast("Store", _UnopenedStore(root))
+        return Node(Stage(store, f"stages/{rest}"), Presence.DAMAGED)
 
 
 def _inputs_of(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -216,7 +250,8 @@ def _stage_with(store: Store, steps: Sequence[str], digest: str) -> str:
 def _model_uris(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str, str]:
     """Return the recorded URIs of the files of a model that a stage only points at, by name."""
     described: dict[str, Any] = {}
-    recorded = (marker.get("facts") or {}).get("model")
+    facts = marker.get("facts")
+    recorded = facts.get("model") if isinstance(facts, dict) else None
     if step in _OUTSIDE:
         described = recorded if isinstance(recorded, dict) else _json(stage, marker, "model.json")
     elif step == "train":
@@ -226,19 +261,19 @@ def _model_uris(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str,
 
 
 def _json(stage: Stage, marker: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a stage's JSON file; empty if there is none, or not as written (see `verify`)."""
     if name not in marker["files"]:
         return {}
     try:
-        content = json.loads(stage.store.read(stage.key(name)))
-    except (FileNotFoundError, ValueError, DamagedObject):  # `verify` reports it
+        data = stage.store.read(stage.key(name))
+        same = digest_of_bytes(data) == marker["files"][name].get("sha256")
+        content = json.loads(data) if same else {}
+    except (FileNotFoundError, ValueError, DamagedObject):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def stage_of(uri: str) -> str:
     """Return the URI of the stage that a URI names or lies in; "" if there is none."""
-    root, found, rest = uri.rpartition("/stages/")
-    parts = rest.strip("/").split("/")
-    if not found or len(parts) < 2:
-        return ""
-    return f"{root}/stages/{parts[0]}/{parts[1]}"
+    found = _STAGE.fullmatch(uri)
+    return found[1] if found else ""

@@ -15,12 +15,17 @@ _MONTH = re.compile(r" ?[月월]")
 _DATE = re.compile(r"(?<!\d)\d{1,4}([/.-])\d{1,2}\1\d{1,4}(?!\d)")
 _MONTHS = 12
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
+_CLOCK = r"(2[0-4]|[01]?\d)(?!\d)(?:(?::|\s?h\s?)([0-5]\d)(?![\d:]))?+"
+_HALF = r"(\s?[ap]\.?\s?m\b)"
 _TIME = re.compile(
-    r"(?<![\d:])(2[0-4]|[01]?\d)(?!\d)"
-    r"(?:(?::|\s?h\s?)([0-5]\d)(?![\d:]))?+(\s?[ap]\.?\s?m\b)?",
+    rf"(?<![\d:]){_CLOCK}"
+    rf"(?:{_HALF}|(?=(?:\s?[-–]\s?|\s(?:to|bis|a|à|and)\s){_CLOCK}{_HALF})|)",
     re.IGNORECASE,
 )
-"""The hour of 4:30 pm, its minutes (French: 4 h 30), and which half of the day it is in."""
+"""The hour of 4:30 pm, its minutes (French: 4 h 30), and which half of the day it is in.
+
+Of the start of a range such as 2-3 pm, the same three of its end.
+"""
 
 _DENOMINATORS_WITH_WORDS = (2, 3, 4)
 """Halves, thirds and quarters have words that are not read."""
@@ -65,13 +70,18 @@ class _Numbers:
         han = hanzi.values(self._text, self._language) if self._language in _HAN else ()
         return {*map(Fraction, found), *han}
 
+    @cached_property
+    def lone(self) -> set[int]:
+        """The values of V and X where they stand alone."""
+        return {*roman.lone_values(self._text)}
+
     def may_be_written_out(self, value: Fraction, there: _Numbers) -> bool:
         """Return whether a number of this text may be there in another text without its digits."""
         if value in self.date_parts or value in there.spelled:
             return True
         if value == 0 and there.full_hours:
             return True
-        return value in self.ordinals and value in {*roman.lone_values(there._text)}
+        return value in self.ordinals and value in there.lone
 
     def may_be_unread(self, value: Fraction) -> bool:
         """Return whether a number may be there in words that are not read."""
@@ -123,19 +133,34 @@ def _times(text: str, language: str) -> tuple[str, dict[Fraction, set[Fraction]]
 
     def shortened(found: re.Match[str]) -> str:
         nonlocal full
-        hour, minutes, half = found.groups()
-        if half and (int(hour) > 12 or (language == "de" and half.strip() == "am")):
-            half = None  # "15 am Markt"
-        if not (minutes or half):
+        hour, minutes, half, end, end_minutes, end_half = found.groups()
+        own = late = _is_late(hour, half, language)
+        if end and int(hour) <= 12 and (late := _is_late(end, end_half, language)) is not None:
+            late ^= _on_dial(hour, minutes) > _on_dial(end, end_minutes)  # 9-5 pm
+        if minutes or late is not None:
+            shown = {int(hour) % 24, (int(hour) + 12) % 24}
+            if late is not None:
+                shown = {int(hour) % 12 + 12 * late}
+            if 0 in shown:
+                shown.add(24)
+            hours.setdefault(Fraction(hour), set()).update(map(Fraction, shown))
+        if not minutes and own is None:
             return found[0]
         full = full or minutes == "00"
-        other = (int(hour) + 12) % 24
-        if half:
-            other = int(hour) % 12 + 12 * ("p" in half.lower())
-        hours.setdefault(Fraction(hour), set()).add(Fraction(other))
-        return f"{hour}:{(minutes or '').replace('00', '')}{found[3] or ''}"
+        return f"{hour}:{(minutes or '').replace('00', '')}{half or ''}"
 
     return _TIME.sub(shortened, text), hours, full
+
+
+def _is_late(hour: str, half: str | None, language: str) -> bool | None:
+    """Return whether an hour is pm; None if no half of the day counts, as in "15 am Markt"."""
+    if not half or int(hour) > 12 or (language == "de" and half.strip() == "am"):
+        return None
+    return "p" in half.lower()
+
+
+def _on_dial(hour: str, minutes: str | None) -> tuple[int, int]:
+    return int(hour) % 12, int(minutes or 0)
 
 
 def _match_other_readings(
@@ -155,9 +180,12 @@ def _match_other_clocks(
     first: dict[Fraction, set[Fraction]],
     second: dict[Fraction, set[Fraction]],
 ) -> None:
-    """Reduce the counts of hours that are equal on another clock: 4 pm and 16, not 4 am and 16."""
+    """Reduce the counts of hours that are equal on another clock.
+
+    4 pm is 16, 24:00 is 0:00, 4 am is not 16.
+    """
     for hour in +lost:
-        for other in (hour - 12, hour + 12):
+        for other in (hour - 24, hour - 12, hour + 12, hour + 24):
             if hour not in first and other not in second:
                 continue
             if other in first.get(hour, {other}) and hour in second.get(other, {hour}):

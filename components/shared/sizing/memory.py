@@ -74,9 +74,10 @@ class Memory:
             if self.step > self.activations + self.logits
             else f"activations {self.activations / GIB:.1f}, logits {self.logits / GIB:.1f}"
         )
+        host = f", and {self.host / GIB:.1f} GiB of its node's memory" if self.host else ""
         return (
             f"{self.peak / GIB:.1f} GiB (weights {self.weights / GIB:.1f}, gradients "
-            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, {largest})"
+            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, {largest}){host}"
         )
 
 
@@ -263,11 +264,9 @@ def plan_for(
         launch: from the profile.
         gpu: whether the ranks have accelerators; without them `precision: auto` is float32.
     """
-    context = text_settings(config).get("max_position_embeddings")
-    length = min(settings.max_length, context or settings.max_length)
     return MemoryPlan(
         architecture=read_architecture(dict(config)),
-        tokens=max(launch.micro_batch_tokens or MIN_MICRO_BATCH_TOKENS, 2 * length),
+        tokens=max(_batch_bounds(config, settings, launch)),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero=launch.zero,
@@ -276,6 +275,22 @@ def plan_for(
         lora_rank=settings.lora.rank,
         gpu=gpu,
     )
+
+
+def smaller_batch(config: Mapping[str, Any], settings: Training, launch: Launch) -> str:
+    """Return the settings with which the micro-batch of `plan_for` has fewer tokens."""
+    budget, pair = _batch_bounds(config, settings, launch)
+    changes = [f"training.max_length below {pair // 2}"] if pair >= budget else []
+    if budget >= pair:
+        changes.append(f"training.micro_batch_tokens in the profile below {budget}")
+    return " and ".join(changes)
+
+
+def _batch_bounds(config: Mapping[str, Any], settings: Training, launch: Launch) -> tuple[int, int]:
+    """Return the tokens of a micro-batch, and those of the longest pair."""
+    context = text_settings(config).get("max_position_embeddings")
+    length = min(settings.max_length, context or settings.max_length)
+    return launch.micro_batch_tokens or MIN_MICRO_BATCH_TOKENS, 2 * length
 
 
 def usable_bytes(memory: float) -> float:

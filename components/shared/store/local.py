@@ -31,7 +31,7 @@ class LocalStore:
     """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed.
 
     Args:
-        root: the folder, which is made where it is missing.
+        root: the folder, which is made where it is missing if it must be writable.
         writable: whether it must be; a bundle may be on a read-only mount.
     """
 
@@ -41,7 +41,8 @@ class LocalStore:
         self.root = root.absolute()
         self.uri = str(self.root)
         with wrap_os_errors(self.root):
-            _make_folder(self.root)
+            if writable:
+                _make_folder(self.root)
             self._real = Path(os.path.realpath(self.root))
             if writable and not os.access(self.root, os.W_OK | os.X_OK):
                 fixed = os.statvfs(self.root).f_flag & os.ST_RDONLY

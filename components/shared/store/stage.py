@@ -243,13 +243,17 @@ class Stage:
                 self._verify(name, self.store.sha256(self.key(name)))
 
     def _decode_table(self, name: str, data: bytes, kind: Any = None) -> pa.Table:
-        """Decode a Parquet file and check its own seal: there may be no marker yet."""
+        """Decode a Parquet file and check its own seal: there may be no marker yet.
+
+        Of a done stage no single file can be made again, so its remedy is to delete the stage.
+        """
         from lidr.components.shared.records.parquet import NotRecords, read_table
 
         try:
             return read_table(data, kind)
         except NotRecords as error:
-            remedy = f"Delete {self.uri}/{name} and run again."
+            deleted = self.uri if self.done() else f"{self.uri}/{name}"
+            remedy = f"Delete {deleted} and run again."
             raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
 
     def _file_names(self) -> list[str]:
@@ -310,8 +314,12 @@ def open_stage(uri: str) -> Stage:
     return stage
 
 
-def locate_stage(uri: str) -> Stage:
+def locate_stage(uri: str, *, writable: bool = True) -> Stage:
     """Return the stage at a URI, complete or not.
+
+    Args:
+        uri: of the stage.
+        writable: see `open_store`.
 
     Raises:
         BadInput: the URI is not a stage's.
@@ -321,7 +329,7 @@ def locate_stage(uri: str) -> Stage:
         raise BadInput(
             f"{uri!r} is not the URI of a stage", remedy="Use <store>/stages/<step>/<digest>."
         )
-    return Stage(open_store(root), f"stages/{rest}")
+    return Stage(open_store(root, writable=writable), f"stages/{rest}")
 
 
 @cache

@@ -6,22 +6,18 @@ MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_AUTH, and MLFLOW_TRACKING_SERVER_CERT_P
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
-from uuid import uuid4
+from urllib.parse import urlsplit
 
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from lidr.components.shared.core.redaction import login_fault
 from lidr.components.shared.core.retry import retry
-
-_SQLITE = "sqlite:///"
+from lidr.components.shared.tracking.database import SQLITE, database_file, make_database
 
 _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default MLflow's client retries a request for four minutes and waits two for an answer. We
@@ -54,7 +50,7 @@ def tracking_uri(store: str) -> str:
             "MLFLOW_TRACKING_URI is not set, and a remote store has no SQLite beside it",
             remedy="Set it to your MLflow server, or to sqlite:////path/mlflow.db.",
         )
-    return f"{_SQLITE}{Path(store).absolute() / 'mlflow.db'}"
+    return f"{SQLITE}{Path(store).absolute() / 'mlflow.db'}"
 
 
 def _refuse_password(uri: str) -> None:
@@ -73,101 +69,110 @@ def is_server(uri: str) -> bool:
 
 
 def mlflow_client(store: str) -> Any:
-    """Return an `mlflow.MlflowClient` for the store's tracking URI; it logs errors only."""
-    return client_at(tracking_uri(store))
+    """Return `client_at` the store's tracking URI, retrying while its database is unavailable."""
+    uri = tracking_uri(store)
+    return ask_mlflow(lambda: client_at(uri))
 
 
 def client_at(uri: str) -> Any:
     """Return an `mlflow.MlflowClient` for a tracking URI; it logs errors only.
 
     Raises:
-        BadInput: the URI holds a password, or names a database that this MLflow cannot use.
+        BadInput: the URI is no address, holds a password, or names a database that this MLflow
+            cannot use.
+        StoreError: a SQLite file cannot be created in its folder.
+        TrackingFailed: the database is unavailable.
     """
     _refuse_password(uri)
+    if "://" not in uri:
+        raise BadInput(
+            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
+        )
     for name, value in _HTTP_DEFAULTS.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401 - importing it sets its log level, which is changed below
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _database_lock(uri):
+    try:
         return _open(uri)
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"{error.name} is needed for this database",
+            file=uri,
+            remedy="Install it, or name a driver that is installed, as in postgresql+psycopg2://...",
+        ) from error
 
 
 def _open(uri: str) -> Any:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    failures: tuple[type[Exception], ...] = (MlflowException,)
+    failures: tuple[type[Exception], ...] = (MlflowException, ValueError)
     if not is_server(uri):
         from sqlalchemy.exc import SQLAlchemyError
 
-        failures = (MlflowException, SQLAlchemyError)
+        failures = (*failures, SQLAlchemyError)
     try:
+        if file := database_file(uri):
+            make_database(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except failures as error:
-        place = uri.removeprefix(_SQLITE)
-        if found := _OTHER_SCHEMA.search(str(error)):
-            raise BadInput(
-                f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
-                f"needs {found[2]})",
-                file=place,
-                remedy=f"Back it up, then run: mlflow db upgrade {uri}",
-            ) from error
-        raise BadInput(
-            f"cannot be used as MLflow's database: {_cause(str(error))}",
-            file=place,
-            remedy="Move it away, or correct MLFLOW_TRACKING_URI.",
-        ) from error
+        raise _open_problem(error, uri) from error
 
 
-@contextmanager
-def _database_lock(uri: str) -> Iterator[None]:
-    """Lock out other processes while a client may create the tables of a SQLite database.
+def _open_problem(error: Exception, uri: str) -> LidrError:
+    text, file = str(error), database_file(uri)
+    if found := _OTHER_SCHEMA.search(text):
+        return BadInput(
+            f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
+            f"needs {found[2]})",
+            file=file or uri,
+            remedy=f"Back it up, then run: mlflow db upgrade {uri}",
+        )
+    if not is_server(uri):
+        from sqlalchemy.exc import DatabaseError, OperationalError
 
-    Two runs that share a new store would both create them, and the second would fail.
-    """
-    if not uri.startswith(_SQLITE):
-        yield
-        return
-    database = Path(uri.removeprefix(_SQLITE))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not database.exists():
-            _make_tables(database)
-        yield
-
-
-def _make_tables(database: Path) -> None:
-    """Create MLflow's tables in a file beside the database, then rename it.
-
-    A process killed while creating them in place would leave a database that MLflow always refuses.
-    """
-    from mlflow import MlflowClient
-
-    for part in database.parent.glob(f"{database.name}.new-*"):
-        part.unlink()
-    fresh = database.with_name(f"{database.name}.new-{uuid4().hex}")
-    MlflowClient(tracking_uri=f"{_SQLITE}{fresh}", registry_uri=f"{_SQLITE}{fresh}")
-    fresh.replace(database)
+        if isinstance(error, OperationalError) or isinstance(error.__cause__, OperationalError):
+            return _unavailable(error, uri)
+        if file and isinstance(error, DatabaseError):
+            return BadInput(
+                f"cannot be used as MLflow's database: {_cause(text)}",
+                file=file,
+                remedy="Move it away, or correct MLFLOW_TRACKING_URI.",
+            )
+    return BadInput(
+        f"MLflow cannot use this address: {_cause(text)}",
+        file=uri,
+        remedy="Correct MLFLOW_TRACKING_URI.",
+    )
 
 
 def experiment_id(client: Any, name: str, store: str) -> str:
     """Return the id of an experiment, which is created if it does not exist.
 
     With SQLite, its artifacts go into the store's folder.
+
+    Raises:
+        BadInput: the experiment is deleted.
     """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    location = f"{store}/mlflow" if tracking_uri(store).startswith(_SQLITE) else None
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:  # another process was first
-        return str(client.get_experiment_by_name(name).experiment_id)
+    if found is None:
+        location = f"{store}/mlflow" if database_file(tracking_uri(store)) else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was first
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise BadInput(
+            f"experiment {name!r} of MLflow is deleted",
+            remedy=f"Restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
+        )
+    return str(found.experiment_id)
 
 
 def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) -> Result:
@@ -178,7 +183,8 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
         max_refusals: refusals of the call after which to give up; concurrent writers cause a few.
 
     Raises:
-        BadInput: the server refuses us: a wrong password, a host name it does not trust.
+        BadInput: a wrong address, or the server refuses us: a wrong password, a host name it does
+            not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
         MlflowException: it refused the call, `max_refusals` times.
         RegistryFailed: it did so until LIDR_RETRY_SECONDS were over.
@@ -205,30 +211,34 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
 def server_problem(error: Any, uri: str = "") -> LidrError | None:
     """Return the LidrError for an MlflowException that concerns the server as a whole.
 
-    BadInput if the server does not let us in, TrackingFailed if it does not answer or cannot work;
-    None if it refused only this request. The server's `uri` is by default the environment's, or the
-    SQLite beside the store.
+    BadInput if the address is wrong or it does not let us in, TrackingFailed if it does not answer
+    or cannot work; None if it refused only this request. The server's `uri` is by default the
+    environment's, or the SQLite beside the store.
     """
-    status, text = error.get_http_status_code(), str(error)
-    place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE)
-    where = f"MLflow at {place.scheme}://{_host(place)}" if place.hostname else "MLflow"
+    from mlflow.exceptions import InvalidUrlException
+
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or SQLITE
+    status, text, where = error.get_http_status_code(), str(error), f"MLflow{_at(uri)}"
+    if isinstance(error, InvalidUrlException):
+        return BadInput(f"{uri!r} is not an address", remedy="Correct MLFLOW_TRACKING_URI.")
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    who = repr(user) if user else "this token" if token else "an unnamed user"
     if status == 401:
-        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         return BadInput(
-            f"{where} refuses {f'the password of {user!r}' if user else 'an unnamed user'}",
+            f"{where} refuses {'the password of ' if user else ''}{who}",
             remedy="Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN.",
         )
     if status == 403 and "Invalid Host header" in text:
         return BadInput(
-            f"{where} does not trust the host name {place.netloc!r}",
+            f"{where} does not trust the host name {urlsplit(uri).netloc!r}",
             remedy="Add it, with its port, to the server's MLFLOW_SERVER_ALLOWED_HOSTS.",
         )
     if status == 403:
-        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
         return BadInput(
-            f"{where} does not let {user!r} write here, or what it asked for is gone",
-            remedy="Give the user EDIT or MANAGE permission on the experiment and the model.",
+            f"{where} does not let {who} do this, or what it asked for is gone",
+            remedy="Give the user READ, to write EDIT or MANAGE, on the experiment and the model.",
         )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return BadInput(
@@ -237,22 +247,24 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
         )
     if status < 500 and status != 429:
         return None
-    return _unavailable(error, where, served=place.scheme in ("http", "https"))
+    return _unavailable(error, uri)
 
 
-def _host(place: SplitResult) -> str:
-    return f"{place.hostname}:{place.port}" if place.port else str(place.hostname)
+def _at(uri: str) -> str:
+    place = urlsplit(uri)
+    return f" at {place.scheme}://{place.netloc.rpartition('@')[2]}" if place.netloc else ""
 
 
-def _unavailable(error: Any, where: str, *, served: bool) -> TrackingFailed:
+def _unavailable(error: Any, uri: str) -> TrackingFailed:
     from mlflow.exceptions import RestException
 
-    text = str(error)
-    if not served:
+    text, where = str(error), f"MLflow{_at(uri)}"
+    if not is_server(uri):
+        file = "the file, its disk, and what else uses it"
+        what = file if database_file(uri) else "the database and the login"
         return TrackingFailed(
-            f"MLflow's database cannot be used ({_cause(text)})",
-            remedy="Check the file, its disk, and what else uses it; then run the same command "
-            "again.",
+            f"MLflow's database{_at(uri)} cannot be used ({_cause(text)})",
+            remedy=f"Check {what}; then run the same command again.",
         )
     answered = _ANSWERED.search(text)
     if answered or isinstance(error, RestException):

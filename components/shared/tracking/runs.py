@@ -18,7 +18,7 @@ from lidr.components.shared.config.load import flatten
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.client import experiment_id, mlflow_client, tracking_uri
+from lidr.components.shared.tracking.client import client_at, experiment_id, tracking_uri
 from lidr.components.shared.tracking.entries import Metric
 from lidr.components.shared.tracking.outbox import RUN, Outbox
 from lidr.components.shared.tracking.stage_metrics import as_params
@@ -31,11 +31,11 @@ _MAX_LEVELS = 20
 
 
 class MlflowRuns:
-    """Finds or creates the MLflow runs of a run, by default with the store's `mlflow_client`."""
+    """Finds or creates the MLflow runs of a run; `client` is by default one for its store's URI."""
 
     def __init__(self, store: Store, run: str, client: Any = None) -> None:
         self.outbox = Outbox(store, run)
-        self.client = client or mlflow_client(store.uri)
+        self.client = client or client_at(tracking_uri(store.uri))
         self._store = store
         self._recipe = self.outbox.recipe()
         self._injected = self._find_injected()

@@ -31,7 +31,8 @@ Value = TypeVar("Value")
 class Ranks:
     """This process among the ranks of a run.
 
-    All ranks must call every method, in the same order; a single rank returns at once.
+    All ranks must call every method, in the same order; a single rank returns at once. They
+    raise LaunchFailed where another rank does not answer.
 
     Args:
         rank: of this process.
@@ -60,7 +61,8 @@ class Ranks:
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self._group)
+        with _reporting_lost_ranks():
+            dist.all_gather_object(values, value, group=self._group)
         return values
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -70,7 +72,8 @@ class Ranks:
         import torch.distributed as dist
 
         total = tensor.cpu().clone()
-        dist.all_reduce(total, group=self._group)
+        with _reporting_lost_ranks():
+            dist.all_reduce(total, group=self._group)
         return total
 
     def any(self, flag: bool) -> bool:
@@ -88,7 +91,11 @@ class Ranks:
             yield
         except LidrError as error:
             own = error
-        raised = [error for error in self.gather(own) if error is not None]
+        try:
+            errors = self.gather(own)
+        except LaunchFailed as lost:
+            errors = [lost]
+        raised = [error for error in errors if error is not None]
         if raised:
             raise own or raised[0]
 
@@ -103,8 +110,11 @@ def join_ranks() -> Ranks:
     From here on, only rank 0 reports events.
 
     Raises:
+        BadInput: this rank has no GPU, or LIDR_RANKS_TIMEOUT is not a positive number.
         LaunchFailed: the others cannot be reached, or do not connect in time.
     """
+    if "RANK" not in os.environ:
+        os.environ.pop("WORLD_SIZE", None)  # not torchrun's; accelerate would wait for the others
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         os.environ.pop("LOCAL_RANK", None)  # libraries would conclude that there are several
@@ -167,7 +177,7 @@ def rendezvous_failure(error: Exception) -> LaunchFailed:
     if "EADDRINUSE" in text or "already in use" in text:
         return LaunchFailed(
             f"the port of {address}, where the ranks connect, is taken by another program",
-            remedy="Choose another --master-port, or end the program that listens there.",
+            remedy="End the program that listens there, then run again.",
         )
     world_size = os.environ.get("WORLD_SIZE")
     who = f"{world_size} ranks" if world_size else f"{_torchrun_variable('NNODES')} nodes"
@@ -200,4 +210,20 @@ def rendezvous_timeout() -> timedelta:
 def _new_group() -> Any:
     import torch.distributed as dist
 
-    return dist.new_group(backend="gloo", timeout=rendezvous_timeout())
+    with _reporting_lost_ranks():
+        return dist.new_group(backend="gloo", timeout=rendezvous_timeout())
+
+
+@contextmanager
+def _reporting_lost_ranks() -> Iterator[None]:
+    """Raise LaunchFailed for what torch raises in a collective that another rank does not join."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's DistError is one, too
+        reason, _, _ = str(error).partition("\n")
+        raise LaunchFailed(
+            f"another rank did not answer within {rendezvous_timeout().total_seconds():.0f} s, "
+            f"or is gone ({reason})",
+            remedy="Check the other nodes and the network between them; "
+            f"{TIMEOUT_VARIABLE} is the time to wait, in seconds.",
+        ) from error

@@ -6,7 +6,13 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.sources import model_config
-from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable_bytes
+from lidr.components.shared.sizing.memory import (
+    GIB,
+    MemoryPlan,
+    plan_for,
+    smaller_batch,
+    usable_bytes,
+)
 from lidr.components.train.job import TrainingJob
 
 
@@ -21,18 +27,18 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
     plan = plan_of(job, launch)
     memory = launch.gpu_memory_gib * GIB
     if plan.fits(memory):
-        emit("note", message=f"each rank needs {plan.memory()} of {launch.gpu_memory_gib:g} GiB")
+        has = f"its accelerator has {launch.gpu_memory_gib:g} GiB"
+        emit("note", message=f"each rank needs {plan.memory()}; {has}")
         return
     nearest = plan.nearest_fit(memory)
     if nearest is None:
-        tokens = launch.micro_batch_tokens > 2 * job.training.max_length
-        key = "micro_batch_tokens in the profile" if tokens else "max_length"
-        remedy = f"Lower training.{key}, or choose accelerators with more memory."
+        smaller = smaller_batch(model_config(job.start), job.training, launch)
+        remedy = f"Set {smaller}, or choose accelerators with more memory."
     else:
         changes = ", ".join(plan.changes_to(nearest))
         remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."
     raise BadInput(
-        f"training would need {plan.memory()} on each rank, and an accelerator of "
+        f"each rank of training would need {plan.memory()}; an accelerator of "
         f"{launch.gpu_memory_gib:g} GiB leaves {usable_bytes(memory) / GIB:.1f}",
         remedy=remedy,
     )

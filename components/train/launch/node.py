@@ -138,10 +138,25 @@ def _torchrun(
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
     """Return why the ranks ended: what a rank raised, or else how the first one died."""
     began = min(failure.timestamp for failure in failures.values())
-    died = [_record_death(rank, failure, scratch, began) for rank, failure in failures.items()]
     records = sorted(scratch.glob("[0-9]*.json"))
-    raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
+    raised = [
+        _behind_deaths(RecordedFailure.model_validate_json(path.read_text("utf-8")))
+        for path in records
+    ]
+    explained = {failure.rank for failure in raised}
+    died = [
+        _record_death(rank, failure, scratch, began)
+        for rank, failure in failures.items()
+        if rank not in explained
+    ]
     return root_cause([*raised, *died])
+
+
+def _behind_deaths(failure: RecordedFailure) -> RecordedFailure:
+    """Order a rank that lost another one behind that one's death, unless torchrun ended it."""
+    if failure.deliberate:
+        return failure
+    return failure.model_copy(update={"time": failure.time + 1800})
 
 
 def _record_death(

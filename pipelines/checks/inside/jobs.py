@@ -24,7 +24,7 @@ from lidr.pipelines.checks.capacity import kinds_of, train_job_nodes
 from lidr.pipelines.checks.finding import CheckInputs, RunNamespaces
 from lidr.pipelines.checks.inside.probe import QUESTION_VARIABLE, Question
 from lidr.pipelines.cluster.api import Object
-from lidr.pipelines.placement import OWN_LABEL
+from lidr.pipelines.placement import OWN_LABEL, kubernetes_config
 
 CHECK_LABEL = "lidr.dev/check"
 """Label of the Jobs and pods of one check."""
@@ -164,17 +164,10 @@ def _pod(
 
 def _step_pod(profile: Profile, kind: StepKind) -> Object:
     """Return the pod of a step as Kubeflow makes it, under restricted Pod Security."""
-    maps = [{"configMapRef": {"name": each, "optional": True}} for each in profile.config_maps]
-    secrets = [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
-        for name, keys in profile.secrets.items()
-        for key in keys
-    ]
     tracking = {"name": "MLFLOW_TRACKING_URI", "value": profile.tracking_uri}
     container = {
         "name": PROBE_CONTAINER,
-        "envFrom": maps,
-        "env": [*secrets, *([tracking] if profile.tracking_uri else [])],
+        "env": [*_references(profile, kind), *([tracking] if profile.tracking_uri else [])],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     return {
@@ -182,6 +175,18 @@ def _step_pod(profile: Profile, kind: StepKind) -> Object:
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
     }
+
+
+def _references(profile: Profile, kind: StepKind) -> list[Object]:
+    """Return the variables that a step gets from Secrets and ConfigMaps, in Kubernetes' words."""
+    config, found = kubernetes_config(profile, kind), []
+    for source in ("secret", "configMap"):
+        for given in config.get(f"{source}AsEnv", []):
+            of = {"name": given[f"{source}Name"], "optional": given["optional"]}
+            for each in given["keyToEnv"]:
+                key = {f"{source}KeyRef": {**of, "key": each[f"{source}Key"]}}
+                found.append({"name": each["envVar"], "valueFrom": key})
+    return found
 
 
 def _template(runtime: Object) -> Object:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import Field
 
@@ -124,8 +125,10 @@ def _store_fault(uri: str) -> str:
 
 
 def _fault_of(address: str) -> str:
-    """Return why no TCP connection to an address opens; "" where one does."""
+    """Return why no TCP connection to an address, or to its proxy, opens; "" where one does."""
     parts = urlsplit(address)
+    if (proxy := getproxies().get(parts.scheme)) and not proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()

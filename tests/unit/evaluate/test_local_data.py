@@ -76,6 +76,13 @@ def test_our_tasks_read_files_of_any_kind(tmp_path, place, given, key):
     ]
 
 
+def test_our_tasks_read_every_shard_of_a_folder(tmp_path):
+    for n, item in enumerate(ITEMS):
+        write(tmp_path / f"test-0000{n}-of-00003.parquet", [item])
+    rows = problems("mgsm", "es", {"mgsm": str(tmp_path)})
+    assert [(row["item_id"], row["answer"]) for row in rows] == [("0", "1"), ("1", "2"), ("2", "3")]
+
+
 @pytest.mark.parametrize(("set_to", "used"), [(0, 2048), (100, 100)])
 def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path, set_to, used):
     write(tmp_path / "es.jsonl")
@@ -163,6 +170,13 @@ def test_zero_is_an_answer(tmp_path):
     assert row["answer_number"] == 0
 
 
+def test_a_field_nested_too_deeply_for_a_table_is_refused(tmp_path):
+    path = tmp_path / "es.jsonl"
+    path.write_text(f'{{"question": {NESTED[:300]}{NESTED[-300:]}}}')
+    with pytest.raises(BadInput, match="nested too deeply"):
+        load(local={"dataset": "owner/sums", "files": {"test": [str(path)]}})
+
+
 def test_an_item_that_lacks_another_one_s_field_is_named(tmp_path):
     path = write(tmp_path / "es.jsonl", [{"question": "1?", "a": "x"}, {"question": "2?"}])
     with pytest.raises(BadInput, match=r"es.jsonl:2: .* only one has the field 'a'"):
@@ -177,6 +191,8 @@ def test_the_real_mgsm_is_read_in_seven_languages():
         assert rows[0]["answer"] == "18"
 
 
+NESTED = "[" * 600 + "]" * 600
+
 BROKEN = [
     ("es.jsonl", lines(ITEMS) + "{oops\n", 4, "not valid JSON"),
     ("es.jsonl", lines(ITEMS) + "\n[1]\n", 5, "not a JSON object"),
@@ -185,6 +201,7 @@ BROKEN = [
     ("es.jsonl", lines([*ITEMS, {"query": "Why?", "response": "many"}]), 4, "no"),
     ("es.jsonl", lines([{"response": "3"}, *ITEMS]), 1, "no question"),
     ("es.jsonl", "", 0, "no items"),
+    ("es.jsonl", f'{{"query": {NESTED}}}', 0, "nested too deeply"),
     ("es.json", "[1", 1, "not valid JSON"),
     ("es.json", json.dumps([ITEMS[0], {"query": "Why?"}], indent=1), 6, "no answer"),
     ("es.json", f"[{'1' * 5000}]", 0, "not valid JSON"),

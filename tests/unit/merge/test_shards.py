@@ -11,12 +11,13 @@ from lidr.components.merge.run import merge
 from lidr.components.pair.run import pair
 from lidr.components.rollout import summaries
 from lidr.components.shared.core.digest import seed_of
-from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.errors import CorruptStage, EngineFailed
+from lidr.components.shared.core.events import listening
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.records.chat import TRANSLATION_STOP
 from lidr.components.shared.records.schema import FinishReason, PreferencePair, Prompt, Response
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.stage import open_stage
+from lidr.components.shared.store.stage import Stage, locate_stage, open_stage
 from lidr.components.translate.run import translate
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, tell, use_engine, world_stage
 
@@ -47,18 +48,25 @@ def recipe(**generation: object) -> str:
     return make_recipe(generation=settings, **sections).model_dump_json()
 
 
-def separate(folder, monkeypatch, shards: int = 1, **engine: object) -> tuple[str, str]:
-    """Run both steps in every shard, then merge where there are several."""
+def unmerged(folder, monkeypatch, shards: int = 1, **engine: object) -> tuple[dict, str, str]:
+    """Run both steps in every shard; return what they have in common, and both URIs."""
     tell(monkeypatch, **engine)
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(folder), PROMPTS).uri
     common = {"recipe": recipe(), "store": str(folder), "inputs": world, "model": world}
+    common["iteration"] = 1
     for shard in range(shards):
-        share = {"shard": shard, "shards": shards, "iteration": 1}
+        share = {"shard": shard, "shards": shards}
         responses = generate(**common, **share)
         translations = translate(**common, responses=responses, **share)
+    return common, responses, translations
+
+
+def separate(folder, monkeypatch, shards: int = 1, **engine: object) -> tuple[str, str]:
+    """Run both steps in every shard, then merge where there are several."""
+    common, responses, translations = unmerged(folder, monkeypatch, shards, **engine)
     if shards > 1:
-        assert merge(**common, iteration=1) == (responses, translations)
+        assert merge(**common) == (responses, translations)
     return responses, translations
 
 
@@ -137,6 +145,24 @@ def test_merging_before_all_is_there_names_a_missing_chunk(tmp_path, monkeypatch
     generate(**common, iteration=1, shard=0, shards=2)
     with pytest.raises(EngineFailed, match=r"9 of 18 chunks are missing, first .*/00001\.parquet"):
         merge(**common, iteration=1)
+
+
+@pytest.mark.parametrize("folder", ["translations", "round_trip"])
+def test_merging_a_damaged_chunk_seals_no_stage_and_its_remedy_helps(
+    folder, whole, tmp_path, monkeypatch
+):
+    common, responses, uri = unmerged(tmp_path, monkeypatch, 2)
+    stage = locate_stage(uri)
+    key = stage.store.list(stage.key(folder))[0].key
+    stage.store.write(key, stage.store.read(key)[:-9])
+    with pytest.raises(CorruptStage, match=rf"Delete {stage.store.uri}/{key} and run again"):
+        merge(**common)
+    assert not stage.done()
+    stage.store.delete(key)
+    for shard in range(2):
+        translate(**common, responses=responses, shard=shard, shards=2)
+    merge(**common)
+    assert (content(responses), content(uri)) == whole
 
 
 def test_several_samples_of_each_prompt_keep_apart(tmp_path, monkeypatch):
@@ -227,6 +253,32 @@ def test_merge_adds_up_what_the_shards_engines_measured(tmp_path, monkeypatch):
         )
         assert counts["tokens_per_second"] > 0
         assert not [name for name in open_stage(uri).files() if name.startswith("engine/")]
+
+
+def test_merge_that_dies_before_the_marker_keeps_what_the_shards_measured(tmp_path, monkeypatch):
+    def dies(*_: object, **__: object) -> None:
+        raise OSError("the power is out")
+
+    common, responses, _ = unmerged(tmp_path, monkeypatch, 3)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the power is out"):
+        patch.setattr(Stage, "finish", dies)
+        merge(**common)
+    merge(**common)
+    assert open_stage(responses).counts()["workers"] == 3
+
+
+@pytest.mark.parametrize("note", [b'{"shard": 0, "hel', b"{}", b"[]", b"\xff"])
+def test_merge_leaves_out_a_damaged_note_and_says_so(note, tmp_path, monkeypatch):
+    common, uri, _ = unmerged(tmp_path, monkeypatch, 3)
+    stage = locate_stage(uri)
+    key = stage.store.list(stage.key("engine"))[0].key
+    stage.store.write(key, note)
+    events: list[dict] = []
+    with listening(events.append):
+        merge(**common)
+    (warning,) = [each["message"] for each in events if each["event"] == "warning"]
+    assert f"a worker's figures are left out: {stage.store.uri}/{key}: " in warning
+    assert open_stage(uri).counts()["workers"] == 2
 
 
 def test_every_worker_logs_its_figures(tmp_path, monkeypatch):

@@ -179,6 +179,22 @@ def test_a_number_is_read_as_its_text_s_language_writes_it():
     assert _ends_with("Das macht 3,142.", "3.142", "de")
 
 
+@pytest.mark.parametrize(
+    ("answer", "text", "right"),
+    [
+        ("11:30", "Der Zug kommt um 11:30.", True),
+        ("11:30", "Der Zug kommt um 12:30.", False),
+        ("3:4", "Das Verhältnis ist 5:4.", False),
+        ("2 and 3", "Es sind 3.", False),
+        ("2 1/2", "Es sind 2,5.", True),
+        ("She has 3 + 69 = 72 of 80.\n#### 72", "Also 72.", True),
+        ("#### 11:30", "Um 12:30.", False),
+    ],
+)
+def test_all_numbers_of_a_reference_answer_count(answer: str, text: str, right: bool):
+    assert _ends_with(text, answer, "de") is right
+
+
 def test_a_text_without_spaces_may_end_in_an_answer():
     assert _ends_with("答案是巴黎。", "巴黎", "zh")
     assert not _ends_with("答案是伦敦。", "巴黎", "zh")

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Trainer
 
 from lidr.components.shared.config.machine import TrainingSettings
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.errors import BadInput, StoreError, TrainingFailed
 from lidr.components.shared.forward.loading import load_chat
 from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
@@ -365,15 +366,17 @@ def test_metrics_that_speak_against_the_result_become_warnings(
         "chosen_logps": -45.0,
     }
     still = {**good, "reward_accuracy": 0.0, "reward_margin": -1e-7, "chosen_reward": 0.0}
-    assert find_troubles([still], 0.1) == {}  # one step: nothing has moved
-    monitor = TroubleMonitor(0.1)
+    assert find_troubles([still], Training()) == {}  # one step: nothing has moved
+    monitor = TroubleMonitor(Training())
     assert monitor.check_end([good] * 20) == []
     monitor.check([good] * 10 + [bad], 20)  # not at the end of a tenth
     assert "lidr warning" not in capsys.readouterr().err
     monitor.check([good] * 10 + [bad] * 2, 20)
     inverted, falling = monitor.check_end([good] * 18 + [bad] * 2)
     assert "inverted" in inverted
-    assert "fell from -40.0 to -45.0" in falling
+    assert falling.endswith("fell from -40.0 to -45.0; raise training.nll_weight")
+    alone = find_troubles([bad], Training(dpo_weight=0))["falling"]
+    assert alone.endswith("; lower training.learning_rate"), "a factor changes no step of AdamW"
     assert capsys.readouterr().err.count("lidr warning") == 2  # once each
 
 
@@ -405,3 +408,11 @@ def test_the_program_reports_bad_input_with_its_exit_code(
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert main([str(tmp_path / "job.json"), str(tmp_path / "summary.json")]) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["counts"]["steps"] == 1
+
+
+def test_the_program_ends_without_cleanup_after_what_is_unforeseen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "job.json").write_text("{}")
+    assert main([str(tmp_path / "job.json"), str(tmp_path / "summary.json")]) == 1
+    assert "ValidationError" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig
 
+from lidr.components.shared.config.training import Training
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines import ChatRequest, Decoding
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
@@ -16,6 +18,7 @@ from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import CUT_FILE, CutSide, pair_key
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
+from lidr.components.train.pairs import load_pairs
 from lidr.components.train.run import train
 from tests.shapes import SHAPES, gemma3_with_images, shaped_tokenizer, write_model
 from tests.unit.train.stages import launch, pair_stage, preference, recipe
@@ -33,9 +36,9 @@ def gemma3(folder: Path) -> Path:
     return folder
 
 
-def bloom(folder: Path) -> Path:
+def bloom(folder: Path, limit: int = 200) -> Path:
     tokenizer = shaped_tokenizer(SHAPES["no eos"])
-    tokenizer.model_max_length = 200
+    tokenizer.model_max_length = limit
     config = BloomConfig(
         vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=2, initializer_range=0.2
     )
@@ -108,9 +111,6 @@ def test_it_is_trained_and_exported_with_all_that_lies_beside_its_weights(
 
 
 def test_a_side_that_was_cut_is_not_taught_to_end(tmp_path: Path):
-    from lidr.components.shared.config.training import Training
-    from lidr.components.train.pairs import load_pairs
-
     folder = bloom(tmp_path / "model")
     chat = ChatRenderer.load(folder, PLAIN_CHAT)
     record = preference(4)
@@ -121,3 +121,15 @@ def test_a_side_that_was_cut_is_not_taught_to_end(tmp_path: Path):
     [pair] = load_pairs(stage.uri, chat, folder, Training()).pairs
     assert pair.chosen[-1] not in chat.stops
     assert pair.rejected[-1] in chat.stops
+
+
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [(200, "Raise training.max_length"), (64, "reads 64 tokens"), (10**30, "Raise")],
+)
+def test_a_prompt_without_room_names_what_bounds_it(tmp_path: Path, limit: int, remedy: str):
+    folder = bloom(tmp_path / "model", limit)
+    chat = ChatRenderer.load(folder, PLAIN_CHAT)
+    pairs = pair_stage(tmp_path, [preference(1, prompt="Nina tiene 4 libros. " * 40)])
+    with pytest.raises(BadInput, match=remedy):
+        load_pairs(pairs, chat, folder, Training(max_length=64))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CalledProcessError
 from traceback import format_exception
 from typing import Any, get_args
+from urllib.parse import quote
 
 import pytest
 import yaml
 from pydantic import BaseModel
+from referencing import Resource
+from referencing.exceptions import NoSuchResource, PointerToNowhere
 
 from lidr.components.shared.config.load import load
 from lidr.components.shared.config.profile import Oidc, Profile, load_profile
@@ -88,6 +93,11 @@ def test_a_code_in_a_query_is_hidden_but_not_refused():
     address = "https://host/x?code=es"
     assert login_fault(address) == ""
     assert redacted(address) == "https://host/x?code=[redacted]"
+
+
+def test_a_secret_in_a_query_is_hidden_where_only_the_path_is_named():
+    told = "Max retries exceeded with url: /f.jsonl?a=1&X-Amz-Signature="
+    assert redacted(told + SECRET) == f"{told}[redacted]"
 
 
 def test_hiding_logins_of_databases_takes_linear_time():
@@ -238,6 +248,21 @@ def test_secrets_are_left_out_without_the_spaces_around_them(monkeypatch):
     assert redacted(f"401 for {SECRET}") == "401 for [redacted]"
 
 
+@pytest.mark.parametrize(
+    "quoted", [str, repr, json.dumps, quote, lambda text: json.dumps(text, ensure_ascii=False)]
+)
+@pytest.mark.parametrize("secret", ['pa\\ss/word"1', "pa'ss\"wörd", "p a\tss/wörd"])
+def test_a_secret_is_left_out_as_messages_quote_it(quoted, secret: str, monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", secret)
+    assert redacted(quoted(secret)).strip("'\"") == "[redacted]"
+
+
+def test_a_secret_that_is_no_unicode_is_left_out(monkeypatch):
+    monkeypatch.setenv("DB_USERNAME", "me")
+    monkeypatch.setenv("DB_PASSWORD", os.fsdecode(b"pass\xffword"))
+    assert redacted(os.fsdecode(b"401 for pass\xffword")) == "401 for [redacted]"
+
+
 def test_no_part_of_a_secret_that_another_begins_is_left(monkeypatch):
     monkeypatch.setenv("A_PASSWORD", "minio123")
     monkeypatch.setenv("B_PASSWORD", "minio123456")
@@ -307,6 +332,14 @@ def _noted() -> Exception:
         CalledProcessError(1, ["git", "clone", SECRET]),
         ExceptionGroup("two", [ValueError("x"), ExceptionGroup("y", [KeyError(SECRET)])]),
         ConnectionError(Refused(SECRET, {})),
+        Refused("no", {SECRET: "x"}),
+        ValueError({SECRET}, frozenset([SECRET])),
+        ValueError(b"\xff" + SECRET.encode()),
+        FileNotFoundError(2, "no such file", f"/x/{SECRET}".encode()),
+        ImportError(SECRET),
+        SyntaxError("bad", ("x.py", 1, 1, f"key = {SECRET}")),
+        NoSuchResource(ref=SECRET),
+        PointerToNowhere(ref=SECRET, resource=Resource.opaque({})),
         _noted(),
     ],
     ids=lambda error: type(error).__name__,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.forward.tokens import tokenize_pairs
+from lidr.components.shared.forward.tokens import TokenPairs, tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
 from tests.models import END, tiny_tokenizer
 from tests.unit.shared.engines.test_chat import FAMILIES, family_tokenizer
@@ -19,7 +21,7 @@ def tokenizer():
 def test_the_prompt_is_what_the_engine_reads_and_the_end_of_the_turn_is_learnt(tokenizer):
     record = preference(4)
     (pair,) = tokenize_pairs([record], ChatRenderer(tokenizer), 128).pairs
-    assert pair.prompt == ChatRenderer(tokenizer).render(ChatRequest("", record.prompt))
+    assert pair.prompt.tolist() == ChatRenderer(tokenizer).render(ChatRequest("", record.prompt))
     assert tokenizer.decode(pair.chosen) == record.chosen[0]["content"] + END
     assert tokenizer.decode(pair.rejected) == record.rejected[0]["content"] + END
     assert pair.chosen[-1] == tokenizer.eos_token_id
@@ -50,9 +52,34 @@ def test_a_long_side_is_cut_and_a_prompt_without_room_drops_its_pair(tokenizer):
     }
 
 
-def test_no_pair_left_is_bad_input(tokenizer):
-    with pytest.raises(BadInput, match="max_length"):
-        tokenize_pairs([preference(1, prompt="Nina " * 30)], ChatRenderer(tokenizer), 16)
+@pytest.mark.parametrize(
+    ("overflow", "by_model", "remedy"),
+    [
+        ("refuse", False, "Raise training.max_length, or set training.prompt_overflow to drop."),
+        ("drop", False, "Raise training.max_length."),
+        (
+            "refuse",
+            True,
+            "The model reads 16 tokens at once: shorten the prompts, or set "
+            "training.prompt_overflow to drop.",
+        ),
+        ("drop", True, "The model reads 16 tokens at once: shorten the prompts."),
+    ],
+)
+def test_no_pair_left_is_bad_input(tokenizer, overflow, by_model, remedy):
+    records = [preference(1, prompt="Nina " * 30)]
+    with pytest.raises(BadInput) as raised:
+        tokenize_pairs(records, ChatRenderer(tokenizer), 16, overflow, by_model=by_model)
+    assert raised.value.remedy == remedy
+
+
+def test_tokens_take_four_bytes_and_have_the_digest_of_lists(tokenizer):
+    """Stages of log-probabilities, which earlier runs have written, are found by the digest."""
+    found = tokenize_pairs([preference(1), preference(2)], ChatRenderer(tokenizer), 32)
+    sides = ("prompt", "chosen", "rejected")
+    assert {getattr(pair, side).itemsize for pair in found.pairs for side in sides} == {4}
+    lists = [replace(pair, **{s: list(getattr(pair, s)) for s in sides}) for pair in found.pairs]
+    assert found.digest == TokenPairs(lists, {}).digest
 
 
 def test_a_template_that_shows_no_end_of_turn_falls_back_to_the_end_token(tokenizer):

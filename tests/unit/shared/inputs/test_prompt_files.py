@@ -13,6 +13,7 @@ from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
+from lidr.components.shared.inputs.fetched import source_stage
 from lidr.components.shared.inputs.files import is_parquet
 from lidr.components.shared.inputs.prompt_files import (
     listed_tasks,
@@ -23,6 +24,7 @@ from lidr.components.shared.inputs.prompt_files import (
     unread_fields,
 )
 from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.local import LocalStore
 from tests.fakes import make_recipe
 
 GOOD = '{"prompt_id": "1", "text": "One"}\n{"prompt_id": "2", "text": "Two"}\n'
@@ -123,6 +125,25 @@ def test_a_broken_line_names_file_line_and_remedy(tmp_path, data, line, words):
 def test_an_empty_file_is_refused(tmp_path, data, name):
     with pytest.raises(BadInput, match=r"en\.jsonl: no prompts in the file\. Add"):
         load(write(tmp_path, data, name))
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [("", "Expecting value at column 7)"), ("9" * 5000, "Exceeds the limit")]
+)
+def test_a_broken_line_has_one_line_number(tmp_path, value, why):
+    file = write(tmp_path, GOOD + f'{{"a": {value}}}')
+    with pytest.raises(BadInput) as caught:
+        load(file)
+    assert caught.value.message.startswith(f"{file}:3: not valid JSON ({why}")
+
+
+def test_a_file_that_was_not_fetched_is_no_damage(tmp_path):
+    stage = source_stage(LocalStore(tmp_path), {"files": "any"})
+    stage.write("en.jsonl", GOOD.encode())
+    place = stage.finish({})
+    assert len(load(f"{place}/en.jsonl")) == 2
+    with pytest.raises(BadInput, match=r"de\.jsonl: no such file\. Correct prompts\.files"):
+        load(f"{place}/de.jsonl")
 
 
 def test_an_empty_parquet_file_is_refused(tmp_path):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.lineage.graph import Presence, trace
 from lidr.components.shared.lineage.verify import recipe_fault, verify
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import Version
-from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault, sealed
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.components.shared.store.stage import Stage, open_stage
@@ -203,9 +203,42 @@ def test_an_adapter_s_lineage_holds_the_weights_under_it(chain):
     assert missing.step == "pair"
 
 
-def test_a_model_from_outside_is_named_and_compared(tmp_path):
-    folder = tmp_path / "llama"
-    folder.mkdir()
+DIGEST = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("place", "presence", "what"),
+    [
+        ("{here}/removed", Presence.GONE, "is gone"),
+        ("/proc/old", Presence.GONE, "is gone"),
+        ("{here}/file", Presence.DAMAGED, "cannot be read"),
+        ("gs://bucket", Presence.DAMAGED, "cannot be read"),
+    ],
+)
+def test_another_store_that_cannot_be_used_is_a_finding(tmp_path, place, presence, what):
+    (tmp_path / "file").touch()
+    base = f"{place.format(here=tmp_path)}/stages/train/{DIGEST}"
+    world = outside_world(str(tmp_path / "store"), f"{base}/model")
+    graph = trace([world.uri])
+    assert graph.nodes[base].presence is presence
+    assert graph.rounds() == {base: 0, world.uri: 1}
+    [finding] = verify(graph)
+    assert finding.uri.startswith(base)
+    assert finding.what == what
+    assert not (tmp_path / "removed").exists()
+
+
+def test_the_lineage_s_own_store_must_be_usable():
+    with pytest.raises(StoreError, match="cannot use the store at /proc/old"):
+        trace([f"/proc/old/stages/train/{DIGEST}"])
+
+
+@pytest.mark.parametrize(
+    "name", ["llama", "stages/llama/8b", f"stages/llama/{DIGEST}", "stages/train/8b"]
+)
+def test_a_model_from_outside_is_named_and_compared(tmp_path, name):
+    folder = tmp_path / "models" / name
+    folder.mkdir(parents=True)
     world = outside_world(str(tmp_path / "store"), str(folder))
     [node] = trace([world.uri])
     assert node.outside == {"source": str(folder)}
@@ -214,6 +247,39 @@ def test_a_model_from_outside_is_named_and_compared(tmp_path):
     assert (finding.uri, finding.what) == (str(folder), "is not the model that was brought in")
     pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
     assert verify(trace([pinned.uri])) == []
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"facts": [1]},
+        {"facts": {"model": {"source": "{own}/model"}}},
+        {"origin": {"image": [1]}},
+    ],
+)
+def test_an_edited_marker_is_a_finding(tmp_path, edited):
+    world = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
+    text = json.dumps(world.marker() | edited).replace("{own}", world.uri)
+    world.store.write(world.key(MARKER), text.encode())
+    graph = trace([world.uri])
+    assert graph.nodes[world.uri].outside == {"source": "hf://org/name@abc"}  # of model.json
+    assert not graph.nodes[world.uri].section(next(iter(edited)))
+    [finding] = verify(graph)
+    assert finding.what == "was changed after it was written"
+
+
+def test_sealed_facts_that_are_no_object_are_no_facts(tmp_path):
+    world = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
+    content = {key: value for key, value in world.marker().items() if key != "seal"}
+    world.store.write(world.key(MARKER), sealed(content | {"facts": [1]}))
+    assert trace([world.uri]).nodes[world.uri].outside == {"source": "hf://org/name@abc"}
+
+
+def test_a_base_that_was_changed_to_its_own_stage_is_a_finding(chain):
+    adapter = adapter_stage(chain.store, chain.model(1))
+    adapter.store.write(adapter.key("base.json"), json.dumps({"stage": adapter.uri}).encode())
+    found = [finding.uri for finding in verify(trace([adapter.uri]))]
+    assert adapter.key("base.json") in [uri.removeprefix(f"{chain.store}/") for uri in found]
 
 
 def test_a_marker_that_is_anything_is_no_lineage(tmp_path):

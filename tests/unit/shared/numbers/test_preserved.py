@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lidr.components.shared.numbers import roman
 from lidr.components.shared.numbers.preserved import keeps_numbers
 
 
@@ -60,6 +63,16 @@ from lidr.components.shared.numbers.preserved import keeps_numbers
         ("3:30", "en", "15:30 Uhr", "de"),
         ("16:00", "en", "शाम 4 बजे", "hi"),
         ("at 15:30", "en", "下午3:30", "zh"),
+        ("Open 2-3 pm", "en", "Geöffnet 14-15 Uhr", "de"),
+        ("Open 2–3 pm", "en", "Geöffnet 14–15 Uhr", "de"),
+        ("from 2 to 3 pm", "en", "von 14 bis 15 Uhr", "de"),
+        ("between 2 and 3:30 pm", "en", "entre 14 h et 15 h 30", "fr"),
+        ("de 2 a 3 pm", "es", "14-15 Uhr", "de"),
+        ("9-5 pm", "en", "9-17 Uhr", "de"),
+        ("11-1 am", "en", "23:00-1:00 Uhr", "de"),
+        ("until 24:00", "en", "bis 0:00 Uhr", "de"),
+        ("9-24:00", "en", "9-24 Uhr", "de"),
+        ("bis 24:00 Uhr", "de", "until 12:00 am", "en"),
         ("the 19th century", "en", "le XIXe siècle", "fr"),
         ("the 19th century", "en", "le XIXᵉ siècle", "fr"),
         ("the 19th century", "en", "le XIXème siècle", "fr"),
@@ -97,6 +110,14 @@ def test_equal_numbers_are_equal_in_any_writing(text, language, translation, tar
         ("4 am", "en", "16 Uhr", "de"),
         ("3:30 am", "en", "15:30 Uhr", "de"),
         ("16:00", "en", "4 am", "tr"),
+        ("2-3 pm", "en", "14-16 Uhr", "de"),
+        ("2-3 am", "en", "14-15 Uhr", "de"),
+        ("9-5 pm", "en", "21-17 Uhr", "de"),
+        ("rooms 2-3", "en", "Zimmer 14-15", "de"),
+        ("Nr. 2-3 am Markt", "de", "No. 14-15 at the market", "en"),
+        ("until 24:00", "en", "bis 13:00 Uhr", "de"),
+        ("bis 24:00 Uhr", "de", "until 12 pm", "en"),
+        ("24 hours", "en", "0 Stunden", "de"),
         ("4 books", "en", "16 Bücher", "de"),
         ("16 books", "en", "4 Bücher", "de"),
         ("the 19th century", "en", "le XXe siècle", "fr"),
@@ -122,6 +143,18 @@ def test_another_number_is_not_kept(text, language, translation, target):
 )
 def test_what_cannot_be_read_is_not_counted(text, language, translation, target):
     assert keeps_numbers(text, language, translation, target) is None
+
+
+def test_roman_numerals_are_looked_for_once_in_a_text(monkeypatch):
+    asked: list[str] = []
+
+    def lone_values(text: str) -> Iterator[int]:
+        asked.append(text)
+        return iter((5, 10))
+
+    monkeypatch.setattr(roman, "lone_values", lone_values)
+    assert keeps_numbers("the 20th, the 21st and the 22nd", "en", "V y X", "es") is False
+    assert asked == ["V y X"]
 
 
 @given(st.text(), st.sampled_from(["en", "de", "es", "zh", "ko", "th", "te"]))

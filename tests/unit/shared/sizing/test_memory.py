@@ -30,7 +30,7 @@ from transformers import (
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.training import Lora
+from lidr.components.shared.config.training import Lora, Training
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import head
 from lidr.components.shared.forward.batches import MIN_MICRO_BATCH_TOKENS, flat_batch
@@ -45,7 +45,13 @@ from lidr.components.shared.sizing.activations import (
 )
 from lidr.components.shared.sizing.architecture import read_architecture
 from lidr.components.shared.sizing.flops import reference_flops, step_flops
-from lidr.components.shared.sizing.memory import GIB, MemoryPlan, usable_bytes
+from lidr.components.shared.sizing.memory import (
+    GIB,
+    MemoryPlan,
+    plan_for,
+    smaller_batch,
+    usable_bytes,
+)
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.train.forward.lora import add_adapters
@@ -385,10 +391,38 @@ def big_free_job(root: Path) -> TrainingJob:
 def test_what_cannot_fit_is_refused_with_what_can(tmp_path: Path, monkeypatch, capsys):
     with pytest.raises(BadInput, match=r"nearest plan that fits .*: set training\.zero\.stage=2"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8)
-    with pytest.raises(BadInput, match=r"4 GiB leaves 2\.3\. Lower training\.max_length"):
+    with pytest.raises(BadInput, match=r"needs .* 16\.8 GiB of its node's memory: set .*=all"):
+        fit(tmp_path, monkeypatch, gpu_memory_gib=8.5, processes=8)
+    with pytest.raises(BadInput, match=r"4 GiB leaves 2\.3\. Set training\.max_length below 2048,"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=4, processes=8)
     fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8, zero=Zero(stage=2))
     assert "each rank needs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("max_length", "tokens", "context", "smaller"),
+    [
+        (2048, 0, None, {"max_length": 2048}),
+        (1024, 0, None, {"max_length": 1024, "micro_batch_tokens": 2048}),
+        (512, 0, None, {"micro_batch_tokens": 2048}),
+        (4096, 6000, 1024, {"micro_batch_tokens": 6000}),
+        (4096, 1000, 1024, {"max_length": 1024}),
+    ],
+)
+def test_a_smaller_batch_comes_from_the_settings_that_bound_it(
+    max_length: int, tokens: int, context: int | None, smaller: dict[str, int]
+):
+    config = {**LLAMA_8B, "max_position_embeddings": context}
+    given = {"max_length": max_length, "micro_batch_tokens": tokens}
+
+    def plan(settings: dict[str, int]) -> tuple[dict, Training, Launch]:
+        launch = Launch(micro_batch_tokens=settings["micro_batch_tokens"])
+        return config, Training(max_length=settings["max_length"]), launch
+
+    said = smaller_batch(*plan(given)).replace(" in the profile", "")
+    assert said == " and ".join(f"training.{key} below {most}" for key, most in smaller.items())
+    below = {key: most - 1 for key, most in smaller.items()}
+    assert plan_for(*plan(given | below)).tokens < plan_for(*plan(given)).tokens
 
 
 def test_an_unknown_accelerator_is_not_checked(tmp_path: Path, monkeypatch):

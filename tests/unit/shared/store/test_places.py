@@ -213,24 +213,46 @@ def pipe(folder: Path) -> str:
     return str(folder / "pipe.jsonl")
 
 
+def below_a_file(folder: Path) -> str:
+    (folder / "file").touch()
+    return str(folder / "file" / "x.jsonl")
+
+
 FILES = {
     "endless": (lambda folder: "/dev/zero", "not a file"),
     "waits for ever": (pipe, "not a file"),
+    "URI waits for ever": (lambda folder: f"file://{pipe(folder)}", "not a file"),
     "folder": (str, "Is a directory"),
-    "NUL": (lambda folder: "a\0b", "is not a valid file name"),
+    "below a file": (below_a_file, "Not a directory"),
+    "NUL": (lambda folder: "a\0b", "is not a valid path or address"),
+    "no IPv6": (lambda folder: f"https://[::1/x#sha256={'0' * 64}", "not a valid path or address"),
     "too long": (lambda folder: "a" * 5000, "File name too long"),
+    "no bucket": (lambda folder: "s3://x.jsonl", "names no bucket"),
+    "bucket alone": (lambda folder: "s3://bucket/", "names no bucket and file"),
     "bucket's parent": (lambda folder: "s3://../x.jsonl", "names no bucket"),
     "login": (lambda folder: "s3://me:key@bucket/x.jsonl", "names no bucket"),
-    "other scheme": (lambda folder: "gs://host/x.jsonl", "unknown scheme"),
+    "other scheme": (lambda folder: "gs://host/x.jsonl", "^gs://host/x.jsonl: has an unknown"),
     "plain file outside": (lambda folder: f"file://{folder}/../none.jsonl", "no such"),
+    "no folder": (lambda folder: f"file://{folder}/missing/none.jsonl", "no such"),
 }
 
 
 @pytest.mark.parametrize("trick", FILES)
-def test_a_recipe_s_file_is_a_file(tmp_path: Path, trick: str):
+def test_a_recipe_s_file_is_a_file(tmp_path: Path, monkeypatch, trick: str):
+    monkeypatch.chdir(tmp_path)
     given, words = FILES[trick]
-    with pytest.raises(BadInput, match=words):
-        read_file(given(tmp_path), "prompts.files")
+    file = given(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match=words) as caught:
+        read_file(file, "prompts.files")
+    assert caught.value.remedy
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_recipe_s_file_may_be_in_a_folder_that_nobody_may_write(tmp_path: Path, monkeypatch):
+    (tmp_path / "x.jsonl").write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert read_file(f"file://{tmp_path}/x.jsonl", "prompts.files") == b"x"
 
 
 def test_a_run_of_another_folder_is_not_read(tmp_path: Path):

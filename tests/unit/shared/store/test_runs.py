@@ -6,16 +6,20 @@ from contextlib import nullcontext
 
 import pytest
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.core.events import listening
 from lidr.components.shared.step import step
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import (
     forget_failure,
+    note_failure,
     note_stages,
     overview_key,
     read_failure,
+    read_run_recipe,
     read_stages,
     recipe_key,
+    run_key,
     step_of,
 )
 
@@ -74,6 +78,75 @@ def test_failure_is_told_to_the_execution_that_it_ended(tmp_path, monkeypatch):
     assert read_failure(store, "mine") == told
     forget_failure(store, "mine")
     assert read_failure(store, "mine") is None
+
+
+@step("generate")
+def generate(store: str, run: str, iteration: int, shard: int, shards: int, error: str = "") -> str:
+    if error:
+        raise EngineFailed(error)
+    return f"{store}/stages/generate/{'1' * 64}"
+
+
+WORK = {"run": "mine", "iteration": 2, "shard": 0, "shards": 3}
+
+
+@pytest.mark.parametrize(
+    ("other", "execution", "left"),
+    [
+        ({}, "first", False),
+        ({"shard": 1}, "first", True),
+        ({"iteration": 3}, "first", True),
+        ({}, "second", True),
+    ],
+)
+def test_failure_that_a_step_has_recovered_from_is_forgotten_and_no_other(
+    tmp_path, monkeypatch, other, execution, left
+):
+    monkeypatch.setattr("lidr.components.shared.step._tracked", _untracked)
+    monkeypatch.setattr("lidr.components.shared.step._leased", _free)
+    monkeypatch.setenv("KFP_RUN_ID", "first")
+    store = LocalStore(tmp_path)
+    with pytest.raises(EngineFailed):
+        generate(store=store.uri, **WORK, error="it died")
+    monkeypatch.setenv("KFP_RUN_ID", execution)
+    generate(store=store.uri, **WORK | other)
+    assert (read_failure(store, "mine") is not None) == left
+
+
+def test_failure_of_another_step_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("lidr.components.shared.step._tracked", _untracked)
+    store = LocalStore(tmp_path)
+    note_failure(store, "mine", "pair", 2, EngineFailed("it died"), "1/3")
+    generate(store=store.uri, **WORK)
+    assert read_failure(store, "mine")
+
+
+def test_damaged_note_of_a_failure_fails_no_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("lidr.components.shared.step._tracked", _untracked)
+    store = LocalStore(tmp_path)
+    store.write(run_key("mine", "failure.json"), b"{")
+    told: list[dict[str, object]] = []
+    with listening(told.append):
+        assert generate(store=store.uri, **WORK)
+    assert ["is not JSON" in str(each.get("message")) for each in told] == [False, True, False]
+
+
+def test_note_that_names_no_stage_is_refused(tmp_path):
+    store = LocalStore(tmp_path)
+    key = run_key("mine", "iteration-1/stages/pair.json")
+    store.write(key, b'{"stage": "x"}')
+    with pytest.raises(BadInput, match=rf"{key}: has a wrong 'stage'\. It was damaged"):
+        read_stages(store, "mine", 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"), [(b'{"seed": 1}', "name: Field required"), (b"{", "Invalid JSON")]
+)
+def test_recipe_of_a_run_that_is_none_names_its_key(tmp_path, recipe, words):
+    store = LocalStore(tmp_path)
+    store.write(recipe_key("mine"), recipe)
+    with pytest.raises(BadInput, match=f"is not the recipe of a run: {words}"):
+        read_run_recipe(store, "mine")
 
 
 def _free(*_: object):

@@ -12,7 +12,7 @@ from lidr.components.shared.core.errors import BadInput, RegistryFailed, Trackin
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.models.outside import resolve_model
-from lidr.components.shared.tracking import ask_mlflow
+from lidr.components.shared.tracking import ask_mlflow, client_at
 from tests.json_server import serving
 
 pytest.importorskip("mlflow")
@@ -77,6 +77,38 @@ def test_mlflow_that_is_not_there_does_not_answer(server: Server, monkeypatch: p
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(TrackingFailed, match=r"MLflow at http://127.0.0.1:9 does not answer \("):
         resolve_model("models:/mine@champion")
+
+
+def test_a_mistyped_port_is_no_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:50O0")
+    with pytest.raises(BadInput, match="'http://localhost:50O0' is not an address"):
+        resolve_model("models:/mine@champion")
+
+
+@pytest.mark.parametrize("uri", ["mlflow:5000", "http//mlflow:5000", "./mlruns"])
+def test_an_address_without_a_scheme_is_none(uri: str):
+    with pytest.raises(BadInput, match=f"'{uri}' is not an MLflow address"):
+        client_at(uri)
+
+
+@pytest.mark.parametrize(
+    ("variable", "refused", "forbidden"),
+    [
+        ("USERNAME", "refuses the password of 'me'", "does not let 'me' do this"),
+        ("TOKEN", "refuses this token", "does not let this token do this"),
+        ("UNUSED", "refuses an unnamed user", "does not let an unnamed user do this"),
+    ],
+)
+def test_who_is_refused_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch, variable: str, refused: str, forbidden: str
+):
+    for name in ("USERNAME", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", "me")
+    for server.status, words in ((401, refused), (403, forbidden)):
+        server.failures = 1
+        with pytest.raises(BadInput, match=words):
+            resolve_model("models:/mine@champion")
 
 
 def test_mlflow_that_refuses_is_asked_once(server: Server):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 
 import pytest
+import torch
+import torch.distributed as dist
 
-from lidr.components.train.distributed.ranks import Ranks
+from lidr.components.shared.core.errors import BadInput, LaunchFailed
+from lidr.components.train.distributed.ranks import Ranks, join_ranks
 from tests.unit.train.distributed.programs import environment, torchrun
 
 PROGRAM = "tests.unit.train.distributed.collectives"
@@ -19,6 +23,44 @@ def test_a_single_rank_returns_at_once():
     # An error that is not one of ours propagates.
     with pytest.raises(ValueError, match="x"), ranks.sharing_errors():
         raise ValueError("x")
+
+
+def test_without_a_rank_there_is_only_this_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert join_ranks().world_size == 1
+    assert "WORLD_SIZE" not in os.environ, "accelerate and exit_without_cleanup read it, too"
+
+
+@pytest.mark.parametrize(
+    ("name", "collective"),
+    [
+        ("all_gather_object", lambda ranks: ranks.any(True)),
+        ("all_reduce", lambda ranks: ranks.sum(torch.ones(1))),
+        ("new_group", Ranks.with_new_group),
+    ],
+)
+def test_a_lost_rank_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch, name, collective):
+    def lost(*_: object, **__: object) -> None:
+        raise dist.DistNetworkError("Connection closed by peer [::1]:5\nException raised from ...")
+
+    monkeypatch.setattr(dist, name, lost)
+    monkeypatch.setenv("LIDR_RANKS_TIMEOUT", "30")
+    with pytest.raises(LaunchFailed) as raised:
+        collective(Ranks(0, 2))
+    assert raised.value.message == (
+        "another rank did not answer within 30 s, or is gone (Connection closed by peer [::1]:5)"
+    )
+    assert "LIDR_RANKS_TIMEOUT" in raised.value.remedy
+
+
+def test_a_rank_s_own_error_outlives_the_loss_of_others(monkeypatch: pytest.MonkeyPatch):
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("Timed out waiting 30000ms for recv operation to complete")
+
+    monkeypatch.setattr(dist, "all_gather_object", lost)
+    with pytest.raises(BadInput, match="the pairs are empty"), Ranks(0, 2).sharing_errors():
+        raise BadInput("the pairs are empty")
 
 
 @pytest.mark.slow
@@ -58,6 +100,7 @@ def test_a_node_that_never_comes_and_a_port_that_is_taken():
         taken.listen()
         said = alone(port)
     assert f"the port of 127.0.0.1:{port}, where the ranks connect, is taken" in said
+    assert "End the program that listens there" in said
     said = alone(port)
     assert f"not all 2 ranks reached 127.0.0.1:{port} within 2 s" in said
     assert "every node has started" in said

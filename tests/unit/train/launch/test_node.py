@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lidr.components.shared.kubernetes.failure import RecordedFailure
 from lidr.components.train.launch.node import _cause
 
 
@@ -41,3 +42,23 @@ def test_the_cause_is_the_first_death(tmp_path, first, second, message, remedy):
     found = _cause(failures, tmp_path)
     assert found.message.startswith(message)
     assert found.remedy.startswith(remedy) and bool(found.remedy) == bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ((-signal.SIGTERM, 1001), "another rank did not answer"),  # torchrun ended it
+        ((1, 1000), "rank 1 exited with 1"),
+    ],
+)
+def test_a_rank_that_lost_another_says_so_unless_that_one_died(tmp_path: Path, other, message):
+    """A record stands for its rank's own death; a death may print more after the others' loss."""
+    lost = RecordedFailure(
+        kind="launch_failed", message="another rank did not answer", rank=0, time=945.0
+    )
+    (tmp_path / "0.json").write_text(lost.model_dump_json())
+    failures = {
+        0: died(0, 1, 1000, tmp_path, printed=940.0),
+        1: died(1, *other, tmp_path, printed=950.0),
+    }
+    assert _cause(failures, tmp_path).message.startswith(message)

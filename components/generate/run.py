@@ -8,7 +8,7 @@ from typing import Any
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import Chunk, Shard
-from lidr.components.rollout.figures import worker_figures, write_note
+from lidr.components.rollout.figures import delete_notes, worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
@@ -61,8 +61,10 @@ def generate(
     target = translate_stage(settings, store, stage.uri, model, iteration)
     machine = Machine.from_environment().engine
     fused = machine.fused and settings.pairing.reward_step == "translate"
-    if stage.done() and (not fused or target.done()):
+    stages = [stage, target] if fused else [stage]
+    if all(each.done() for each in stages):
         emit("reused")
+        delete_notes(*stages)
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify
@@ -74,7 +76,7 @@ def generate(
 
     within = "" if stage.done() else "generate"  # a finished stage's marker says what it took
     with EngineSession(settings, model) as session:
-        roll_out(session, [stage, target] if fused else [stage], plan, machine.restarts)
+        roll_out(session, stages, plan, machine.restarts)
         write_note(stage, session, shard)
         if fused:
             write_note(target, session, shard, within=within)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lidr.components.rollout.answers import Answers
+from lidr.components.rollout.figures import delete_notes
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
@@ -52,6 +53,7 @@ def merge(
     stages = [responses, target] if translated else [responses]
     if all(stage.done() for stage in stages):
         emit("reused")
+        delete_notes(*stages)
         return merged
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify

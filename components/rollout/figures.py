@@ -95,10 +95,11 @@ def collect_notes(stage: Stage) -> dict[str, object]:
     return found
 
 
-def delete_notes(stage: Stage) -> None:
-    """Delete the notes of a finished stage, those of later workers included."""
-    for entry in stage.store.list(stage.key(_FOLDER)):
-        stage.store.delete(entry.key)
+def delete_notes(*stages: Stage) -> None:
+    """Delete the notes of finished stages, also what a kill has left and late workers wrote."""
+    for stage in stages:
+        for entry in stage.store.list(stage.key(_FOLDER)):
+            stage.store.delete(entry.key)
 
 
 def _read_notes(stage: Stage) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from functools import partial
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.chunks import Shard
-from lidr.components.rollout.figures import worker_figures, write_note
+from lidr.components.rollout.figures import delete_notes, worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
 from lidr.components.rollout.summaries import finish_translations
@@ -58,6 +58,7 @@ def translate(
     stage = translate_stage(settings, store, responses, model, iteration)
     if stage.done():
         emit("reused")
+        delete_notes(stage)
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)

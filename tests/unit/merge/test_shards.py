@@ -267,6 +267,20 @@ def test_merge_that_dies_before_the_marker_keeps_what_the_shards_measured(tmp_pa
     assert open_stage(responses).counts()["workers"] == 3
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("fused", [False, True])
+def test_notes_that_a_kill_after_the_marker_has_left_go_when_the_stage_is_reused(
+    shards, fused, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(summaries, "delete_notes", lambda *_: None)
+        found = separate(tmp_path, patch, shards, fused=fused)
+    stages = [open_stage(uri) for uri in found]
+    assert any(stage.store.list(stage.key("engine")) for stage in stages)
+    assert separate(tmp_path, monkeypatch, shards, fused=fused) == found
+    assert not any(stage.store.list(stage.key("engine")) for stage in stages)
+
+
 @pytest.mark.parametrize("note", [b'{"shard": 0, "hel', b"{}", b"[]", b"\xff"])
 def test_merge_leaves_out_a_damaged_note_and_says_so(note, tmp_path, monkeypatch):
     common, uri, _ = unmerged(tmp_path, monkeypatch, 3)

@@ -149,6 +149,7 @@ def test_gpu_check_shares_are_of_the_product_and_of_the_plan():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_gpu_check_measures_trl_on_the_same_pairs(tmp_path):
     prepare(tmp_path, SHAPES["tiny"])
     found = rivals.trl(tmp_path, SHAPES["tiny"], Way())

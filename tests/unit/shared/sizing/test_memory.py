@@ -250,9 +250,9 @@ def big_job(
 @pytest.mark.parametrize(
     ("ranks", "training"),
     [
-        (1, {}),
-        (1, {"lora": {"rank": 8}}),
         (2, {"zero": 3}),
+        pytest.param(1, {}, marks=pytest.mark.long),
+        pytest.param(1, {"lora": {"rank": 8}}, marks=pytest.mark.long),
         pytest.param(1, {"checkpointing": True}, marks=pytest.mark.long),
         pytest.param(2, {"zero": 2}, marks=pytest.mark.long),
     ],

@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= lidr-demo
 SEED ?= 0
-# Two more than there are cores: tests wait for servers and for each other's processes.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# One more than there are cores: now and then a test waits for something.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 # The versions that the tests have run with. CONSTRAINTS= (empty) takes the newest ones that
 # pyproject.toml allows.

@@ -60,6 +60,7 @@ SETTINGS = (
     "LIDR_GIT_SHA",
     "LIDR_RANKS_TIMEOUT",
     "OMP_NUM_THREADS",
+    "TMPDIR",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",

@@ -17,6 +17,7 @@ from lidr.components.shared.core.events import (
     noticing_reuse,
 )
 from lidr.components.shared.core.redaction import redact_exception
+from lidr.components.shared.core.retry import answering_quickly
 from lidr.components.shared.run_lease import task_lease
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
@@ -54,7 +55,8 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                         result = function(*args, **kwargs)
                         _note_stages(name, kwargs, result)
                         note(result)
-                    _note_outcome(name, kwargs)
+                    with answering_quickly():  # the work is done
+                        _note_outcome(name, kwargs)
                     emit("finished", seconds=round(time.monotonic() - began, 2))
                 except Exception as error:
                     redact_exception(error)  # the caller prints the traceback
@@ -98,7 +100,7 @@ def _note_outcome(
             forget_recovered(store, run, name, iteration, shard)
         else:
             note_failure(store, run, name, iteration, error, shard)
-    except (LidrError, OSError, ValueError) as second:
+    except Exception as second:  # neither changes how the step has ended
         what = "why the step failed" if error else "that the step has recovered"
         emit("note", message=f"{what} could not be noted on the store: {second}")
 

@@ -28,7 +28,7 @@ from lidr.pipelines.cluster.api import ClusterApi, Denied
 
 _PART_BYTES = 5 << 20
 """S3's minimum for each part of an upload but the last."""
-_ENDPOINT = "AWS_ENDPOINT_URL"
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 _WRITE_PERMISSIONS = ("EDIT", "MANAGE")
 _GRANT_REMEDY = "An MLflow administrator must grant EDIT or MANAGE on the {}, or a role with it."
@@ -65,16 +65,17 @@ def _is_folder(uri: str) -> bool:
 
 def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
     """Return a finding if only pods reach the store's endpoint, as their ConfigMaps name it."""
-    if os.environ.get(_ENDPOINT) or not api.is_reached():
+    if any(map(os.environ.get, _ENDPOINTS)) or not api.is_reached():
         return None
     namespace, _ = api.namespaces(inputs.profile)
     for name in inputs.profile.config_maps:
         with contextlib.suppress(Denied):
             config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}") or {}
-            url = (config_map.get("data") or {}).get(_ENDPOINT, "")
-            if url and inputs.only_inside(url):
+            data = config_map.get("data") or {}
+            key = next((each for each in _ENDPOINTS if data.get(each)), "")
+            if key and inputs.only_inside(url := data[key]):
                 command, here = _port_forward(url, namespace)
-                remedy = f"{command}, and set ${_ENDPOINT} to {here}, with the store's key"
+                remedy = f"{command}, and set ${key} to {here}, with the store's key"
                 return unknown("store", f"{url} is reached from inside the cluster only", remedy)
     return None
 

@@ -15,6 +15,7 @@ from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import is_stuck, read_graph
+from lidr.pipelines.cluster.removal import UNFINISHED, delete_jobs, remove_run
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
@@ -78,10 +79,10 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
             if runs.is_live(run):
                 _terminate(client, run, done)
         elif is_stuck(run, read_graph(client, run)):
-            _remove(client, run, done, "Argo had left it unfinished")
+            _remove(client, run, done, UNFINISHED)
         else:  # Kubeflow refuses to end it twice
             done.ended.append(run.run_id)
-    _delete_jobs(profile, [run.run_id for run in found], done)
+    done.jobs = delete_jobs(profile, [run.run_id for run in found], done.notes)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
         return done
@@ -103,9 +104,8 @@ def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
 
 
 def _remove(client: Client, run: runs.Run, done: Cancelled, why: str) -> None:
-    runs.delete(client, run)
+    remove_run(client, run, why, done.notes)
     done.removed.append(run.run_id)
-    done.notes.append(f"run {run.run_id} was removed from Kubeflow: {why}")
 
 
 def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:
@@ -224,15 +224,3 @@ def _under_way(store: Store, name: str) -> set[str]:
 def _recipe(run: runs.Run) -> str:
     stamp = Stamp.parse(run.description)
     return stamp.recipe if stamp else run.run_id
-
-
-def _delete_jobs(profile: Profile, run_ids: Sequence[str], done: Cancelled) -> None:
-    """Delete the runs' TrainJobs, which a killed launcher leaves behind."""
-    if profile.training.launcher != "trainjob" or not run_ids:
-        return
-    try:
-        namespace = namespace_of(profile)
-        jobs = namespace.jobs(*run_ids)
-        done.jobs += [job.name for job in jobs if namespace.delete_job(job.name)]
-    except BadInput as error:
-        done.notes.append(f"TrainJobs may be left: {error.message}")

@@ -42,7 +42,7 @@ _STATES: dict[str, NodeState] = {
 """By Argo's phases and Kubeflow's states; omitted nodes have no state in Kubeflow."""
 
 STUCK_SECONDS = 300.0
-"""Since the last pod of a cancelled workflow ended; even a busy Argo takes half a minute."""
+"""Since a workflow was cancelled and its last pod ended; even a busy Argo takes half a minute."""
 
 _UNREADABLE = (
     ValueError,
@@ -131,8 +131,10 @@ def is_stuck(run: Any, graph: WorkflowGraph) -> bool:
     """
     if run.state != "CANCELING":
         return False
-    asked = [each.update_time for each in run.state_history or [] if each.state == run.state]
-    return graph.is_idle and any(each and _is_long_ago(each) for each in asked)
+    asked = [
+        each.update_time for each in run.state_history or [] if each and each.state == run.state
+    ]
+    return graph.is_idle and any(at and _is_long_ago(at) for at in asked)
 
 
 def _is_long_ago(moment: datetime) -> bool:

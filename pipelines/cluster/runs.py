@@ -120,5 +120,7 @@ def terminate(client: Client, run: Run) -> None:
 
 
 def delete(client: Client, run: Run) -> None:
-    """Remove a run from Kubeflow's records."""
-    client.call(f"delete run {run.display_name}", client.runs.run_service_delete_run, run.run_id)
+    """Remove a run from Kubeflow's records, if it is still there."""
+    client.call_or_none(
+        f"delete run {run.display_name}", client.runs.run_service_delete_run, run.run_id
+    )

@@ -20,6 +20,7 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import is_stuck, read_graph
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.pipelines import Package, find_version, upload
+from lidr.pipelines.cluster.removal import remove_unfinished
 from lidr.pipelines.stamp import Stamp, description_of
 
 SETTLING_SECONDS = 1.1
@@ -164,12 +165,12 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     if dry:
         find_version(client, submission.package)  # shows whether it may be read
         return _submitted(client, submission, "", "would resume" if found else "would create", note)
-    for run in stuck:  # else `lidr cancel` would be needed, which ends the new run as well
-        runs.delete(client, run)
-        note = "Argo had left the cancelled run unfinished; it was removed from Kubeflow"
+    if stuck:  # else `lidr cancel` would be needed, which would end the new run as well
+        note = "; ".join(remove_unfinished(client, submission.profile, stuck))
     begun = time.monotonic()
     made = _create(client, submission)
-    winner = _settle(client, submission, made, time.monotonic() - begun)
+    left = {run.run_id for run in stuck}
+    winner = _settle(client, submission, made, time.monotonic() - begun, left)
     if winner.run_id != made.run_id:
         return _submitted(client, submission, winner.run_id, "running")
     return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
@@ -256,17 +257,21 @@ def _create(client: Client, submission: Submission) -> Any:
     return client.call(what, client.runs.run_service_create_run, body)
 
 
-def _settle(client: Client, submission: Submission, made: runs.Run, took: float) -> runs.Run:
+def _settle(
+    client: Client, submission: Submission, made: runs.Run, took: float, stuck: set[str]
+) -> runs.Run:
     """Return the run that stays if several clients created one of the same name at once.
 
-    A slow server lists another's run as late as ours, so this waits as long as ours took.
+    A slow server lists another's run as late as ours, so this waits as long as ours took. The ids
+    of stuck runs do not count.
     """
     time.sleep(max(SETTLING_SECONDS, took))
     experiment = submission.profile.kubeflow.experiment
     found = retry(
         lambda: list(runs.list_runs(client, experiment, submission.run)), "Kubeflow", unavailable
     )
-    live = sorted((run for run in found if runs.is_live(run)), key=runs.order)
+    others = (run for run in found if runs.is_live(run) and run.run_id not in stuck)
+    live = sorted(others, key=runs.order)
     if not live or live[0].run_id == made.run_id:
         return made
     runs.terminate(client, made)

@@ -19,6 +19,7 @@ from lidr.components.shared.sizing.memory import (
     PROCESS_BYTES,
     Memory,
     MemoryPlan,
+    fits_smaller,
     plan_for,
     smaller_batch,
 )
@@ -346,10 +347,12 @@ class _Estimator:
 
     def _remedy(self, plan: MemoryPlan, gpu: Gpu) -> str:
         nearest = plan.nearest_fit(self._memory(gpu))
-        if nearest is None:
+        if nearest is None and fits_smaller(plan, self._memory(gpu)):
             launch = Launch.of(self._profile)
             smaller = smaller_batch(self._config, self._recipe.training, launch)
             return f"nothing fits: set {smaller}, or choose GPUs with more memory"
+        if nearest is None:
+            return "nothing fits: choose GPUs with more memory, or a smaller model"
         return f"set {', '.join(plan.changes_to(nearest))}, which needs {nearest.memory()}"
 
     def _store_bytes(self) -> dict[str, float]:

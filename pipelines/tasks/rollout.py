@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lidr.components.merge.run import Merged, merge
+from lidr.components.rollout.figures import delete_notes
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
@@ -78,8 +79,10 @@ def roll_out(
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
     translated = settings.pairing.reward_step == "translate"
-    if stage.done() and (target.done() or not translated):
+    stages = [stage, target] if translated else [stage]
+    if all(each.done() for each in stages):
         emit("reused")
+        delete_notes(*stages)
         return Merged(stage.uri, target.uri if translated else "")
     place = Launch.parse(launch)
     job = ShardJob(

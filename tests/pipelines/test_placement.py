@@ -147,7 +147,7 @@ def test_the_documentation_names_the_settings_of_a_step():
     assert {*re.findall(r"`([A-Z][A-Z0-9_]+)`", table)} == {*SETTINGS}
 
 
-@pytest.mark.parametrize("key", ["AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "LIDR_CACHE", "NO_PROXY"])
+@pytest.mark.parametrize("key", ["AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "TMPDIR", "NO_PROXY"])
 def test_a_step_gets_what_a_remedy_says_to_set(key: str):
     (given,) = kubernetes_config(PROFILE, "generate")["configMapAsEnv"]
     assert key in [each["envVar"] for each in given["keyToEnv"]]

@@ -245,8 +245,9 @@ def test_memory_is_the_train_steps_own_plan(tmp_path):
     assert alone.fits is False
     assert "training.zero" in alone.remedy or "nodes" in alone.remedy
     assert "GiB of its node's memory" in alone.remedy
-    small = layer(tmp_path, training={"gpu_memory_gib": 4})
-    assert "nothing fits: set training.max_length below" in plan(LLAMA, f"cluster {small}").remedy
+    for memory, remedy in ((6, "set training.max_length below"), (3, "choose GPUs with more")):
+        small = layer(tmp_path, training={"gpu_memory_gib": memory})
+        assert f"nothing fits: {remedy}" in plan(LLAMA, f"cluster {small}").remedy
 
 
 def test_an_engine_that_cannot_hold_the_model_is_bad_input(tmp_path: Path):

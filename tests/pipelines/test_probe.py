@@ -58,10 +58,19 @@ def test_probe_tries_the_store_and_each_address_and_prints_one_line(s3, monkeypa
 def test_probe_goes_through_the_proxy_that_steps_go_through(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://user:planted@127.0.0.1:9")
     monkeypatch.setenv("no_proxy", ".svc")
-    asked = {"hub": "https://hub.invalid", "own": "https://own.svc", "API": "tcp://api.invalid:80"}
+    asked = {"hub": "https://hub.invalid", "own": "https://own.svc", "API": "tcp://api.svc:80"}
     faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
     found = {name: faults[name].partition(" ")[0] for name in asked}
-    assert found == {"hub": "127.0.0.1:9", "own": "own.svc:443", "API": "api.invalid:80"}
+    assert found == {"hub": "127.0.0.1:9", "own": "own.svc:443", "API": "api.svc:80"}
+
+
+def test_probe_says_that_kfp_s_launcher_would_ask_the_proxy_for_kubeflow(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:port")
+    monkeypatch.setenv("no_proxy", ".svc")
+    asked = {"hub": "https://hub.invalid", "API": "tcp://api.kubeflow:8887"}
+    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    assert faults["API"].endswith("asked for api.kubeflow: name it in NO_PROXY")
+    assert faults["hub"] == "http://127.0.0.1:port has a wrong port"
 
 
 def test_probe_says_why_the_store_refuses(s3, monkeypatch):

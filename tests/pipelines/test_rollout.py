@@ -107,6 +107,10 @@ def test_rollout_makes_one_trainjob_whose_pods_are_the_shards(
     assert tuple(map(content, merged)) == tuple(map(content, whole))
     assert api.jobs == {}
     assert not [file for file in locate_stage(merged.responses).files() if "launch" in file]
+    left = locate_stage(merged.responses)
+    left.store.write(left.key("engine/left-by-a-kill.json"), b"{}")
+    assert roll_out(tmp_path, world_stage(str(tmp_path / "store"), PROMPTS).uri, 3) == merged
+    assert not left.store.list(left.key("engine"))
 
 
 def test_a_rollout_with_another_number_of_shards_takes_the_place_of_the_first(

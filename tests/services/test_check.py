@@ -521,16 +521,14 @@ def test_a_cluster_queue_for_other_namespaces_is_told(bare: Checked, selector, s
         assert "admits nothing of namespace lidr" in found["ClusterQueue lidr"]["detail"]
 
 
-def test_a_store_that_only_pods_reach_is_told(bare: Checked, monkeypatch):
+@pytest.mark.parametrize("key", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_a_store_that_only_pods_reach_is_told(bare: Checked, monkeypatch, key: str):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     settings = bare.objects[f"{CORE}/configmaps/lidr-environment"]["data"]
-    settings["AWS_ENDPOINT_URL"] = "http://lidr-object-store:8333"
+    settings[key] = "http://lidr-object-store:8333"
     code, found, _ = bare.check("--only", "store")
     assert (code, found["store"]["state"]) == (0, "unknown")
-    assert (
-        "port-forward svc/lidr-object-store 8333, and set $AWS_ENDPOINT_URL"
-        in (found["store"]["remedy"])
-    )
+    assert f"port-forward svc/lidr-object-store 8333, and set ${key} " in (found["store"]["remedy"])
 
 
 def test_a_folder_is_no_store_of_pods_whatever_their_endpoint(bare: Checked, monkeypatch, tmp_path):

@@ -428,7 +428,9 @@ def test_a_cancelled_run_that_argo_has_left_unfinished_is_cancelled_and_can_be_r
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
     write_start(cluster, recipe)
+    add_job(cluster, "lidr-train-1", submitted)
     leave_unfinished(cluster, submitted, asked=600, ended=400)
+    cluster.kubeflow.run.state_history.append(None)
     found = cluster.json("status", RUN)
     assert found["state"] == "cancelled"
     assert "Argo has left the cancelled run unfinished" in " ".join(found["notes"])
@@ -436,7 +438,8 @@ def test_a_cancelled_run_that_argo_has_left_unfinished_is_cancelled_and_can_be_r
     assert listed["state"] == "cancelled"
     again = cluster.json("submit", "tiny_world", "--run", RUN)
     assert again["outcome"] == "resumed" and again["run_id"] != submitted
-    assert again["note"].endswith("it was removed from Kubeflow")
+    assert again["note"].endswith("was removed from Kubeflow: Argo had left it unfinished")
+    assert not cluster.kubernetes.jobs
     assert list(cluster.kubeflow.runs) == [again["run_id"]]
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from fractions import Fraction
 
 from lidr.components.pair.candidates import Candidate
 from lidr.components.shared.core.languages import UNDETERMINED, UNSPACED
@@ -16,6 +16,7 @@ from lidr.components.shared.numbers.normalize import normalized
 from lidr.components.shared.records.schema import DropReason, Prompt
 
 MIN_CHARS = 20
+_MAX_RESULT_CHARS = 40
 """A shorter text, such as `Paris.`, does not show its language, and may be a copy by chance."""
 
 Outcome = tuple[str, bool]
@@ -115,13 +116,16 @@ def reference_answer(prompt: Prompt) -> str | None:
 
 
 def _ends_with(text: str, answer: str, language: str) -> bool:
-    """Tell whether a text's last number is the answer's, or its last words are the answer.
+    """Tell whether a text's last numbers are the answer's, or its last words are the answer.
 
-    Answers have their numbers as English writes them, as in evaluation data. Of one with several,
-    such as 11:30, the last alone would not be enough.
+    Answers have their numbers as English writes them, as in evaluation data. Of a short one with
+    several, such as 11:30, all count; of a worked solution only the last.
     """
-    wanted = None if _has_several_numbers(answer) else extract_number(answer, "en")
-    if wanted is not None:
+    answer = _result(answer)
+    several = _values(answer, "en")
+    if len(several) > 1 and len(answer) <= _MAX_RESULT_CHARS and "=" not in answer:
+        return _values(text, language)[-len(several) :] == several
+    if (wanted := extract_number(answer, "en")) is not None:
         return extract_number(text, language) == wanted
     ending, letters = _letters(answer), _letters(text)
     if [each for _, each in letters[-len(ending) :]] != [each for _, each in ending]:
@@ -131,11 +135,15 @@ def _ends_with(text: str, answer: str, language: str) -> bool:
     return not inside or _is_variant(before) or language in UNSPACED
 
 
-def _has_several_numbers(answer: str) -> bool:
-    """Tell whether an answer, or its marked result (`#### 72`), has more than one number."""
+def _result(answer: str) -> str:
+    """Return the result that an answer marks (`#### 72`), or all of it."""
     text = normalized(answer)
-    start, end = next(markers.spans(text, "en"), (0, len(text)))
-    return len(list(islice(digits.numbers(text, "en", start, end), 2))) > 1
+    marked = next(markers.spans(text, "en"), None)
+    return text[slice(*marked)] if marked else answer
+
+
+def _values(text: str, language: str) -> list[Fraction | None]:
+    return [number.value for number in digits.numbers(normalized(text), language)]
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:

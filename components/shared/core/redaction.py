@@ -53,6 +53,7 @@ _HEADER = re.compile(
 )
 _REDACTED = "[redacted]"
 _MAX_DEPTH = 20
+_MAX_BYTES = 1 << 20
 
 
 def login_fault(address: str) -> str:
@@ -131,6 +132,8 @@ def redact_exception(error: BaseException) -> None:
         if isinstance(value, str):
             return redacted(value)
         if isinstance(value, bytes):
+            if len(value) > _MAX_BYTES:  # a whole file that is not UTF-8
+                return _REDACTED.encode()
             text = redacted(value.decode("utf-8", "surrogateescape"))
             return text.encode("utf-8", "surrogateescape")
         if depth > _MAX_DEPTH:  # a list may hold itself
@@ -152,9 +155,10 @@ def redact_exception(error: BaseException) -> None:
         args.__set__(each, clean(each.args))  # some exceptions are frozen
         vars(each).update(clean(vars(each)))
         for member in _members(each):
-            with suppress(AttributeError):  # it is unset, or read-only
-                if isinstance(value := member.__get__(each), str | bytes):
-                    member.__set__(each, clean(value))
+            with suppress(AttributeError, TypeError):  # it is unset, read-only or of one type
+                value = member.__get__(each)
+                if (cleaned := clean(value)) is not value:
+                    member.__set__(each, cleaned)
         if isinstance(each, BaseExceptionGroup):
             waiting += each.exceptions
         waiting += [each.__cause__, each.__context__]

@@ -165,6 +165,8 @@ class Wait:
         self._problem = problem
         self._end = min(self._end, now + self._seconds)
         if now >= self._end:
+            if problem is error:
+                raise error
             raise problem from error
         pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2**self._failures)
         self._failures += 1

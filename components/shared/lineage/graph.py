@@ -149,12 +149,13 @@ def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_:
     asked = {uri: locate_stage(uri) for uri in roots}
     own = {stage.store.uri for stage in asked.values()}
     nodes: dict[str, Node] = {}
+    lost: set[str] = set()
 
     def inputs(uri: str) -> list[str]:
         if uri.rpartition("/stages/")[0] in own or uri in asked:
             node = read_node(asked.get(uri) or locate_stage(uri))
         else:
-            node = _read_elsewhere(uri)
+            node = _read_elsewhere(uri, lost)
         nodes[uri] = node
         return [read for name, read in node.inputs.items() if follow(node, name)]
 
@@ -206,14 +207,18 @@ class _UnopenedStore:
     uri: str
 
 
-def _read_elsewhere(uri: str) -> Node:
-    """Return a stage of another store than the lineage's own; damaged if it cannot be read."""
-    try:
-        return read_node(locate_stage(uri, writable=False))
-    except StoreError:
-        root, _, rest = uri.rpartition("/stages/")
-        store = cast("Store", _UnopenedStore(root))
-        return Node(Stage(store, f"stages/{rest}"), Presence.DAMAGED)
+def _read_elsewhere(uri: str, lost: set[str]) -> Node:
+    """Return a stage of another store than the lineage's own; damaged if it cannot be read.
+
+    A store that cannot be is not asked again: that may take a minute.
+    """
+    root, _, rest = uri.rpartition("/stages/")
+    if root not in lost:
+        try:
+            return read_node(locate_stage(uri, writable=False))
+        except StoreError:
+            lost.add(root)
+    return Node(Stage(cast("Store", _UnopenedStore(root)), f"stages/{rest}"), Presence.DAMAGED)
 
 
 def _inputs_of(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lidr.components.shared.core.digest import canonical_json, digest_of
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
 from lidr.components.shared.store.marker import marker_fault
@@ -50,8 +51,11 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
     """
     found = [finding for node in graph for finding in _faults(node)]
     checks = [(node, name) for node in graph for name in _files_to_hash(node)]
+    own = {root.rpartition("/stages/")[0] for root in graph.roots}
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        for (node, name), what in zip(checks, pool.map(_file_fault, checks), strict=True):
+        for (node, name), what in zip(
+            checks, pool.map(partial(_file_fault, own), checks), strict=True
+        ):
             advance(node.files[name].get("size", 0))
             if what:
                 found.append(LineageFinding(f"{node.uri}/{name}", what))
@@ -103,12 +107,18 @@ def _files_to_hash(node: Node) -> list[str]:
     return sorted(node.files, key=lambda name: (is_weights(name), name))
 
 
-def _file_fault(check: tuple[Node, str]) -> str:
+def _file_fault(own: set[str], check: tuple[Node, str]) -> str:
     node, name = check
     try:
         actual = node.stage.store.sha256(node.stage.key(name))
     except FileNotFoundError:
         return "is gone"
+    except DamagedObject:
+        return "cannot be read"
+    except StoreError as error:
+        if node.stage.store.uri in own:
+            raise
+        return f"cannot be read: {error}"
     return "" if actual == node.files[name].get("sha256") else "was changed after it was written"
 
 

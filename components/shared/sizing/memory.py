@@ -277,6 +277,11 @@ def plan_for(
     )
 
 
+def fits_smaller(plan: MemoryPlan, memory: float) -> bool:
+    """Return whether a plan could fit with a smaller micro-batch, down to one token."""
+    return replace(plan, tokens=1).nearest_fit(memory) is not None
+
+
 def smaller_batch(config: Mapping[str, Any], settings: Training, launch: Launch) -> str:
     """Return the settings with which the micro-batch of `plan_for` has fewer tokens."""
     budget, pair = _batch_bounds(config, settings, launch)

@@ -85,6 +85,9 @@ class S3Store:
         return data
 
     def sha256(self, key: str) -> str:
+        return _retry_if_damaged(lambda: self._sha256(key))
+
+    def _sha256(self, key: str) -> str:
         sha = hashlib.sha256()
         head = self._head(key)
         for start in range(0, head["ContentLength"], _PIECE_BYTES):

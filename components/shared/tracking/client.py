@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from lidr.components.shared.core.redaction import login_fault
 from lidr.components.shared.core.retry import retry
-from lidr.components.shared.tracking.database import SQLITE, database_file, make_database
+from lidr.components.shared.tracking.database import SQLITE, database_file, database_lock
 
 _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default MLflow's client retries a request for four minutes and waits two for an answer. We
@@ -32,6 +33,11 @@ _OTHER_SCHEMA = re.compile(
     r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
 )
 
+_REFUSED = re.compile(
+    r"authentication failed|Access denied|does not exist|Unknown database|unable to open database"
+)
+"""What a database says that no further attempt changes: to a wrong login, name or file."""
+
 Result = TypeVar("Result")
 
 
@@ -39,11 +45,12 @@ def tracking_uri(store: str) -> str:
     """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or SQLite in a local store's folder.
 
     Raises:
-        BadInput: the store is remote and no server is named, or the URI holds a password.
+        BadInput: the store is remote and no server is named, or the URI is no address, or holds
+            a password.
     """
     named = os.environ.get("MLFLOW_TRACKING_URI")
     if named:
-        _refuse_password(named)
+        _check_address(named)
         return named
     if "://" in store:
         raise BadInput(
@@ -53,8 +60,12 @@ def tracking_uri(store: str) -> str:
     return f"{SQLITE}{Path(store).absolute() / 'mlflow.db'}"
 
 
-def _refuse_password(uri: str) -> None:
-    """Keep passwords out of what holds a URI: markers, tags and messages."""
+def _check_address(uri: str) -> None:
+    """Refuse what is no address, and passwords: markers, tags and messages hold URIs."""
+    if "://" not in uri:
+        raise BadInput(
+            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
+        )
     if fault := login_fault(uri):
         raise BadInput(
             f"the address of MLflow {fault}",
@@ -79,15 +90,10 @@ def client_at(uri: str) -> Any:
 
     Raises:
         BadInput: the URI is no address, holds a password, or names a database that this MLflow
-            cannot use.
-        StoreError: a SQLite file cannot be created in its folder.
+            cannot use, or a SQLite file that cannot be created.
         TrackingFailed: the database is unavailable.
     """
-    _refuse_password(uri)
-    if "://" not in uri:
-        raise BadInput(
-            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
-        )
+    _check_address(uri)
     for name, value in _HTTP_DEFAULTS.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401 - importing it sets its log level, which is changed below
@@ -100,7 +106,9 @@ def client_at(uri: str) -> Any:
         raise BadInput(
             f"{error.name} is needed for this database",
             file=uri,
-            remedy="Install it, or name a driver that is installed, as in postgresql+psycopg2://...",
+            remedy="Install mlflow, not mlflow-skinny, or name a server."
+            if error.name == "sqlalchemy"
+            else "Install it, or name a driver that is installed, as in postgresql+psycopg2://...",
         ) from error
 
 
@@ -114,9 +122,9 @@ def _open(uri: str) -> Any:
 
         failures = (*failures, SQLAlchemyError)
     try:
-        if file := database_file(uri):
-            make_database(file)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        file = database_file(uri)
+        with database_lock(file) if file else nullcontext():
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except failures as error:
         raise _open_problem(error, uri) from error
 
@@ -133,9 +141,10 @@ def _open_problem(error: Exception, uri: str) -> LidrError:
     if not is_server(uri):
         from sqlalchemy.exc import DatabaseError, OperationalError
 
-        if isinstance(error, OperationalError) or isinstance(error.__cause__, OperationalError):
+        operational = any(isinstance(e, OperationalError) for e in (error, error.__cause__))
+        if operational and not _REFUSED.search(text):
             return _unavailable(error, uri)
-        if file and isinstance(error, DatabaseError):
+        if file and not operational and isinstance(error, DatabaseError):
             return BadInput(
                 f"cannot be used as MLflow's database: {_cause(text)}",
                 file=file,
@@ -223,7 +232,9 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
         return BadInput(f"{uri!r} is not an address", remedy="Correct MLFLOW_TRACKING_URI.")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    who = repr(user) if user else "this token" if token else "an unnamed user"
+    auth = os.environ.get("MLFLOW_TRACKING_AUTH")
+    other = "this token" if token else f"this {auth} account" if auth else "an unnamed user"
+    who = repr(user) if user else other
     if status == 401:
         return BadInput(
             f"{where} refuses {'the password of ' if user else ''}{who}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from lidr.components.shared.store.base import wrap_os_errors
+from lidr.components.shared.core.errors import BadInput
 
 SQLITE = "sqlite:///"
 
@@ -17,19 +19,35 @@ def database_file(uri: str) -> Path | None:
     return None if path == uri else Path(path.partition("?")[0])
 
 
-def make_database(database: Path) -> None:
-    """Create a SQLite database if it does not exist, locking out other processes.
+@contextmanager
+def database_lock(database: Path) -> Iterator[None]:
+    """Lock out other processes while a client may create or upgrade the tables of a SQLite file.
 
-    Two runs that share a new store would both create the tables, and the second would fail.
+    Two runs that share a store would both do it, and the second would fail. A file that does not
+    exist is created; one on a read-only disk needs no lock.
+
+    Raises:
+        BadInput: there is no file, and its folder cannot hold one.
     """
-    with wrap_os_errors(database.parent):
-        if database.exists():
-            return
+    try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with database.with_name(f"{database.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not database.exists():
-                _make_tables(database)
+        lock = database.with_name(f"{database.name}.lock").open("a")
+    except OSError as error:
+        if not database.exists():
+            raise BadInput(
+                f"MLflow's database cannot be made: {error.strerror}",
+                file=database,
+                remedy="Correct MLFLOW_TRACKING_URI, or the folder's permissions.",
+            ) from error
+        lock = None
+    if lock is None:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _make_tables(database)
+        yield
 
 
 def _make_tables(database: Path) -> None:

@@ -9,6 +9,7 @@ from lidr.components.shared.models.sources import model_config
 from lidr.components.shared.sizing.memory import (
     GIB,
     MemoryPlan,
+    fits_smaller,
     plan_for,
     smaller_batch,
     usable_bytes,
@@ -31,9 +32,11 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
         emit("note", message=f"each rank needs {plan.memory()}; {has}")
         return
     nearest = plan.nearest_fit(memory)
-    if nearest is None:
+    if nearest is None and fits_smaller(plan, memory):
         smaller = smaller_batch(model_config(job.start), job.training, launch)
         remedy = f"Set {smaller}, or choose accelerators with more memory."
+    elif nearest is None:
+        remedy = "Choose accelerators with more memory, or a smaller model."
     else:
         changes = ", ".join(plan.changes_to(nearest))
         remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."

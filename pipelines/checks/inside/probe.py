@@ -125,11 +125,20 @@ def _store_fault(uri: str) -> str:
 
 
 def _fault_of(address: str) -> str:
-    """Return why no TCP connection to an address, or to its proxy, opens; "" where one does."""
+    """Return why no TCP connection to an address, or to its proxy, opens; "" where one does.
+
+    A `tcp` address is a Service of Kubeflow's, which its launcher asks with the same variables.
+    """
     parts = urlsplit(address)
-    if (proxy := getproxies().get(parts.scheme)) and not proxy_bypass(parts.hostname or ""):
+    proxy = getproxies().get(parts.scheme.replace("tcp", "https"), "")
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        if parts.scheme == "tcp":
+            return f"HTTPS_PROXY would be asked for {parts.hostname}: name it in NO_PROXY"
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return f"{redacted(parts.geturl())} has a wrong port"
     try:
         socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()
     except OSError as error:

@@ -189,6 +189,14 @@ def test_a_number_is_read_as_its_text_s_language_writes_it():
         ("2 1/2", "Es sind 2,5.", True),
         ("She has 3 + 69 = 72 of 80.\n#### 72", "Also 72.", True),
         ("#### 11:30", "Um 12:30.", False),
+        ("The train leaves at 9 and takes 2 h.\n#### 11:30", "Er kommt um 11:30.", True),
+        ("July 4, 1776", "Am 4. Juli 1776.", True),
+        ("July 4, 1776", "Am 14. Juli 1776.", False),
+        ("11:30", "Um 11 h 30.", True),
+        ("3 + 69 = 72.", "Das sind 72.", True),
+        ("3 + 69 = 72.", "Das sind 73.", False),
+        ("In 1990 she moved.\n#### Paris", "Sie zog nach Paris.", True),
+        ("In 1990 she moved.\n#### Paris", "Sie zog 1990.", False),
     ],
 )
 def test_all_numbers_of_a_reference_answer_count(answer: str, text: str, right: bool):

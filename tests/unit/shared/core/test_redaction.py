@@ -340,6 +340,7 @@ def _noted() -> Exception:
         SyntaxError("bad", ("x.py", 1, 1, f"key = {SECRET}")),
         NoSuchResource(ref=SECRET),
         PointerToNowhere(ref=SECRET, resource=Resource.opaque({})),
+        PointerToNowhere(ref=[SECRET], resource=Resource.opaque({})),
         _noted(),
     ],
     ids=lambda error: type(error).__name__,
@@ -349,6 +350,12 @@ def test_a_traceback_shows_no_secret_wherever_an_exception_holds_it(error, monke
     assert SECRET in "".join(format_exception(error))
     redact_exception(error)
     assert SECRET not in "".join(format_exception(error))
+
+
+def test_a_whole_file_that_is_not_text_is_left_out():
+    error = UnicodeDecodeError("utf-8", b"key" * (1 << 20), 0, 1, "bad")
+    redact_exception(error)
+    assert (error.object, error.args[1]) == (b"[redacted]", b"[redacted]")
 
 
 def test_a_list_that_holds_itself_is_no_trap():

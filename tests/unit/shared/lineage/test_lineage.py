@@ -14,6 +14,8 @@ from lidr.components.shared.lineage.verify import recipe_fault, verify
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import Version
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault, sealed
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key
@@ -226,6 +228,37 @@ def test_another_store_that_cannot_be_used_is_a_finding(tmp_path, place, presenc
     assert finding.uri.startswith(base)
     assert finding.what == what
     assert not (tmp_path / "removed").exists()
+
+
+def test_a_file_of_another_store_that_cannot_be_read_is_a_finding(chain, tmp_path, monkeypatch):
+    world = outside_world(str(tmp_path / "second"), model_uri(chain.model(2).uri))
+    graph = trace([world.uri])
+    sha256 = LocalStore.sha256
+
+    def forbidden(store: LocalStore, key: str) -> str:
+        if store.uri == chain.store and key.endswith(".safetensors"):
+            raise StoreError("may not be read")
+        return sha256(store, key)
+
+    monkeypatch.setattr(LocalStore, "sha256", forbidden)
+    findings = verify(graph)
+    assert findings and {each.what for each in findings} == {"cannot be read: may not be read."}
+    with pytest.raises(StoreError, match="may not be read"):
+        verify(trace([chain.model(2).uri]))
+
+
+def test_a_store_that_cannot_be_used_is_asked_once(tmp_path, monkeypatch):
+    asked: list[str] = []
+
+    def noting(uri: str, **options: bool) -> Store:
+        asked.append(uri)
+        return open_store(uri, **options)
+
+    sources = [f"gs://bucket/stages/train/{digit * 64}/model" for digit in "ab"]
+    worlds = [outside_world(str(tmp_path), source).uri for source in sources]
+    monkeypatch.setattr("lidr.components.shared.store.stage.open_store", noting)
+    assert len(trace(worlds).nodes) == 4
+    assert asked.count("gs://bucket") == 1
 
 
 def test_the_lineage_s_own_store_must_be_usable():

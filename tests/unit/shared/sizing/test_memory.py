@@ -393,7 +393,9 @@ def test_what_cannot_fit_is_refused_with_what_can(tmp_path: Path, monkeypatch, c
         fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8)
     with pytest.raises(BadInput, match=r"needs .* 16\.8 GiB of its node's memory: set .*=all"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=8.5, processes=8)
-    with pytest.raises(BadInput, match=r"4 GiB leaves 2\.3\. Set training\.max_length below 2048,"):
+    with pytest.raises(BadInput, match=r"GiB leaves .*\. Set training\.max_length below 2048,"):
+        fit(tmp_path, monkeypatch, gpu_memory_gib=6, processes=8)
+    with pytest.raises(BadInput, match=r"4 GiB leaves 2\.3\. Choose accelerators with more"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=4, processes=8)
     fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8, zero=Zero(stage=2))
     assert "each rank needs" in capsys.readouterr().err

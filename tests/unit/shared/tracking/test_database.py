@@ -15,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils
 
 from lidr.components.report.aliases import aliases_of
-from lidr.components.shared.core.errors import BadInput, StoreError, TrackingFailed
+from lidr.components.shared.core.errors import BadInput, TrackingFailed
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.tracking import client_at, experiment_id, mlflow_client
-from lidr.components.shared.tracking.database import database_file
+from lidr.components.shared.tracking.database import database_file, database_lock
 from tests.disks import small_disk
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_a_refused_experiment_that_nobody_else_created_is_the_refusal(tmp_path, 
 
 def test_a_folder_that_cannot_hold_a_database_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="A part of the path is a file"):
+    with pytest.raises(BadInput, match="cannot be made: Not a directory"):
         client_at(f"sqlite:///{tmp_path}/file/store/mlflow.db")
 
 
@@ -100,7 +100,7 @@ def test_a_database_on_a_read_only_disk_is_read(made):
         shutil.copy(made, disk)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert client_at(f"sqlite:///{disk}/mlflow.db").search_experiments()
-        with pytest.raises(StoreError, match="read-only"):
+        with pytest.raises(BadInput, match="cannot be made: Read-only file system"):
             client_at(f"sqlite:///{disk}/other.db")
 
 
@@ -116,6 +116,34 @@ def test_a_locked_database_is_asked_again(database, monkeypatch):
     released.start()
     assert mlflow_client("").search_experiments()
     released.join()
+
+
+def test_a_database_is_opened_by_one_process_at_a_time(database):
+    """MLflow may change its tables while it is opened."""
+    with database_lock(database):
+        waits = subprocess.Popen(
+            [sys.executable, "-c", OPEN, f"sqlite:///{database}"], stdout=subprocess.PIPE
+        )
+        assert waits.stdout.readline() == b"opening\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waits.wait(1)
+    assert waits.communicate(timeout=60)[0] == b"opened\n"
+
+
+OPEN = """
+import sys
+import mlflow
+from lidr.components.shared.tracking import client_at
+print("opening", flush=True)
+client_at(sys.argv[1])
+print("opened")
+"""
+
+
+def test_a_file_that_cannot_be_opened_is_not_asked_again(tmp_path):
+    (tmp_path / "mlflow.db").mkdir()
+    with pytest.raises(BadInput, match="unable to open database file"):
+        client_at(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def test_a_database_server_that_is_down_is_named():

@@ -1,0 +1,51 @@
+"""Removing what Kubeflow leaves behind: runs that it cannot end, and their TrainJobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.status import namespace_of
+
+UNFINISHED = "Argo had left it unfinished"
+"""Why a run is removed that `nodes.is_stuck`."""
+
+
+def delete_jobs(profile: Profile, run_ids: Sequence[str], notes: list[str]) -> list[str]:
+    """Delete the runs' TrainJobs, which a killed launcher leaves behind; return their names.
+
+    What could not be done is added to `notes`.
+    """
+    if profile.training.launcher != "trainjob" or not run_ids:
+        return []
+    try:
+        namespace = namespace_of(profile)
+        jobs = namespace.jobs(*run_ids)
+        return [job.name for job in jobs if namespace.delete_job(job.name)]
+    except BadInput as error:
+        notes.append(f"TrainJobs may be left: {error.message}")
+        return []
+
+
+def remove_run(client: Client, run: runs.Run, why: str, notes: list[str]) -> None:
+    """Remove a run from Kubeflow, and say so in `notes`."""
+    runs.delete(client, run)
+    notes.append(f"run {run.run_id} was removed from Kubeflow: {why}")
+
+
+def remove_unfinished(client: Client, profile: Profile, stuck: Sequence[runs.Run]) -> list[str]:
+    """Remove runs that Argo has left unfinished, with their TrainJobs; return notes of it.
+
+    A run that may not be removed stays, and is named.
+    """
+    notes: list[str] = []
+    delete_jobs(profile, [run.run_id for run in stuck], notes)
+    for run in stuck:
+        try:
+            remove_run(client, run, UNFINISHED, notes)
+        except BadInput as error:
+            notes.append(f"Argo has left run {run.run_id} unfinished: {error.message}")
+    return notes

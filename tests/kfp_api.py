@@ -104,6 +104,7 @@ class KubeflowApi:
         serves_v1: whether the v1beta1 API is served as well.
         requests: method and path of each request so far.
         gone: ids of runs whose Workflow was deleted behind Kubeflow's back.
+        undeletable: ids of runs that the user may not delete.
         before_run: called before a run is stored.
     """
 
@@ -124,6 +125,7 @@ class KubeflowApi:
     serves_v1: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    undeletable: set[str] = field(default_factory=set)
     before_run: Callable[[], None] = lambda: None
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -256,6 +258,8 @@ class KubeflowApi:
             self.set_state(run, "CANCELING")
             return {}
         if method == "DELETE":
+            if identity in self.undeletable:
+                raise Refused(403, 7, "User 'ann' is not authorized with reason: (verb: delete)")
             del self.runs[identity]
             return {}
         return run

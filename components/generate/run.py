@@ -8,14 +8,13 @@ from typing import Any
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import Chunk, Shard
-from lidr.components.rollout.figures import delete_notes, worker_figures, write_note
+from lidr.components.rollout.figures import reuse_done, worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
 from lidr.components.rollout.translations import Translations
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
@@ -62,9 +61,7 @@ def generate(
     machine = Machine.from_environment().engine
     fused = machine.fused and settings.pairing.reward_step == "translate"
     stages = [stage, target] if fused else [stage]
-    if all(each.done() for each in stages):
-        emit("reused")
-        delete_notes(*stages)
+    if reuse_done(*stages):
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify

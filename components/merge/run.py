@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.figures import delete_notes
+from lidr.components.rollout.figures import reuse_done
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
 from lidr.components.rollout.translations import Translations
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import open_stage
@@ -50,10 +49,7 @@ def merge(
     target = translate_stage(settings, store, responses.uri, model, iteration)
     translated = settings.pairing.reward_step == "translate"
     merged = Merged(responses.uri, target.uri if translated else "")
-    stages = [responses, target] if translated else [responses]
-    if all(stage.done() for stage in stages):
-        emit("reused")
-        delete_notes(*stages)
+    if reuse_done(responses, *([target] if translated else [])):
         return merged
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify

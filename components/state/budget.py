@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidr.components.shared.config.budget import Account, Amount, plain_amount
+from lidr.components.shared.config.budget import Account, Amount
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import state_key
@@ -46,13 +46,8 @@ def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
     reason = (
         f"{BUDGET_STOP} before M_{iteration}: "
         f"{so_far.text(account.currency)} are used, this iteration needs another "
-        f"{further.text(account.currency)}, and " + _bounds(account, over)
+        f"{further.text(account.currency)}, and {account.bounds_text(over)}"
     )
     note_budget_stop(store, run, iteration, reason)
     emit("note", message=reason)
     return reason
-
-
-def _bounds(account: Account, over: list[str]) -> str:
-    bounds = account.budget.model_dump()
-    return " and ".join(f"budget.{name} is {plain_amount(bounds[name])}" for name in over)

@@ -6,14 +6,13 @@ from functools import partial
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.chunks import Shard
-from lidr.components.rollout.figures import delete_notes, worker_figures, write_note
+from lidr.components.rollout.figures import reuse_done, worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
 from lidr.components.rollout.summaries import finish_translations
 from lidr.components.rollout.translations import Translations
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.events import emit
 from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import locate_stage, open_stage
@@ -56,9 +55,7 @@ def translate(
     """
     settings = Recipe.model_validate_json(recipe)
     stage = translate_stage(settings, store, responses, model, iteration)
-    if stage.done():
-        emit("reused")
-        delete_notes(stage)
+    if reuse_done(stage):
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)

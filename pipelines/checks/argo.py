@@ -9,7 +9,7 @@ from lidr.pipelines.cluster.api import ClusterApi
 
 CONFIG_MAP = "workflow-controller-configmap"
 
-_DEFAULT_STORE = "seaweedfs.{}:9000"
+_DEFAULT_STORE = "http://seaweedfs.{}:9000"
 """Kubeflow Pipelines' own object store (2.17, backend/src/v2/objectstore/config.go)."""
 
 Settings = dict[str, Any]
@@ -37,7 +37,7 @@ def retry_strategy(settings: Settings) -> Settings:
 
 
 def artifact_store(settings: Settings | None, namespace: str) -> str:
-    """Return where a task's log and artifacts are stored, as `tcp://host:port`.
+    """Return the URL of the object store of tasks' logs and artifacts.
 
     Args:
         settings: Argo's; None if they cannot be read, which gives the store that Kubeflow
@@ -45,11 +45,9 @@ def artifact_store(settings: Settings | None, namespace: str) -> str:
         namespace: of Kubeflow Pipelines.
     """
     store = _mapping((settings or {}).get("artifactRepository", {}).get("s3"))
-    endpoint = str(store.get("endpoint") or _DEFAULT_STORE.format(namespace))
-    host, found, port = endpoint.rpartition(":")
-    if found and port.isdecimal():
-        return f"tcp://{host}:{port}"
-    return f"tcp://{endpoint}:{80 if store.get('insecure') else 443}"
+    if not (endpoint := store.get("endpoint")):
+        return _DEFAULT_STORE.format(namespace)
+    return f"{'http' if store.get('insecure') else 'https'}://{endpoint}"
 
 
 def _mapping(found: Any) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lidr.components.shared.config.pools import KINDS, StepKind
+from lidr.components.shared.config.pools import StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces
@@ -14,6 +14,7 @@ from lidr.pipelines.checks.pod_request import PodRequest
 from lidr.pipelines.checks.queues import queue_findings
 from lidr.pipelines.checks.quotas import quota_findings
 from lidr.pipelines.cluster.api import ClusterApi
+from lidr.pipelines.step_kinds import kinds_of
 
 _SAME_POD = {"cpu", "memory", "accelerators", "accelerator_type", "node_selector", "tolerations"}
 _SAME_POD |= {"affinity", "queue", "priority"}
@@ -36,16 +37,6 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
         known = requests.get(key, PodRequest((), 0, needed, resources, where, nodes > 0))
         requests[key] = replace(known, kinds=(*known.kinds, kind), pods=max(known.pods, nodes, 1))
     return list(requests.values())
-
-
-def kinds_of(recipe: Recipe, shards: int = 1) -> list[StepKind]:
-    """Return the kinds of step that have pods; with shards, generate's pods translate too."""
-    without = {"translate", "score"} - {recipe.pairing.reward_step}
-    if recipe.judge is None:
-        without.add("judge")
-    if shards > 1:
-        without.add("translate")
-    return [kind for kind in KINDS if kind not in without]
 
 
 def train_job_nodes(profile: Profile, kind: StepKind) -> int:

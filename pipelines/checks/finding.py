@@ -17,6 +17,7 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import one_line
+from lidr.pipelines.checks.services import is_service
 
 _EXTRAS = {
     "kfp_server_api": "submit",
@@ -28,7 +29,6 @@ _EXTRAS = {
 """Top-level module to the extra of lidr that brings it."""
 
 _SHARED_IMPORTS = ("requests", "kubernetes.client", "kubernetes.config")
-_CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local", ".cluster.local")
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,13 @@ class CheckInputs:
     def only_inside(self, url: str) -> bool:
         """Return whether only the cluster's pods reach a URL, and this process is not in one.
 
-        Host names without a dot, or that end with one of the profile's namespaces, are taken for
-        Services; those that resolve here are reachable.
+        Services (`is_service`) whose names resolve here are reachable.
         """
         profile = self.profile
         if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:
             return False
         host = urlsplit(url).hostname or ""
-        ends = [f".{name}" for name in (profile.namespace, profile.kubeflow.namespace) if name]
-        if "." in host and not host.endswith((*_CLUSTER_SUFFIXES, *ends)):
+        if not is_service(host, (profile.namespace, profile.kubeflow.namespace)):
             return False
         try:
             socket.getaddrinfo(host, None)

@@ -1,9 +1,9 @@
-"""Whether a run's namespaces hold the objects that a profile names and give the rights it needs."""
+"""Whether a run's namespaces hold the objects that a profile names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from lidr.components.shared.config.notify import NOTIFY_URL
 from lidr.components.shared.config.profile import TrainingPlacement
@@ -22,62 +22,8 @@ from lidr.pipelines.placement import SETTINGS
 
 _APPLY = "kubectl apply -k manifests/overlays/NAME"
 _SECRETS = "manifests/README.md, Secrets"
-_KUEUE = "kueue.x-k8s.io"
-_KUEUE_VERSION = f"{_KUEUE}/v1beta2"
-_TRAINER = "trainer.kubeflow.org"
-
-
-class Right(NamedTuple):
-    """A verb on a resource, of one object where `name` is set."""
-
-    verb: str
-    resource: str
-    group: str = ""
-    name: str = ""
-
-    def __str__(self) -> str:
-        kind = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {kind}{f'/{self.name}' if self.name else ''}"
-
-
-OF_PODS = (
-    Right("get", "pods"),
-    Right("list", "pods"),
-    Right("get", "pods/log"),
-    Right("list", "events"),
-)
-"""What `lidr status` and `lidr logs` do where the pipeline's pods are."""
-
-OF_TRAINING = (
-    Right("get", "pods"),
-    Right("list", "pods"),
-    Right("list", "trainjobs", _TRAINER),
-    Right("delete", "trainjobs", _TRAINER),
-)
-"""What `lidr status` and `lidr cancel` do where the TrainJobs are."""
-
-OF_QUEUE = (Right("list", "workloads", _KUEUE),)
-
-OF_PIPELINE = (
-    Right("create", "workflowtaskresults", "argoproj.io"),
-    Right("patch", "workflowtaskresults", "argoproj.io"),
-    Right("get", "configmaps", "", "kfp-launcher"),
-    Right("get", "secrets", "", "mlpipeline-minio-artifact"),
-    Right("list", "workflows", "argoproj.io"),
-)
-"""What Kubeflow's executor, driver and launcher do, and a run that waits for another run's lease
-(manifests/base/roles.yaml)."""
-
-OF_LAUNCHER = (
-    Right("create", "trainjobs", _TRAINER),
-    Right("get", "trainjobs", _TRAINER),
-    Right("delete", "trainjobs", _TRAINER),
-    Right("get", "trainingruntimes", _TRAINER),
-    Right("get", "pods"),
-    Right("list", "pods"),
-    Right("get", "pods/log"),
-)
-"""What the train step does (manifests/base/roles.yaml)."""
+_KUEUE_VERSION = "kueue.x-k8s.io/v1beta2"
+_TRAINER_VERSION = "trainer.kubeflow.org/v1alpha1"
 
 
 def objects_findings(
@@ -157,19 +103,19 @@ def _config_map(api: ClusterApi, namespace: str, name: str) -> Finding:
     keys = sorted(config_map.get("data") or {})
     detail = ", ".join(keys)
     if lost := [key for key in keys if key not in SETTINGS]:
-        detail += f"; no step gets {', '.join(lost)} (docs/cluster.md, Settings of steps)"
+        names = ", ".join(lost)
+        detail += f"; a step's own pod does not get {names} (docs/cluster.md, Settings of steps)"
     return ok(finding.name, detail)
 
 
 def _runtime(
     api: ClusterApi, namespace: str, place: TrainingPlacement, name: str, key: str
 ) -> Iterator[Finding]:
-    group = f"{_TRAINER}/v1alpha1"
     title = f"TrainingRuntime {name}"
-    if not api.serves(group, "trainingruntimes"):
-        yield unknown(title, f"not looked at: {TRAINER.name} does not serve {group}")
+    if not api.serves(_TRAINER_VERSION, "trainingruntimes"):
+        yield unknown(title, f"not looked at: {TRAINER.name} does not serve {_TRAINER_VERSION}")
         return
-    path = f"/apis/{group}/namespaces/{namespace}/trainingruntimes/{name}"
+    path = f"/apis/{_TRAINER_VERSION}/namespaces/{namespace}/trainingruntimes/{name}"
     remedy = f"{_APPLY} (its base holds TrainingRuntimes), or set training.{key}"
     finding, runtime = _read(api, title, path, remedy)
     yield finding
@@ -285,71 +231,3 @@ def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
             return value is not None
         case _:
             return value is None
-
-
-def rights_findings(
-    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
-) -> Iterator[Finding]:
-    """Yield the rights that the user, and the pods' service account, do not have."""
-    pods, training = namespaces.pods, namespaces.training
-    jobs = inputs.profile.training.launcher == "trainjob"
-    queues = queues_of(requests_of(inputs.recipe, inputs.profile, pods, training))
-    own = [(pods, right) for right in OF_PODS]
-    own += [(training, right) for right in OF_TRAINING if jobs]
-    own += [(namespace, right) for namespace, _ in queues for right in OF_QUEUE]
-    yield from _reviewed(
-        "your rights",
-        own,
-        lambda right: api.review("SelfSubjectAccessReview", {"resourceAttributes": right}),
-        "Ask the owner of namespace {} for the role kubeflow-edit, or edit.",
-    )
-
-    account = inputs.profile.service_account
-    groups = ("serviceaccounts", f"serviceaccounts:{pods}", "authenticated")
-    subject = {
-        "user": f"system:serviceaccount:{pods}:{account}",
-        "groups": [f"system:{group}" for group in groups],
-    }
-    steps = [(pods, right) for right in OF_PIPELINE]
-    steps += [(training, right) for right in OF_LAUNCHER if jobs]
-    yield from _reviewed(
-        f"rights of {account}",
-        steps,
-        lambda right: api.review("SubjectAccessReview", {**subject, "resourceAttributes": right}),
-        f"{_APPLY}, whose roles belong in {{}}",
-    )
-
-
-def _reviewed(
-    who: str,
-    rights: Sequence[tuple[str, Right]],
-    is_allowed: Callable[[Object], bool],
-    remedy: str,
-) -> Iterator[Finding]:
-    """Yield each right that is denied, or one finding where none is.
-
-    Args:
-        who: begins the findings' names.
-        rights: a namespace, and a right in it.
-        is_allowed: takes the `resourceAttributes` of an access review.
-        remedy: for a denied right; `{}` stands for its namespace.
-    """
-    wanted = list(dict.fromkeys(rights))
-    listed = ", ".join(dict.fromkeys(str(right) for _, right in wanted))
-    try:
-        denied = [each for each in wanted if not is_allowed(_attributes(*each))]
-    except Denied:
-        detail = f"you may not check them; needed are: {listed}"
-        yield unknown(who, detail, "An administrator can: kubectl auth can-i VERB KIND --as=NAME")
-        return
-    for namespace, right in denied:
-        detail = f"may not {right} in namespace {namespace}"
-        yield missing(f"{who}: {right}", detail, remedy.format(namespace))
-    if not denied:
-        yield ok(who, listed)
-
-
-def _attributes(namespace: str, right: Right) -> Object:
-    resource, _, part = right.resource.partition("/")
-    place = {"namespace": namespace, "verb": right.verb, "group": right.group, "name": right.name}
-    return {**place, "resource": resource, **({"subresource": part} if part else {})}

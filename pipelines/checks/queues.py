@@ -32,10 +32,10 @@ def queue_findings(
     if shared is None:
         return  # reported by the namespace's findings
     cohort = shared["spec"].get("cohortName", "")
-    if short := _shortages(shared, labels, requests, _UNBOUNDED if cohort else None):
+    if short := _shortages(shared, labels, requests, borrows=bool(cohort)):
         remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
         yield missing(title, f"ClusterQueue {name} can never admit it: {short}", remedy)
-    elif short := _shortages(shared, labels, requests, None):
+    elif short := _shortages(shared, labels, requests, borrows=False):
         remedy = f"kubectl get clusterqueue -o yaml shows what cohort {cohort} has in all"
         borrows = f"it may borrow from cohort {cohort}, which is not looked at"
         yield unknown(title, f"ClusterQueue {name} lacks it, but {borrows}: {short}", remedy)
@@ -56,7 +56,7 @@ def _flavor_labels(
 
 
 def _shortages(
-    queue: Object, labels: _FlavorLabels, requests: Sequence[PodRequest], borrowing: Decimal | None
+    queue: Object, labels: _FlavorLabels, requests: Sequence[PodRequest], *, borrows: bool
 ) -> str:
     """Return what a ClusterQueue lacks.
 
@@ -64,14 +64,14 @@ def _shortages(
         queue: a ClusterQueue.
         labels: of its flavors.
         requests: what is asked.
-        borrowing: what a flavor without a limit may borrow; None counts nothing that is borrowed.
+        borrows: count what a flavor may borrow: up to its limit, else any amount.
     """
-    found = (_beyond_flavors(queue, labels, each, borrowing) for each in requests)
+    found = (_beyond_flavors(queue, labels, each, borrows=borrows) for each in requests)
     return "; ".join(filter(None, found))
 
 
 def _beyond_flavors(
-    queue: Object, labels: _FlavorLabels, request: PodRequest, borrowing: Decimal | None
+    queue: Object, labels: _FlavorLabels, request: PodRequest, *, borrows: bool
 ) -> str:
     """Return what of a request no flavor of a ClusterQueue has; "" if it could be admitted.
 
@@ -86,7 +86,7 @@ def _beyond_flavors(
         for flavor in group["flavors"]:
             if _contradicts(labels.get(flavor["name"], {}), selector):
                 continue
-            has = {each["name"]: _quota(each, borrowing) for each in flavor["resources"]}
+            has = {each["name"]: _quota(each, borrows=borrows) for each in flavor["resources"]}
             lacks.append([n for n, amount in own.items() if amount > has.get(n, Decimal(0))])
         if own and not lacks:
             wanted = ", ".join(f"{key}={value}" for key, value in selector.items())
@@ -108,8 +108,8 @@ def _contradicts(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool
     return any(labels.get(key, value) != value for key, value in selector.items())
 
 
-def _quota(resource: Object, borrowing: Decimal | None) -> Decimal:
+def _quota(resource: Object, *, borrows: bool) -> Decimal:
     nominal, limit = quantity(resource["nominalQuota"]), resource.get("borrowingLimit")
-    if borrowing is None:
+    if not borrows:
         return nominal
-    return nominal + (borrowing if limit is None else quantity(limit))
+    return _UNBOUNDED if limit is None else nominal + quantity(limit)

@@ -35,8 +35,10 @@ from lidr.pipelines.checks.inputs import (
     sources_findings,
 )
 from lidr.pipelines.checks.inside.following import inside_findings
-from lidr.pipelines.checks.namespace import objects_findings, rights_findings
-from lidr.pipelines.checks.storage import store_findings, tracking_findings
+from lidr.pipelines.checks.namespace import objects_findings
+from lidr.pipelines.checks.rights import rights_findings
+from lidr.pipelines.checks.storage import store_findings
+from lidr.pipelines.checks.tracking import tracking_findings
 from lidr.pipelines.cli.check_table import print_findings, print_json, show_spinner
 from lidr.pipelines.cli.inputs import (
     UNSET,

@@ -13,7 +13,7 @@ from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_pr
 from lidr.pipelines.cli.status import RunArgument
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.logs import read_logs
-from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.cluster.namespace import namespace_of
 from lidr.pipelines.local_status import existing_store, log_lines
 from lidr.pipelines.status import SHOWN
 

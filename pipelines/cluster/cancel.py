@@ -14,9 +14,9 @@ from lidr.components.shared.store.deletion import delete_all
 from lidr.components.shared.store.runs import scheduled_run
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import is_stuck, read_graph
-from lidr.pipelines.cluster.removal import UNFINISHED, delete_jobs, remove_run
-from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.cluster.namespace import namespace_of
+from lidr.pipelines.cluster.removal import delete_jobs, keep_run, remove_run
+from lidr.pipelines.cluster.stuck import UNFINISHED, was_left
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
 
@@ -74,15 +74,23 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     known = {run.run_id for run in found}
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
     found += [run for run in started if run.run_id not in known]
+    stuck = []
     for run in found:
-        if run.state != "CANCELING":
-            if runs.is_live(run):
-                _terminate(client, run, done)
-        elif is_stuck(run, read_graph(client, run)):
-            _remove(client, run, done, UNFINISHED)
-        else:  # Kubeflow refuses to end it twice
+        if was_left(client, run):
+            stuck.append(run)
+        elif run.state == "CANCELING":  # Kubeflow refuses to end it twice
             done.ended.append(run.run_id)
-    done.jobs = delete_jobs(profile, [run.run_id for run in found], done.notes)
+        elif runs.is_live(run):
+            _terminate(client, run, done)
+    failures: list[str] = []
+    done.jobs = delete_jobs(profile, [run.run_id for run in found], failures)
+    done.notes += failures
+    for run in stuck:
+        if failures:
+            keep_run(run, done.notes)
+            done.ended.append(run.run_id)  # so that its stages and its schedule stay as well
+        else:
+            _remove(client, run, done, UNFINISHED)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
         return done

@@ -15,6 +15,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.pools import QUEUE_LABEL
+from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import message_of, status_of
@@ -96,8 +97,7 @@ class RunNamespaces:
             )
         except BadInput:
             return []
-        items = json.loads(answer.data)["items"]
-        items.sort(key=_time_of)
+        items = sorted(json.loads(answer.data)["items"], key=_time_of)
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
     def jobs(self, *run_ids: str) -> list[RunTrainJob]:
@@ -243,6 +243,15 @@ class RunNamespaces:
                 f"cannot {what}: the Kubernetes API does not answer",
                 remedy="Check the kubeconfig's server.",
             ) from error
+
+
+def namespace_of(profile: Profile) -> RunNamespaces:
+    """Return the namespaces of the pods and TrainJobs of a profile's runs.
+
+    Raises:
+        BadInput: there is no access to a cluster.
+    """
+    return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
 def connect() -> str:

@@ -17,7 +17,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from lidr.components.shared.core.errors import BadInput
@@ -40,9 +40,6 @@ _STATES: dict[str, NodeState] = {
     "CANCELED": "cancelled",
 }
 """By Argo's phases and Kubeflow's states; omitted nodes have no state in Kubeflow."""
-
-STUCK_SECONDS = 300.0
-"""Since a workflow was cancelled and its last pod ended; even a busy Argo takes half a minute."""
 
 _UNREADABLE = (
     ValueError,
@@ -114,31 +111,6 @@ class WorkflowGraph:
     nodes: tuple[WorkflowNode, ...]
     message: str = ""
     cancelled: bool = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether all its pods ended longer ago than Argo needs to end a cancelled workflow."""
-        pods = [node for node in self.nodes if node.pod]
-        return bool(pods) and all(node.ended and _is_long_ago(node.ended) for node in pods)
-
-
-def is_stuck(run: Any, graph: WorkflowGraph) -> bool:
-    """Return whether Argo has left a cancelled run unfinished for good.
-
-    It does so where it was too busy to end the workflow in one go: it then begins another attempt
-    of what it has just ended, which gets no pod, and never looks at it again. A run that waited for
-    another attempt when it was cancelled had no pod before either, so both times count.
-    """
-    if run.state != "CANCELING":
-        return False
-    asked = [
-        each.update_time for each in run.state_history or [] if each and each.state == run.state
-    ]
-    return graph.is_idle and any(at and _is_long_ago(at) for at in asked)
-
-
-def _is_long_ago(moment: datetime) -> bool:
-    return (datetime.now(UTC) - moment).total_seconds() > STUCK_SECONDS
 
 
 def read_graph(client: Client, run: Any) -> WorkflowGraph:

@@ -12,13 +12,12 @@ from typing import Any
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import WorkflowGraph, is_stuck, read_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
+from lidr.pipelines.cluster.stuck import STUCK, is_stuck
 from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, step_tasks
 from lidr.pipelines.status import step_title
 from lidr.pipelines.stored import StoredRun
-
-STUCK = "Argo has left the cancelled run unfinished; `lidr submit` and `lidr cancel` remove it"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.status import namespace_of
-
-UNFINISHED = "Argo had left it unfinished"
-"""Why a run is removed that `nodes.is_stuck`."""
+from lidr.pipelines.cluster.namespace import namespace_of
+from lidr.pipelines.cluster.stuck import UNFINISHED
 
 
 def delete_jobs(profile: Profile, run_ids: Sequence[str], notes: list[str]) -> list[str]:
@@ -36,13 +34,22 @@ def remove_run(client: Client, run: runs.Run, why: str, notes: list[str]) -> Non
     notes.append(f"run {run.run_id} was removed from Kubeflow: {why}")
 
 
+def keep_run(run: runs.Run, notes: list[str]) -> None:
+    """Say in `notes` that a run stays, since TrainJobs are found by the runs that are listed."""
+    notes.append(f"run {run.run_id} stays in Kubeflow until its TrainJobs are deleted")
+
+
 def remove_unfinished(client: Client, profile: Profile, stuck: Sequence[runs.Run]) -> list[str]:
     """Remove runs that Argo has left unfinished, with their TrainJobs; return notes of it.
 
-    A run that may not be removed stays, and is named.
+    A run that may not be removed stays, and is named; so do all if TrainJobs may be left.
     """
     notes: list[str] = []
     delete_jobs(profile, [run.run_id for run in stuck], notes)
+    if notes:
+        for run in stuck:
+            keep_run(run, notes)
+        return notes
     for run in stuck:
         try:
             remove_run(client, run, UNFINISHED, notes)

@@ -15,7 +15,7 @@ from lidr.components.shared.store.runs import read_failure, run_key, scheduled_r
 from lidr.components.shared.store.usage import Usage, read_usage
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.namespace import RunNamespaces
+from lidr.pipelines.cluster.namespace import RunNamespaces, namespace_of
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.outcome import Outcome, outcome_of
 from lidr.pipelines.cluster.tasks import StepTask, other_tasks, rows_of, step_tasks
@@ -205,15 +205,6 @@ def _run_notes(run: runs.Run, graph: WorkflowGraph, report: PodReport) -> Iterat
     for what, why in {**others, **report.others}.items():
         yield f"{what}: {why or 'failed'}"
     yield from report.notes
-
-
-def namespace_of(profile: Profile) -> RunNamespaces:
-    """Return the namespaces of the pods and TrainJobs of a profile's runs.
-
-    Raises:
-        BadInput: there is no access to a cluster.
-    """
-    return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
 def _mark_reused(stored: Iterable[StepRow], rows: Iterable[StepRow]) -> Iterator[StepRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -17,10 +18,10 @@ from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_not_stopped, require_same_recipe
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import is_stuck, read_graph
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.pipelines import Package, find_version, upload
 from lidr.pipelines.cluster.removal import remove_unfinished
+from lidr.pipelines.cluster.stuck import was_left
 from lidr.pipelines.stamp import Stamp, description_of
 
 SETTLING_SECONDS = 1.1
@@ -119,7 +120,7 @@ class Submitted:
         outcome: `created`, `resumed` an ended one, or found `running` or `done`.
         version: name of the pipeline version.
         link: the run in the user interface.
-        note: how the run before it ended, if Kubeflow and lidr disagree.
+        note: how the run before it ended, if Kubeflow and lidr disagree, and what was removed.
     """
 
     run: str
@@ -152,10 +153,10 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
     for run in found:
         require_same_stamp(run, submission)
-    cancelled = (run for run in found if run.state == "CANCELING")
-    stuck = [run for run in cancelled if is_stuck(run, read_graph(client, run))]
-    if live := next((run for run in found if runs.is_live(run) and run not in stuck), None):
-        return _submitted(client, submission, live.run_id, "running")
+    stuck = [run for run in found if was_left(client, run)]
+    stuck_ids = {run.run_id for run in stuck}
+    if live := _live(found, stuck_ids):
+        return _submitted(client, submission, live[0].run_id, "running")
     note = ""
     if found:
         ended = read_outcome(client, found[-1], submission.profile.store, submission.run)
@@ -166,13 +167,14 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
         find_version(client, submission.package)  # shows whether it may be read
         return _submitted(client, submission, "", "would resume" if found else "would create", note)
     if stuck:  # else `lidr cancel` would be needed, which would end the new run as well
-        note = "; ".join(remove_unfinished(client, submission.profile, stuck))
+        before = "" if found[-1].run_id in stuck_ids else note
+        notes = remove_unfinished(client, submission.profile, stuck)
+        note = "; ".join(filter(None, (before, *notes)))
     begun = time.monotonic()
     made = _create(client, submission)
-    left = {run.run_id for run in stuck}
-    winner = _settle(client, submission, made, time.monotonic() - begun, left)
+    winner = _settle(client, submission, made, time.monotonic() - begun, stuck_ids)
     if winner.run_id != made.run_id:
-        return _submitted(client, submission, winner.run_id, "running")
+        return _submitted(client, submission, winner.run_id, "running", note)
     return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
 
 
@@ -258,25 +260,29 @@ def _create(client: Client, submission: Submission) -> Any:
 
 
 def _settle(
-    client: Client, submission: Submission, made: runs.Run, took: float, stuck: set[str]
+    client: Client, submission: Submission, made: runs.Run, took: float, stuck_ids: set[str]
 ) -> runs.Run:
     """Return the run that stays if several clients created one of the same name at once.
 
-    A slow server lists another's run as late as ours, so this waits as long as ours took. The ids
-    of stuck runs do not count.
+    A slow server lists another's run as late as ours, so this waits as long as ours took.
     """
     time.sleep(max(SETTLING_SECONDS, took))
     experiment = submission.profile.kubeflow.experiment
     found = retry(
         lambda: list(runs.list_runs(client, experiment, submission.run)), "Kubeflow", unavailable
     )
-    others = (run for run in found if runs.is_live(run) and run.run_id not in stuck)
-    live = sorted(others, key=runs.order)
+    live = _live(found, stuck_ids)
     if not live or live[0].run_id == made.run_id:
         return made
     runs.terminate(client, made)
     runs.delete(client, made)
     return live[0]
+
+
+def _live(found: Iterable[runs.Run], stuck_ids: set[str]) -> list[runs.Run]:
+    """Return the live runs, the one that stays first; stuck ones do not count."""
+    live = (run for run in found if runs.is_live(run) and run.run_id not in stuck_ids)
+    return sorted(live, key=runs.order)
 
 
 def _submitted(

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, Decimal
 
-from lidr.components.shared.config.budget import (
-    NOTHING,
-    Account,
-    Amount,
-    plain_amount,
-    prices_of,
-)
+from lidr.components.shared.config.budget import NOTHING, Account, Amount, prices_of
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -55,14 +49,12 @@ def _require_fit(account: Account, used: Amount, start: str, further: list[Amoun
     over = account.exceeded(used, needed) if further else []
     if not over:
         return
-    currency, bounds = account.currency, account.budget.model_dump()
-    whole = used.plus(needed).model_dump()
-    passed = " and ".join(f"budget.{key} is {plain_amount(bounds[key])}" for key in over)
+    currency, whole = account.currency, used.plus(needed).model_dump()
     enough = " and ".join(f"budget.{key} to {_rounded_up(whole[key])}" for key in over)
     before = f"{used.text(currency)} are used, and " if used.gpu_hours else ""
     raise BadInput(
         f"{before}the plan takes {needed.text(currency)} ({start}an "
-        f"iteration {further[-1].text(currency)}), but {passed}",
+        f"iteration {further[-1].text(currency)}), but {account.bounds_text(over)}",
         remedy=f"Raise {enough} at least, or lower gate.max_iterations; `lidr plan` shows each "
         "step.",
     )

@@ -8,31 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import KINDS, StepKind
+from lidr.components.shared.config.pools import StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.memory import (
-    GIB,
-    PROCESS_BYTES,
-    Memory,
-    MemoryPlan,
-    fits_smaller,
-    plan_for,
-    smaller_batch,
-)
+from lidr.components.shared.sizing.memory import GIB, PROCESS_BYTES, Memory, MemoryPlan, plan_for
+from lidr.components.shared.sizing.remedies import memory_remedy
 from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration
 from lidr.pipelines.planning.figures import Figures, Gpu, figures
-from lidr.pipelines.planning.requests import (
-    Lengths,
-    Load,
-    PlannedPrompts,
-    Requests,
-    read_prompts,
-)
+from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.step_work import StepWork
 from lidr.pipelines.planning.work import Work
@@ -148,47 +134,6 @@ def needed_bytes(inputs: PlanInputs) -> tuple[float, float]:
         BadInput: the model's family is not known.
     """
     return _Estimator(inputs).needed_bytes()
-
-
-def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
-    """Return a profile whose steps use up to `gpus` GPUs at once, in pods of the same size.
-
-    Args:
-        profile: with the size of the pods.
-        recipe: says which steps there are.
-        gpus: at once.
-
-    Raises:
-        BadInput: the profile's steps have no GPUs, or one of its pods needs more than `gpus`.
-    """
-    engine = profile.resources_of("generate").accelerators
-    node = profile.resources_of("train").accelerators
-    if not engine or not node:
-        raise BadInput(
-            f"--gpus {gpus}: the profile's steps have no GPUs",
-            remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
-        )
-    absent = {"translate", "score"} - {recipe.pairing.reward_step}
-    # The nodes of train are sized below; a judge is a server.
-    others = (kind for kind in KINDS if kind not in {"train", "judge", *absent})
-    largest, kind = max((profile.resources_of(kind).accelerators, kind) for kind in others)
-    if gpus < largest:
-        raise BadInput(
-            f"--gpus {gpus} are too few for one pod of {kind}, which has {largest}",
-            remedy=f"Give at least {largest}, or lower steps.{kind}.accelerators.",
-        )
-    node = min(node, gpus)
-    nodes = max(1, gpus // node)
-    steps = profile.steps.model_copy(
-        update={"train": profile.steps.train.model_copy(update={"accelerators": node})}
-    )
-    launcher = "trainjob" if nodes > 1 else profile.training.launcher
-    training = profile.training.model_copy(
-        update={"nodes": nodes, "processes": 0, "launcher": launcher}
-    )
-    return profile.model_copy(
-        update={"shards": gpus // engine, "steps": steps, "training": training}
-    )
 
 
 class _Estimator:
@@ -346,14 +291,8 @@ class _Estimator:
         return self._profile.training.gpu_memory_gib * GIB or gpu.memory_gb * 1e9
 
     def _remedy(self, plan: MemoryPlan, gpu: Gpu) -> str:
-        nearest = plan.nearest_fit(self._memory(gpu))
-        if nearest is None and fits_smaller(plan, self._memory(gpu)):
-            launch = Launch.of(self._profile)
-            smaller = smaller_batch(self._config, self._recipe.training, launch)
-            return f"nothing fits: set {smaller}, or choose GPUs with more memory"
-        if nearest is None:
-            return "nothing fits: choose GPUs with more memory, or a smaller model"
-        return f"set {', '.join(plan.changes_to(nearest))}, which needs {nearest.memory()}"
+        launch, memory = Launch.of(self._profile), self._memory(gpu)
+        return memory_remedy(plan, memory, self._config, self._recipe.training, launch)
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate, with_gpus
+from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate
+from lidr.pipelines.planning.scaling import with_gpus
 from lidr.pipelines.planning.simulator import SimulatedOutcome, Trouble, simulate
 
 _STATISTICS = ("mean", "low", "high", "p10", "median", "p90")

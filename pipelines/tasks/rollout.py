@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lidr.components.merge.run import Merged, merge
-from lidr.components.rollout.figures import delete_notes
+from lidr.components.rollout.figures import reuse_done
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
-from lidr.components.shared.core.events import emit, events_environment
+from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
@@ -79,10 +79,7 @@ def roll_out(
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
     translated = settings.pairing.reward_step == "translate"
-    stages = [stage, target] if translated else [stage]
-    if all(each.done() for each in stages):
-        emit("reused")
-        delete_notes(*stages)
+    if reuse_done(stage, *([target] if translated else [])):
         return Merged(stage.uri, target.uri if translated else "")
     place = Launch.parse(launch)
     job = ShardJob(

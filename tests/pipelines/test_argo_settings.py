@@ -37,14 +37,14 @@ def stored_in(**s3: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("data", "address"),
     [
-        (stored_in(endpoint="seaweedfs.kubeflow.svc:9000"), "tcp://seaweedfs.kubeflow.svc:9000"),
-        (stored_in(endpoint="minio-service.kubeflow:9000"), "tcp://minio-service.kubeflow:9000"),
-        (stored_in(endpoint="s3.amazonaws.com"), "tcp://s3.amazonaws.com:443"),
-        (stored_in(endpoint="store.lan", insecure=True), "tcp://store.lan:80"),
-        ({"artifactRepository": "gcs: {bucket: b}"}, "tcp://seaweedfs.kubeflow:9000"),
-        ({}, "tcp://seaweedfs.kubeflow:9000"),
-        ({"artifactRepository": "[1]"}, "tcp://seaweedfs.kubeflow:9000"),
-        (None, "tcp://seaweedfs.kubeflow:9000"),
+        (stored_in(endpoint="seaweedfs.kubeflow.svc:9000"), "https://seaweedfs.kubeflow.svc:9000"),
+        (stored_in(endpoint="minio.kubeflow:9000", insecure=True), "http://minio.kubeflow:9000"),
+        (stored_in(endpoint="s3.amazonaws.com"), "https://s3.amazonaws.com"),
+        (stored_in(endpoint="store.lan", insecure=True), "http://store.lan"),
+        ({"artifactRepository": "gcs: {bucket: b}"}, "http://seaweedfs.kubeflow:9000"),
+        ({}, "http://seaweedfs.kubeflow:9000"),
+        ({"artifactRepository": "[1]"}, "http://seaweedfs.kubeflow:9000"),
+        (None, "http://seaweedfs.kubeflow:9000"),
     ],
 )
 def test_artifacts_go_where_argo_is_told(data: dict[str, Any] | None, address: str):

@@ -1,10 +1,10 @@
-"""What a check tells to reach a Service that only pods reach."""
+"""Which hosts a check takes for Services, and how it says to reach one that only pods reach."""
 
 from __future__ import annotations
 
 import pytest
 
-from lidr.pipelines.checks.storage import _port_forward
+from lidr.pipelines.checks.services import is_service, port_forward
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,20 @@ from lidr.pipelines.checks.storage import _port_forward
 )
 def test_a_tunnel_has_the_service_s_scheme_and_port(url, namespace, command, here):
     scheme = url.partition(":")[0]
-    assert _port_forward(url, namespace) == (command, f"{scheme}://localhost:{here}")
+    assert port_forward(url, namespace) == (command, f"{scheme}://localhost:{here}")
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("lidr-mlflow", True),
+        ("m.ml.svc", True),
+        ("m.ml.svc.cluster.local", True),
+        ("m.lidr", True),
+        ("m.ml", False),
+        ("s3.amazonaws.com", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_service_is_told_by_its_host(host: str, service: bool):
+    assert is_service(host, ("lidr", "")) is service

@@ -64,13 +64,47 @@ def test_probe_goes_through_the_proxy_that_steps_go_through(monkeypatch):
     assert found == {"hub": "127.0.0.1:9", "own": "own.svc:443", "API": "api.svc:80"}
 
 
-def test_probe_says_that_kfp_s_launcher_would_ask_the_proxy_for_kubeflow(monkeypatch):
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:port")
+def test_probe_names_services_that_a_proxy_would_be_asked_for(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "127.0.0.1:port")
     monkeypatch.setenv("no_proxy", ".svc")
-    asked = {"hub": "https://hub.invalid", "API": "tcp://api.kubeflow:8887"}
-    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
-    assert faults["API"].endswith("asked for api.kubeflow: name it in NO_PROXY")
-    assert faults["hub"] == "http://127.0.0.1:port has a wrong port"
+    asked = {
+        "API": "tcp://api.kubeflow:8887",
+        "MLflow": "http://lidr-mlflow:5000",
+        "Kubeflow's object store": "https://s3.amazonaws.com",
+        "mirror": "http://mirror.invalid",
+    }
+    faults = inspect_pod(
+        Question(store="s3://b/s", reach=asked, namespaces=("lidr", "kubeflow"))
+    ).faults
+    del faults["store"]
+    assert faults == {
+        "API": "HTTPS_PROXY would be asked for api.kubeflow: name it in NO_PROXY",
+        "MLflow": "HTTP_PROXY would be asked for lidr-mlflow: name it in NO_PROXY",
+        "Kubeflow's object store": "127.0.0.1:9 is not reached: Connection refused",
+        "mirror": "http://127.0.0.1:port has a wrong port",
+    }
+
+
+def test_probe_reaches_an_artifact_store_outside_through_a_proxy(monkeypatch):
+    with serving(lambda request, body: (200, "")) as proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+        monkeypatch.setenv("no_proxy", ".svc")
+        asked = {"Kubeflow's object store": "https://s3.invalid", "gRPC": "tcp://s3.invalid:443"}
+        faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    assert {name: faults[name] for name in asked} == dict.fromkeys(asked, "")
+
+
+def test_probe_measures_the_folder_of_temporary_files(monkeypatch, tmp_path: Path):
+    measured: list[str] = []
+
+    class Usage:
+        free = total = 1
+
+    monkeypatch.setattr(probe.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(probe.shutil, "disk_usage", lambda path: measured.append(path) or Usage)
+    inspect_pod(Question(store="s3://b/s"))
+    assert str(tmp_path) in measured
 
 
 def test_probe_says_why_the_store_refuses(s3, monkeypatch):

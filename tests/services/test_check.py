@@ -17,7 +17,7 @@ from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.checks.cluster import NamespaceFinder
 from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, run_subjects
 from lidr.pipelines.checks.images import ImageReference, _on_nodes, registry_digest
-from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
+from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.cluster.api import Denied
 from lidr.pipelines.cluster.platform import (
@@ -490,7 +490,9 @@ def test_key_of_a_config_map_that_no_step_gets_is_named(bare: Checked):
     _, found, _ = bare.check("--only", "objects")
     finding = found["ConfigMap lidr-environment"]
     assert finding["state"] == "ok"
-    assert finding["detail"].startswith("AWS_REGION, TEAM; no step gets TEAM (docs/cluster.md")
+    assert finding["detail"].startswith(
+        "AWS_REGION, TEAM; a step's own pod does not get TEAM (docs/cluster.md"
+    )
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,8 @@ def test_a_probe_of_a_step_gets_the_variables_that_the_step_gets(inside: Inside)
     inside.check()
     container = inside.asked["control"]["spec"]["template"]["spec"]["containers"][0]
     given = {each["name"]: each.get("valueFrom", {}) for each in container["env"]}
+    (asked,) = (each["value"] for each in container["env"] if each["name"] == QUESTION_VARIABLE)
+    assert set(Question.model_validate_json(asked).namespaces) == {"lidr", "kubeflow"}
     assert set(SETTINGS) <= set(given) and "envFrom" not in container
     key = {"name": "lidr-environment", "key": "NO_PROXY", "optional": True}
     assert given["NO_PROXY"] == {"configMapKeyRef": key}
@@ -321,7 +323,7 @@ def test_open_data_hub_s_own_services_are_asked_for():
     assert following._services(Nothing(), stock) == {  # type: ignore[arg-type]
         "Kubeflow Pipelines API": "tcp://ml-pipeline.kubeflow:8888",
         "Kubeflow's metadata": "tcp://metadata-grpc-service.kubeflow:8080",
-        "Kubeflow's object store": "tcp://seaweedfs.kubeflow:9000",
+        "Kubeflow's object store": "http://seaweedfs.kubeflow:9000",
     }
     hub = RunNamespaces("project", "project", "project", ok("x"), "ds-pipeline-dspa")
     assert following._services(Nothing(), hub) == {  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from lidr.pipelines.cluster.logs import read_logs
-from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.cluster.namespace import namespace_of
 from tests.kubernetes_api import ended, running
 from tests.services.kubeflow import Cluster
 from tests.services.workflows import ENDED, LAUNCHED, ROUND, RUN, TENSE

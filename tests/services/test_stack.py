@@ -9,7 +9,7 @@ import pytest
 
 from lidr.components.shared.config.profile import Profile
 from lidr.pipelines.checks.finding import CheckInputs, Finding
-from lidr.pipelines.checks.storage import tracking_findings
+from lidr.pipelines.checks.tracking import tracking_findings
 from tests.fakes import make_recipe
 from tests.services.stack import ADMIN, USER, Stack, s3_client
 

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from copy import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from lidr.components.shared.store.runs import (
     state_key,
 )
 from lidr.components.shared.store.stage import Stage, new_stage
-from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.cluster.namespace import namespace_of
 from lidr.pipelines.stored import StoredRun
 from tests.cluster.recording import read
 from tests.kfp_api import now
@@ -452,6 +453,103 @@ def test_cancelling_such_a_run_again_removes_it_and_its_trainjobs(cluster: Clust
         f"run {submitted} was removed from Kubeflow: Argo had left it unfinished"
     ]
     assert not cluster.kubeflow.runs
+
+
+def test_a_stuck_run_that_may_not_be_deleted_stays_and_keeps_no_other_from_running(
+    cluster: Cluster, submitted: str
+):
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
+    cluster.kubeflow.run.created_at -= timedelta(days=1)
+    cluster.kubeflow.undeletable.add(submitted)
+    again = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert again["outcome"] == "resumed"
+    assert set(cluster.kubeflow.runs) == {submitted, again["run_id"]}
+    left = f"Argo has left run {submitted} unfinished: may not delete run {RUN}"
+    assert again["note"].startswith(left)
+
+    cluster.kubeflow.set_state(cluster.kubeflow.runs[again["run_id"]], "SUCCEEDED")
+    third = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert third["outcome"] == "resumed"
+    ended = "Kubeflow calls the run succeeded, but its result is not on the store"
+    assert third["note"].startswith(f"{ended}; {left}")
+    code, _, err = cluster.lidr("cancel", RUN)
+    assert code == 2 and f"may not delete run {RUN}" in err
+
+
+def test_a_stuck_run_that_somebody_else_removes_disturbs_nothing(cluster: Cluster, submitted: str):
+    def removed(method: str, path: str) -> bool:
+        """Take the run away when its TrainJobs are looked for."""
+        cluster.kubeflow.runs.pop(submitted, None)
+        return True
+
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
+    cluster.kubernetes.allowed = removed
+    again = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert again["outcome"] == "resumed"
+    assert again["note"].startswith(f"run {submitted} was removed from Kubeflow")
+    assert list(cluster.kubeflow.runs) == [again["run_id"]]
+    assert cluster.kubeflow.changes[-2] == ("DELETE", f"/apis/v2beta1/runs/{submitted}")
+
+
+def test_what_was_removed_is_said_also_where_another_client_s_run_stays(
+    cluster: Cluster, submitted: str
+):
+    def another() -> None:
+        """Make another client's run just before ours."""
+        first = copy(stuck)
+        first.run_id, first.state = "of-another", "RUNNING"
+        cluster.kubeflow.runs["of-another"] = first
+
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
+    stuck = cluster.kubeflow.run
+    stuck.created_at -= timedelta(days=1)
+    cluster.kubeflow.before_run = another
+    again = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert (again["outcome"], again["run_id"]) == ("running", "of-another")
+    assert again["note"].startswith(f"run {submitted} was removed from Kubeflow")
+    assert list(cluster.kubeflow.runs) == ["of-another"]
+
+
+def test_a_stuck_run_stays_until_its_trainjobs_are_deleted(
+    cluster: Cluster, recipe: Recipe, submitted: str, monkeypatch
+):
+    """They are found by the ids of the runs that Kubeflow lists."""
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    stage.write("responses/en/00000.parquet", b"")
+    add_job(cluster, "lidr-train-1", submitted)
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
+    cluster.kubernetes.forbidden = {"trainjobs"}
+    stays = f"run {submitted} stays in Kubeflow until its TrainJobs are deleted"
+    done = cluster.json("cancel", RUN, "--discard")
+    assert done["notes"][0].startswith("TrainJobs may be left: may not list TrainJobs")
+    assert (done["notes"][1], done["removed"], done["discarded"]) == (stays, [], {})
+    again = cluster.json("submit", "tiny_world", "--run", RUN)
+    assert again["outcome"] == "resumed" and again["note"].endswith(stays)
+    assert submitted in cluster.kubeflow.runs
+
+    cluster.kubernetes.forbidden = set()
+    done = cluster.json("cancel", RUN)
+    assert (done["removed"], done["jobs"]) == ([submitted], ["lidr-train-1"])
+    assert done["ended"] == [again["run_id"]]
+    assert list(cluster.kubeflow.runs) == [again["run_id"]]
+
+
+def test_a_schedule_stays_off_while_a_stuck_run_of_it_stays(
+    cluster: Cluster, submitted: str, monkeypatch
+):
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
+    (identity,) = cluster.kubeflow.recurring
+    cluster.kubeflow.run.recurring_run_id = identity
+    leave_unfinished(cluster, submitted, asked=600, ended=400)
+    cluster.kubernetes.forbidden = {"trainjobs"}
+    assert not cluster.json("cancel", "nightly")["schedules"]
+    assert cluster.kubeflow.recurring[identity].status == "DISABLED"
+    cluster.kubernetes.forbidden = set()
+    done = cluster.json("cancel", "nightly")
+    assert (done["removed"], done["schedules"]) == ([submitted], [identity])
 
 
 @pytest.mark.parametrize(("asked", "ended"), [(600, 20), (20, 600)])

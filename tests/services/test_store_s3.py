@@ -145,13 +145,13 @@ def test_a_server_that_is_not_there_is_explained(bucket, monkeypatch):
         port = probe.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the waits between retries
-    with pytest.raises(StoreError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
+    with pytest.raises(StoreError, match=r"cannot be reached.*AWS_ENDPOINT_URL_S3 or AWS_"):
         open_store(f"s3://{bucket}")
 
 
 def test_an_endpoint_that_is_no_url_is_explained(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
-    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL"):
+    with pytest.raises(StoreError, match="Correct AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"):
         open_store(f"s3://{bucket}")
 
 

@@ -6,18 +6,17 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from lidr.components.pair.candidates import Candidate
 from lidr.components.shared.core.languages import UNDETERMINED, UNSPACED
-from lidr.components.shared.numbers import digits, markers
-from lidr.components.shared.numbers.answer import extract_number
-from lidr.components.shared.numbers.normalize import normalized
+from lidr.components.shared.numbers.answer import all_numbers, extract_number
 from lidr.components.shared.records.schema import DropReason, Prompt
 
 MIN_CHARS = 20
-_MAX_RESULT_CHARS = 40
 """A shorter text, such as `Paris.`, does not show its language, and may be a copy by chance."""
+
+_MAX_ANSWER_CHARS = 40
+"""A longer reference answer with several numbers is a worked solution: its last one counts."""
 
 Outcome = tuple[str, bool]
 """The prompt's id, and whether the measure holds."""
@@ -121,10 +120,10 @@ def _ends_with(text: str, answer: str, language: str) -> bool:
     Answers have their numbers as English writes them, as in evaluation data. Of a short one with
     several, such as 11:30, all count; of a worked solution only the last.
     """
-    answer = _result(answer)
-    several = _values(answer, "en")
-    if len(several) > 1 and len(answer) <= _MAX_RESULT_CHARS and "=" not in answer:
-        return _values(text, language)[-len(several) :] == several
+    answer = answer.rpartition("####")[2].strip() or answer  # as GSM8K marks it
+    parts = all_numbers(answer, "en")
+    if len(parts) > 1 and len(answer) <= _MAX_ANSWER_CHARS and "=" not in answer:
+        return None not in parts and all_numbers(text, language)[-len(parts) :] == parts
     if (wanted := extract_number(answer, "en")) is not None:
         return extract_number(text, language) == wanted
     ending, letters = _letters(answer), _letters(text)
@@ -133,17 +132,6 @@ def _ends_with(text: str, answer: str, language: str) -> bool:
     before = unicodedata.normalize("NFC", text.casefold())[: letters[-len(ending)][0]][-1:]
     inside = before.isalnum() or unicodedata.category(before or " ").startswith("M")
     return not inside or _is_variant(before) or language in UNSPACED
-
-
-def _result(answer: str) -> str:
-    """Return the result that an answer marks (`#### 72`), or all of it."""
-    text = normalized(answer)
-    marked = next(markers.spans(text, "en"), None)
-    return text[slice(*marked)] if marked else answer
-
-
-def _values(text: str, language: str) -> list[Fraction | None]:
-    return [number.value for number in digits.numbers(normalized(text), language)]
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:

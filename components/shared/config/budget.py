@@ -128,6 +128,11 @@ class Account(FromEnvironment):
         total = used.plus(further).model_dump()
         return [name for name, bound in bounds.items() if bound and total[name] > bound]
 
+    def bounds_text(self, names: list[str]) -> str:
+        """Return the budget's bounds of these names in words: `budget.cost is 12.5`."""
+        bounds = self.budget.model_dump()
+        return " and ".join(f"budget.{name} is {plain_amount(bounds[name])}" for name in names)
+
 
 def prices_of(profile: Profile) -> Mapping[StepKind, float]:
     """Return the price of a GPU for an hour, for each kind of step that has GPUs."""

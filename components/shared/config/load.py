@@ -153,8 +153,11 @@ def _location(details: ErrorDetails, data: Any) -> Location:
 
 
 def _most_specific(errors: list[ErrorDetails]) -> ErrorDetails:
-    """Return the deepest of several errors: a union reports one for each member."""
-    return max(errors, key=lambda item: len(item["loc"]))
+    """Return the deepest of several errors: a union reports one for each member.
+
+    A mistyped key is one that is unknown and one that is missing: the first says what was meant.
+    """
+    return max(errors, key=lambda item: (len(item["loc"]), item["type"] == "extra_forbidden"))
 
 
 def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: Location) -> str:

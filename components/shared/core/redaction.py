@@ -155,12 +155,13 @@ def redact_exception(error: BaseException) -> None:
         args.__set__(each, clean(each.args))  # some exceptions are frozen
         vars(each).update(clean(vars(each)))
         for member in _members(each):
-            with suppress(AttributeError, TypeError):  # it is unset, read-only or of one type
+            try:
                 value = member.__get__(each)
-                if (cleaned := clean(value)) is not value:
+            except AttributeError:  # it is unset
+                continue
+            if (cleaned := clean(value)) is not value:
+                with suppress(AttributeError, TypeError):  # it is read-only or of one type
                     member.__set__(each, cleaned)
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
         waiting += [each.__cause__, each.__context__]
 
 

@@ -48,6 +48,10 @@ _CLASSES: dict[FailureKind, type[LidrError]] = {
 }
 """The exception class of each kind, subclasses before their bases."""
 
+KILLED, DIED, LOST, ENDED = range(4)
+"""Orders of failures: a rank that something outside killed, one that died of itself, one that lost
+another rank, and one that torchrun ended after another's death. The lowest is the cause."""
+
 _EXIT_CODES: dict[FailureKind, int] = {
     "bad_input": BAD_INPUT,
     "training_failed": TRAINING_FAILED,
@@ -70,7 +74,9 @@ class RecordedFailure(Strict):
     rank: int = -1
     """Its global rank; -1 for the node as a whole."""
     time: float = 0.0
-    """Seconds since 1970, shifted where it is known who died first: the earliest is the cause."""
+    """Seconds since 1970."""
+    order: int = 0
+    """KILLED, DIED, LOST or ENDED for `launch_failed`; 0 for the other kinds."""
     log: tuple[str, ...] = ()
     """The last lines that the rank printed."""
 
@@ -113,9 +119,10 @@ def failure_of(error: LidrError) -> RecordedFailure:
         node=int(os.environ.get("GROUP_RANK") or os.environ.get("PET_NODE_RANK") or 0),
         rank=int(os.environ.get("RANK", "0")),
         time=time.time(),
+        order=LOST if isinstance(error, LaunchFailed) else 0,
     )
 
 
 def root_cause(failures: list[RecordedFailure]) -> RecordedFailure:
-    """Return the failure that caused the others: the earliest raised one, else the earliest."""
-    return min(failures, key=lambda failure: (not failure.deliberate, failure.time))
+    """Return the cause of the others: the earliest raised one, else the first by order and time."""
+    return min(failures, key=lambda each: (not each.deliberate, each.order, each.time))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from graphlib import TopologicalSorter
@@ -210,15 +211,19 @@ class _UnopenedStore:
 def _read_elsewhere(uri: str, lost: set[str]) -> Node:
     """Return a stage of another store than the lineage's own; damaged if it cannot be read.
 
-    A store that cannot be is not asked again: that may take a minute.
+    A store that cannot be opened is asked once: that may take a minute.
     """
     root, _, rest = uri.rpartition("/stages/")
+    stage = Stage(cast("Store", _UnopenedStore(root)), f"stages/{rest}")
     if root not in lost:
         try:
-            return read_node(locate_stage(uri, writable=False))
+            stage = locate_stage(uri, writable=False)
         except StoreError:
             lost.add(root)
-    return Node(Stage(cast("Store", _UnopenedStore(root)), f"stages/{rest}"), Presence.DAMAGED)
+        else:
+            with suppress(StoreError):
+                return read_node(stage)
+    return Node(stage, Presence.DAMAGED)
 
 
 def _inputs_of(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:

@@ -51,7 +51,7 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
     """
     found = [finding for node in graph for finding in _faults(node)]
     checks = [(node, name) for node in graph for name in _files_to_hash(node)]
-    own = {root.rpartition("/stages/")[0] for root in graph.roots}
+    own = {graph.nodes[root].stage.store.uri for root in graph.roots}
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for (node, name), what in zip(
             checks, pool.map(partial(_file_fault, own), checks), strict=True

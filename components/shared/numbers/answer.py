@@ -59,6 +59,17 @@ def extract_number(text: str, language: str) -> Fraction | None:
     return Fraction(in_words[0]) if in_words and in_words[0] >= _MIN_SPELLED else None
 
 
+def all_numbers(text: str, language: str) -> list[Fraction | None]:
+    """Return the numbers of a text in their order, in digits or numerals; None for a range.
+
+    Args:
+        text: a model's answer, of any length and content.
+        language: ISO 639-1 code of its language.
+    """
+    text = normalized(text)
+    return [number.value for number in _numbers(text, language, 0)]
+
+
 def _spelled(result: str, language: str) -> int | None:
     """Return a result that is in words or Roman numerals: "eighteen dollars", XIV."""
     text = _TEXT.sub(r"\1", result).strip(_TRIMMED)

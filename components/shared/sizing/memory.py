@@ -266,7 +266,7 @@ def plan_for(
     """
     return MemoryPlan(
         architecture=read_architecture(dict(config)),
-        tokens=max(_batch_bounds(config, settings, launch)),
+        tokens=max(batch_bounds(config, settings, launch)),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero=launch.zero,
@@ -277,21 +277,7 @@ def plan_for(
     )
 
 
-def fits_smaller(plan: MemoryPlan, memory: float) -> bool:
-    """Return whether a plan could fit with a smaller micro-batch, down to one token."""
-    return replace(plan, tokens=1).nearest_fit(memory) is not None
-
-
-def smaller_batch(config: Mapping[str, Any], settings: Training, launch: Launch) -> str:
-    """Return the settings with which the micro-batch of `plan_for` has fewer tokens."""
-    budget, pair = _batch_bounds(config, settings, launch)
-    changes = [f"training.max_length below {pair // 2}"] if pair >= budget else []
-    if budget >= pair:
-        changes.append(f"training.micro_batch_tokens in the profile below {budget}")
-    return " and ".join(changes)
-
-
-def _batch_bounds(config: Mapping[str, Any], settings: Training, launch: Launch) -> tuple[int, int]:
+def batch_bounds(config: Mapping[str, Any], settings: Training, launch: Launch) -> tuple[int, int]:
     """Return the tokens of a micro-batch, and those of the longest pair."""
     context = text_settings(config).get("max_position_embeddings")
     length = min(settings.max_length, context or settings.max_length)

@@ -19,6 +19,9 @@ from lidr.components.shared.core.retry import Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
 
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Environment variables with the store's address: the first that is set wins."""
+
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
@@ -73,8 +76,8 @@ class S3Store:
         explain_client = partial(explain, who="the object store", place=self.uri, key="")
         self._client: Any = retry(lambda: _client(self._seconds), "", explain_client, seconds=0)
         # A person who mistyped the bucket's name is answered at once.
-        patience = _STARTING_SECONDS if self._seconds >= _STARTING_SECONDS else 0.0
-        retry(self._head_bucket, "the object store", _if_no_bucket, patience, long=True)
+        bucket_seconds = _STARTING_SECONDS if self._seconds >= _STARTING_SECONDS else 0.0
+        retry(self._head_bucket, "the object store", _if_no_bucket, bucket_seconds, long=True)
 
     def read(self, key: str) -> bytes:
         return _retry_if_damaged(lambda: self._read(key))
@@ -271,7 +274,7 @@ def _client(seconds: float) -> Any:
     # KFP's executor logs the libraries from INFO on, and each client logs two lines.
     if not (log := logging.getLogger("botocore")).level:
         log.setLevel(logging.WARNING)
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+    for name in ENDPOINT_VARIABLES:
         if fault := login_fault(os.environ.get(name, "")):
             raise StoreError(
                 f"the address in {name} {fault}",
@@ -291,5 +294,5 @@ def _client(seconds: float) -> Any:
         return boto3.client("s3", config=config)
     except ValueError as error:  # botocore's error for an endpoint that is not a URL
         raise StoreError(
-            f"S3 cannot be used: {error}", remedy="Correct AWS_ENDPOINT_URL."
+            f"S3 cannot be used: {error}", remedy=f"Correct {' or '.join(ENDPOINT_VARIABLES)}."
         ) from error

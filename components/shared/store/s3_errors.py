@@ -44,7 +44,7 @@ _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch")
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
-_NETWORK = "Check AWS_ENDPOINT_URL and the network, and that the store runs."
+_NETWORK = "Check AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the network, and that the store runs."
 _IDENTITY = "Check where they come from: the pod's identity, the metadata service, AWS_PROFILE."
 _STORE = "Check the object store, then run again."
 _ACCESS = "Check the bucket's name, the credentials and the bucket's policy."

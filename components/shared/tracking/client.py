@@ -18,7 +18,12 @@ from urllib.parse import urlsplit
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from lidr.components.shared.core.redaction import login_fault
 from lidr.components.shared.core.retry import retry
-from lidr.components.shared.tracking.database import SQLITE, database_file, database_lock
+from lidr.components.shared.tracking.database import (
+    SQLITE,
+    database_file,
+    database_lock,
+    schema_problem,
+)
 
 _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default MLflow's client retries a request for four minutes and waits two for an answer. We
@@ -28,10 +33,6 @@ _MAX_REFUSALS = 4
 
 _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
 """HTTP status in a client error; errors without one are about reaching the server."""
-
-_OTHER_SCHEMA = re.compile(
-    r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
-)
 
 _REFUSED = re.compile(
     r"authentication failed|Access denied|does not exist|Unknown database|unable to open database"
@@ -118,9 +119,11 @@ def _open(uri: str) -> Any:
 
     failures: tuple[type[Exception], ...] = (MlflowException, ValueError)
     if not is_server(uri):
+        from mlflow.store.db import utils
         from sqlalchemy.exc import SQLAlchemyError
 
         failures = (*failures, SQLAlchemyError)
+        utils.MAX_RETRY_COUNT = 1  # its ten attempts take 100 seconds; see _HTTP_DEFAULTS
     try:
         file = database_file(uri)
         with database_lock(file) if file else nullcontext():
@@ -131,20 +134,15 @@ def _open(uri: str) -> Any:
 
 def _open_problem(error: Exception, uri: str) -> LidrError:
     text, file = str(error), database_file(uri)
-    if found := _OTHER_SCHEMA.search(text):
-        return BadInput(
-            f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
-            f"needs {found[2]})",
-            file=file or uri,
-            remedy=f"Back it up, then run: mlflow db upgrade {uri}",
-        )
+    if problem := schema_problem(text, uri):
+        return problem
     if not is_server(uri):
         from sqlalchemy.exc import DatabaseError, OperationalError
 
-        operational = any(isinstance(e, OperationalError) for e in (error, error.__cause__))
-        if operational and not _REFUSED.search(text):
-            return _unavailable(error, uri)
-        if file and not operational and isinstance(error, DatabaseError):
+        if any(isinstance(each, OperationalError) for each in (error, error.__cause__)):
+            if not _REFUSED.search(text):
+                return _unavailable(error, uri)
+        elif file and isinstance(error, DatabaseError):
             return BadInput(
                 f"cannot be used as MLflow's database: {_cause(text)}",
                 file=file,
@@ -230,14 +228,10 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
     status, text, where = error.get_http_status_code(), str(error), f"MLflow{_at(uri)}"
     if isinstance(error, InvalidUrlException):
         return BadInput(f"{uri!r} is not an address", remedy="Correct MLFLOW_TRACKING_URI.")
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    auth = os.environ.get("MLFLOW_TRACKING_AUTH")
-    other = "this token" if token else f"this {auth} account" if auth else "an unnamed user"
-    who = repr(user) if user else other
     if status == 401:
+        password = "the password of " if os.environ.get("MLFLOW_TRACKING_USERNAME") else ""
         return BadInput(
-            f"{where} refuses {'the password of ' if user else ''}{who}",
+            f"{where} refuses {password}{_login()}",
             remedy="Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN.",
         )
@@ -248,7 +242,7 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
         )
     if status == 403:
         return BadInput(
-            f"{where} does not let {who} do this, or what it asked for is gone",
+            f"{where} does not let {_login()} do this, or what it asked for is gone",
             remedy="Give the user READ, to write EDIT or MANAGE, on the experiment and the model.",
         )
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -256,9 +250,18 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
             f"{where} shows a certificate that is not trusted",
             remedy="Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate authority.",
         )
-    if status < 500 and status != 429:
-        return None
-    return _unavailable(error, uri)
+    return _unavailable(error, uri) if status >= 500 or status == 429 else None
+
+
+def _login() -> str:
+    """Return who asks MLflow, for messages."""
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return repr(user)
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "this token"
+    if auth := os.environ.get("MLFLOW_TRACKING_AUTH"):
+        return f"this {auth} account"
+    return "an unnamed user"
 
 
 def _at(uri: str) -> str:

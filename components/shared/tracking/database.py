@@ -1,16 +1,22 @@
-"""The SQLite file that holds MLflow's tables where no server is named."""
+"""MLflow's tables in a database: in a SQLite file where no server is named."""
 
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 from lidr.components.shared.core.errors import BadInput
 
 SQLITE = "sqlite:///"
+
+_OTHER_SCHEMA = re.compile(
+    r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
+)
 
 
 def database_file(uri: str) -> Path | None:
@@ -19,35 +25,58 @@ def database_file(uri: str) -> Path | None:
     return None if path == uri else Path(path.partition("?")[0])
 
 
+def schema_problem(text: str, uri: str) -> BadInput | None:
+    """Return the error for a database with another MLflow's tables, or None.
+
+    Args:
+        text: what MLflow says when it opens the database.
+        uri: of the database.
+    """
+    found = _OTHER_SCHEMA.search(text)
+    if not found:
+        return None
+    return BadInput(
+        f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
+        f"needs {found[2]})",
+        file=database_file(uri) or uri,
+        remedy=f"Back it up, then run: mlflow db upgrade {uri}",
+    )
+
+
 @contextmanager
 def database_lock(database: Path) -> Iterator[None]:
     """Lock out other processes while a client may create or upgrade the tables of a SQLite file.
 
     Two runs that share a store would both do it, and the second would fail. A file that does not
-    exist is created; one on a read-only disk needs no lock.
+    exist is created; one on a disk that is read-only, or has no locks, is used without one.
 
     Raises:
         BadInput: there is no file, and its folder cannot hold one.
     """
+    with _open_lock(database) or nullcontext():
+        if not database.exists():
+            _make_tables(database)
+        yield
+
+
+def _open_lock(database: Path) -> TextIO | None:
+    """Return the locked file beside the database; None if the database must do without."""
+    lock = None
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         lock = database.with_name(f"{database.name}.lock").open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
+        if lock:
+            lock.close()
         if not database.exists():
             raise BadInput(
                 f"MLflow's database cannot be made: {error.strerror}",
                 file=database,
                 remedy="Correct MLFLOW_TRACKING_URI, or the folder's permissions.",
             ) from error
-        lock = None
-    if lock is None:
-        yield
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not database.exists():
-            _make_tables(database)
-        yield
+        return None
+    return lock
 
 
 def _make_tables(database: Path) -> None:

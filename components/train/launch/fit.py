@@ -6,14 +6,8 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.sources import model_config
-from lidr.components.shared.sizing.memory import (
-    GIB,
-    MemoryPlan,
-    fits_smaller,
-    plan_for,
-    smaller_batch,
-    usable_bytes,
-)
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable_bytes
+from lidr.components.shared.sizing.remedies import memory_remedy
 from lidr.components.train.job import TrainingJob
 
 
@@ -21,7 +15,7 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
     """Check a job against the profile's `training.gpu_memory_gib`; 0 checks nothing.
 
     Raises:
-        BadInput: it does not fit; the remedy is the nearest plan that does.
+        BadInput: it does not fit; the remedy is what makes it fit.
     """
     if not launch.gpu_memory_gib:
         return
@@ -31,19 +25,11 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
         has = f"its accelerator has {launch.gpu_memory_gib:g} GiB"
         emit("note", message=f"each rank needs {plan.memory()}; {has}")
         return
-    nearest = plan.nearest_fit(memory)
-    if nearest is None and fits_smaller(plan, memory):
-        smaller = smaller_batch(model_config(job.start), job.training, launch)
-        remedy = f"Set {smaller}, or choose accelerators with more memory."
-    elif nearest is None:
-        remedy = "Choose accelerators with more memory, or a smaller model."
-    else:
-        changes = ", ".join(plan.changes_to(nearest))
-        remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."
+    remedy = memory_remedy(plan, memory, model_config(job.start), job.training, launch)
     raise BadInput(
         f"each rank of training would need {plan.memory()}; an accelerator of "
         f"{launch.gpu_memory_gib:g} GiB leaves {usable_bytes(memory) / GIB:.1f}",
-        remedy=remedy,
+        remedy=f"{remedy[0].upper()}{remedy[1:]}.",
     )
 
 

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.kubernetes.failure import (
+    DIED,
+    ENDED,
     FOLDER_VARIABLE,
+    KILLED,
     RecordedFailure,
     failure_of,
     root_cause,
@@ -139,10 +142,7 @@ def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailur
     """Return why the ranks ended: what a rank raised, or else how the first one died."""
     began = min(failure.timestamp for failure in failures.values())
     records = sorted(scratch.glob("[0-9]*.json"))
-    raised = [
-        _behind_deaths(RecordedFailure.model_validate_json(path.read_text("utf-8")))
-        for path in records
-    ]
+    raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
     explained = {failure.rank for failure in raised}
     died = [
         _record_death(rank, failure, scratch, began)
@@ -150,13 +150,6 @@ def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailur
         if rank not in explained
     ]
     return root_cause([*raised, *died])
-
-
-def _behind_deaths(failure: RecordedFailure) -> RecordedFailure:
-    """Order a rank that lost another one behind that one's death, unless torchrun ended it."""
-    if failure.deliberate:
-        return failure
-    return failure.model_copy(update={"time": failure.time + 1800})
 
 
 def _record_death(
@@ -170,29 +163,17 @@ def _record_death(
     ended = code == -signal.SIGTERM or failure.timestamp - began >= _ENDED_AFTER_SECONDS
     killed = code == -signal.SIGKILL and not ended
     remedy = "Give the ranks more memory, or lower training.max_length." if killed else ""
+    log = logs / "stderr.log"  # its last change is finer than torchrun's whole seconds
     return RecordedFailure(
         kind="launch_failed",
         message=f"rank {rank} {manner}",
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,
-        time=_order_time(logs / "stderr.log", killed=killed, ended=ended),
+        time=log.stat().st_mtime if log.is_file() else time.time(),
+        order=ENDED if ended else KILLED if killed else DIED,
         log=_last_lines(logs),
     )
-
-
-def _order_time(log: Path, *, killed: bool, ended: bool) -> float:
-    """Return a sort key for deaths, in seconds since 1970, so that the cause comes first.
-
-    A log's last change is finer than torchrun's whole seconds.
-
-    Args:
-        log: of what the rank printed.
-        killed: whether something outside killed it: it counts as first, since the others lose it.
-        ended: whether torchrun ended it after another's death: it counts as last.
-    """
-    died = log.stat().st_mtime if log.is_file() else time.time()
-    return died + (3600 if ended else -3600 if killed else 0)
 
 
 def _last_lines(folder: Path) -> tuple[str, ...]:

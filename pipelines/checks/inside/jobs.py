@@ -20,11 +20,12 @@ from lidr.components.shared.config.pools import (
 )
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.kubernetes.pods import CONTAINER
-from lidr.pipelines.checks.capacity import kinds_of, train_job_nodes
+from lidr.pipelines.checks.capacity import train_job_nodes
 from lidr.pipelines.checks.finding import CheckInputs, RunNamespaces
 from lidr.pipelines.checks.inside.probe import QUESTION_VARIABLE, Question
 from lidr.pipelines.cluster.api import Object
 from lidr.pipelines.placement import OWN_LABEL, kubernetes_config
+from lidr.pipelines.step_kinds import kinds_of
 
 CHECK_LABEL = "lidr.dev/check"
 """Label of the Jobs and pods of one check."""
@@ -92,7 +93,7 @@ def probes_of(
         runtime = runtime_of(inputs.profile, kind)
         if runtime and runtime not in runtimes:
             continue
-        pod = _pod(inputs, services, kind, runtimes.get(runtime))
+        pod = _pod(inputs, namespaces, services, kind, runtimes.get(runtime))
         known = made.get(repr(pod))
         if known:
             made[repr(pod)] = replace(known, kinds=(*known.kinds, kind))
@@ -129,7 +130,11 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
 
 
 def _pod(
-    inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, runtime: Object | None
+    inputs: CheckInputs,
+    namespaces: RunNamespaces,
+    services: Mapping[str, str],
+    kind: StepKind,
+    runtime: Object | None,
 ) -> Object:
     """Return the template of a pod like those of a kind of step, or of its TrainingRuntime."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
@@ -153,7 +158,7 @@ def _pod(
         "resources": _requested(resources),
     }
     container.pop("args", None)
-    asked = _question(inputs, services, kind, ranks=runtime is not None)
+    asked = _question(inputs, namespaces, services, kind, ranks=runtime is not None)
     variable = {"name": QUESTION_VARIABLE, "value": asked.model_dump_json(exclude_defaults=True)}
     container["env"] = [*container.get("env", []), variable]
     spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
@@ -253,7 +258,12 @@ def _give_shm(spec: Object, container: Object, size: str) -> None:
 
 
 def _question(
-    inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, *, ranks: bool
+    inputs: CheckInputs,
+    namespaces: RunNamespaces,
+    services: Mapping[str, str],
+    kind: StepKind,
+    *,
+    ranks: bool,
 ) -> Question:
     profile, reach = inputs.profile, dict[str, str]()
     if not ranks:  # of ranks and shards, the launcher reports to MLflow
@@ -263,4 +273,5 @@ def _question(
     if inputs.recipe.model.source.startswith("hf://") and kind == "prepare":
         reach["model hub"] = _HUB
     keys = () if ranks else tuple(key for each in profile.secrets.values() for key in each)
-    return Question(store=profile.store, reach=reach, variables=keys)
+    names = (namespaces.pods, namespaces.training, namespaces.kubeflow)
+    return Question(store=profile.store, reach=reach, namespaces=names, variables=keys)

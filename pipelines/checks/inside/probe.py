@@ -11,9 +11,11 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.redaction import redacted
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.s3 import S3Store
+from lidr.pipelines.checks.services import is_service
 
 QUESTION_VARIABLE = "LIDR_PROBE"
 """Environment variable with the `Question` as JSON."""
@@ -34,7 +37,6 @@ ANSWER_PREFIX = "lidr-probe "
 """What the line with the `Answer` begins with."""
 
 _SECONDS = 8.0
-_FOLDERS = ("/scratch", "/tmp")  # noqa: S108  # temporary files of ranks, of steps
 _SHM = "/dev/shm"  # noqa: S108
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
@@ -46,6 +48,8 @@ class Question(Strict):
     """URI of the store."""
     reach: dict[str, str] = Field(default_factory=dict)
     """Addresses to connect to, by the service's name: `tcp://host:port`, or a URL."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces of the cluster by which a Service's host may be named."""
     variables: tuple[str, ...] = ()
     """Environment variables that Secrets should set."""
 
@@ -74,16 +78,15 @@ def inspect_pod(question: Question) -> Answer:
     if (mirror := os.environ.get("HF_ENDPOINT")) and "model hub" in reach:
         reach["model hub"] = mirror  # as the steps' own library does
     for name, address in reach.items():
-        tries[name] = lambda address=address: _fault_of(address)  # type: ignore[misc]
+        tries[name] = partial(_fault_of, address, question.namespaces)
     with ThreadPoolExecutor(len(tries)) as pool:
         faults = dict(zip(tries, pool.map(lambda attempt: attempt(), tries.values()), strict=True))
-    folder = next((each for each in _FOLDERS if os.access(each, os.W_OK)), "/")
     return Answer(
         version=metadata.version("lidr"),
         gpus=gpus(),
         empty=tuple(name for name in question.variables if not os.environ.get(name)),
         faults=faults,
-        scratch=float(shutil.disk_usage(folder).free),
+        scratch=float(shutil.disk_usage(tempfile.gettempdir()).free),
         shm=float(shutil.disk_usage(_SHM).total) if Path(_SHM).is_dir() else 0.0,
     )
 
@@ -124,16 +127,17 @@ def _store_fault(uri: str) -> str:
     return "" if same else "what was read back differs from what was written"
 
 
-def _fault_of(address: str) -> str:
+def _fault_of(address: str, namespaces: tuple[str, ...]) -> str:
     """Return why no TCP connection to an address, or to its proxy, opens; "" where one does.
 
-    A `tcp` address is a Service of Kubeflow's, which its launcher asks with the same variables.
+    A proxy does not reach Services. A `tcp` address is asked by gRPC, which reads HTTPS_PROXY.
     """
     parts = urlsplit(address)
-    proxy = getproxies().get(parts.scheme.replace("tcp", "https"), "")
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        if parts.scheme == "tcp":
-            return f"HTTPS_PROXY would be asked for {parts.hostname}: name it in NO_PROXY"
+    scheme, host = parts.scheme.replace("tcp", "https"), parts.hostname or ""
+    proxy = getproxies().get(scheme, "")
+    if proxy and not proxy_bypass(host):
+        if is_service(host, namespaces):
+            return f"{scheme.upper()}_PROXY would be asked for {host}: name it in NO_PROXY"
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -197,6 +197,12 @@ def test_a_number_is_read_as_its_text_s_language_writes_it():
         ("3 + 69 = 72.", "Das sind 73.", False),
         ("In 1990 she moved.\n#### Paris", "Sie zog nach Paris.", True),
         ("In 1990 she moved.\n#### Paris", "Sie zog 1990.", False),
+        ("####\n72", "Also 72.", True),
+        ("####", "Also 72.", False),
+        ("72 **apples**", "Es sind 72.", True),
+        ("#### Solution\nThey are 72", "Es sind 72.", True),
+        ("The answer is on the last line.\n72", "Es sind 72.", True),
+        ("10-12, 5", "Seiten 8-9, 5", False),
     ],
 )
 def test_all_numbers_of_a_reference_answer_count(answer: str, text: str, right: bool):

@@ -54,6 +54,14 @@ def test_account_names_the_bounds_that_would_be_passed(bounds, used, further, ov
     assert account.exceeded(*amounts) == over
 
 
+def test_account_says_its_bounds_in_words():
+    account = Account(budget={"gpu_hours": 2_500_000, "cost": 12.5})
+    assert account.bounds_text(["cost"]) == "budget.cost is 12.5"
+    assert account.bounds_text(["gpu_hours", "cost"]) == (
+        "budget.gpu_hours is 2,500,000 and budget.cost is 12.5"
+    )
+
+
 def test_bound_of_the_cost_wants_a_price_for_every_gpu(tmp_path):
     with pytest.raises(BadInput, match=r"budget\.cost: the GPUs of .*train.* have no price"):
         profile(tmp_path, budget={"cost": 5}, prices={"gpus": {"H100": {"on_demand": 0}}})

@@ -84,6 +84,8 @@ def test_the_paper_s_settings_are_shipped():
         ("[es, de]", "es", 4, ["languages.others", "tuple"]),
         ("[es, de]", "[no]", 4, ["languages.others.0", "string", "False"]),
         ("  others: [es, de]\n", "", 2, ["'languages.others' is missing"]),
+        ("  others:", "  other:", 4, ["unknown key 'languages.other'", "'others'"]),
+        ("name: mine", "nmae: mine", 1, ["unknown key 'nmae'", "'name'"]),
         ("name: mine", "name: Mine!", 1, ["name", "pattern", "'Mine!'"]),
         ("name: mine\n", "", 1, ["'name' is missing"]),
         ("name: mine", "name: mine\nseed: -1", 2, ["seed", "greater than or equal to 0", "-1"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -331,6 +332,7 @@ def _noted() -> Exception:
         OSError(18, "cross-device link", "a", None, f"/x/{SECRET}"),
         CalledProcessError(1, ["git", "clone", SECRET]),
         ExceptionGroup("two", [ValueError("x"), ExceptionGroup("y", [KeyError(SECRET)])]),
+        ExceptionGroup("one", deque([KeyError(SECRET)])),
         ConnectionError(Refused(SECRET, {})),
         Refused("no", {SECRET: "x"}),
         ValueError({SECRET}, frozenset([SECRET])),
@@ -350,6 +352,15 @@ def test_a_traceback_shows_no_secret_wherever_an_exception_holds_it(error, monke
     assert SECRET in "".join(format_exception(error))
     redact_exception(error)
     assert SECRET not in "".join(format_exception(error))
+
+
+def test_a_fault_of_the_redaction_itself_is_not_passed_over(monkeypatch):
+    def faulty(text: str) -> str:
+        return text if text != "/x" else text + None  # type: ignore[operator]
+
+    monkeypatch.setattr("lidr.components.shared.core.redaction.redacted", faulty)
+    with pytest.raises(TypeError, match="NoneType"):
+        redact_exception(FileNotFoundError(2, "no such file", "/x"))
 
 
 def test_a_whole_file_that_is_not_text_is_left_out():

@@ -243,8 +243,30 @@ def test_a_file_of_another_store_that_cannot_be_read_is_a_finding(chain, tmp_pat
     monkeypatch.setattr(LocalStore, "sha256", forbidden)
     findings = verify(graph)
     assert findings and {each.what for each in findings} == {"cannot be read: may not be read."}
-    with pytest.raises(StoreError, match="may not be read"):
-        verify(trace([chain.model(2).uri]))
+    for own in (chain.model(2).uri, f"file://{chain.model(2).uri}"):
+        with pytest.raises(StoreError, match="may not be read"):
+            verify(trace([own]))
+
+
+def test_a_stage_of_another_store_that_cannot_be_read_is_damaged_alone(
+    chain, tmp_path, monkeypatch
+):
+    models = [chain.model(t) for t in (1, 2)]
+    worlds = [outside_world(str(tmp_path / "second"), model_uri(each.uri)).uri for each in models]
+    read = LocalStore.read
+
+    def forbidden(store: LocalStore, key: str) -> bytes:
+        if key == models[0].key(MARKER):
+            raise StoreError("may not be read")
+        return read(store, key)
+
+    monkeypatch.setattr(LocalStore, "read", forbidden)
+    for asked in (worlds, worlds[::-1]):
+        nodes = trace(asked).nodes
+        damaged = {uri for uri, node in nodes.items() if node.presence is Presence.DAMAGED}
+        assert damaged == {models[0].uri}
+        assert nodes[models[0].uri].stage.store.uri == chain.store
+        assert nodes[models[1].uri].presence is Presence.WHOLE
 
 
 def test_a_store_that_cannot_be_used_is_asked_once(tmp_path, monkeypatch):

@@ -45,13 +45,8 @@ from lidr.components.shared.sizing.activations import (
 )
 from lidr.components.shared.sizing.architecture import read_architecture
 from lidr.components.shared.sizing.flops import reference_flops, step_flops
-from lidr.components.shared.sizing.memory import (
-    GIB,
-    MemoryPlan,
-    plan_for,
-    smaller_batch,
-    usable_bytes,
-)
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable_bytes
+from lidr.components.shared.sizing.remedies import smaller_batch
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.train.forward.lora import add_adapters
@@ -389,9 +384,9 @@ def big_free_job(root: Path) -> TrainingJob:
 
 
 def test_what_cannot_fit_is_refused_with_what_can(tmp_path: Path, monkeypatch, capsys):
-    with pytest.raises(BadInput, match=r"nearest plan that fits .*: set training\.zero\.stage=2"):
+    with pytest.raises(BadInput, match=r"Set training\.zero\.stage=2, which needs .*\)\.$"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8)
-    with pytest.raises(BadInput, match=r"needs .* 16\.8 GiB of its node's memory: set .*=all"):
+    with pytest.raises(BadInput, match=r"Set .*=all.* needs .* 16\.8 GiB of its node's memory"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=8.5, processes=8)
     with pytest.raises(BadInput, match=r"GiB leaves .*\. Set training\.max_length below 2048,"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=6, processes=8)

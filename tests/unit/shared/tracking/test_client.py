@@ -96,13 +96,15 @@ def test_an_address_without_a_scheme_is_none(uri: str):
     [
         ("USERNAME", "refuses the password of 'me'", "does not let 'me' do this"),
         ("TOKEN", "refuses this token", "does not let this token do this"),
+        ("AUTH", "refuses this me account", "does not let this me account do this"),
         ("UNUSED", "refuses an unnamed user", "does not let an unnamed user do this"),
     ],
 )
 def test_who_is_refused_is_named(
     server: Server, monkeypatch: pytest.MonkeyPatch, variable: str, refused: str, forbidden: str
 ):
-    for name in ("USERNAME", "TOKEN"):
+    monkeypatch.setattr("mlflow.tracking.request_auth.registry.fetch_auth", lambda _: None)
+    for name in ("USERNAME", "TOKEN", "AUTH"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", "me")
     for server.status, words in ((401, refused), (403, forbidden)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +20,7 @@ from lidr.components.report.aliases import aliases_of
 from lidr.components.shared.core.errors import BadInput, TrackingFailed
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.tracking import client_at, experiment_id, mlflow_client
-from lidr.components.shared.tracking.database import database_file, database_lock
+from lidr.components.shared.tracking.database import database_file
 from tests.disks import small_disk
 
 pytestmark = pytest.mark.slow
@@ -27,7 +29,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(utils, "MAX_RETRY_COUNT", 1)
 
 
 @pytest.fixture(scope="module")
@@ -118,29 +119,32 @@ def test_a_locked_database_is_asked_again(database, monkeypatch):
     released.join()
 
 
-def test_a_database_is_opened_by_one_process_at_a_time(database):
+def test_a_database_is_opened_by_one_process_at_a_time(database, monkeypatch):
     """MLflow may change its tables while it is opened."""
-    with database_lock(database):
-        waits = subprocess.Popen(
-            [sys.executable, "-c", OPEN, f"sqlite:///{database}"], stdout=subprocess.PIPE
-        )
-        assert waits.stdout.readline() == b"opening\n"
-        with pytest.raises(subprocess.TimeoutExpired):
-            waits.wait(1)
-    assert waits.communicate(timeout=60)[0] == b"opened\n"
+    opened: list[str] = []
+
+    def client(tracking_uri: str, **_: str) -> None:
+        with open(f"{database}.lock") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        opened.append(tracking_uri)
+
+    monkeypatch.setattr("mlflow.MlflowClient", client)
+    client_at(f"sqlite:///{database}")
+    assert opened == [f"sqlite:///{database}"]
 
 
-OPEN = """
-import sys
-import mlflow
-from lidr.components.shared.tracking import client_at
-print("opening", flush=True)
-client_at(sys.argv[1])
-print("opened")
-"""
+def test_a_database_on_a_disk_without_locks_is_read(database, monkeypatch):
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert client_at(f"sqlite:///{database}").search_experiments()
+    with pytest.raises(BadInput, match="cannot be made: No locks available"):
+        client_at(f"sqlite:///{database.parent}/other.db")
 
 
-def test_a_file_that_cannot_be_opened_is_not_asked_again(tmp_path):
+def test_a_file_that_cannot_be_opened_is_not_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.time, "sleep", lambda _: pytest.fail("MLflow waits by itself"))
     (tmp_path / "mlflow.db").mkdir()
     with pytest.raises(BadInput, match="unable to open database file"):
         client_at(f"sqlite:///{tmp_path}/mlflow.db")

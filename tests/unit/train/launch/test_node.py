@@ -10,8 +10,19 @@ from typing import Any
 
 import pytest
 
-from lidr.components.shared.kubernetes.failure import RecordedFailure
+from lidr.components.shared.core.errors import LaunchFailed
+from lidr.components.shared.kubernetes.failure import (
+    DIED,
+    FOLDER_VARIABLE,
+    RecordedFailure,
+    failure_of,
+    record_failure,
+    root_cause,
+)
 from lidr.components.train.launch.node import _cause
+
+SILENT = pytest.mark.parametrize("silent", [0.0, 7200.0])
+"""Seconds for which rank 1 had printed nothing: ranks above 0 may print nothing for hours."""
 
 
 def died(local_rank: int, code: int, at: int, scratch: Path, printed: float) -> Any:
@@ -24,6 +35,7 @@ def died(local_rank: int, code: int, at: int, scratch: Path, printed: float) -> 
     return SimpleNamespace(local_rank=local_rank, exitcode=code, timestamp=at)
 
 
+@SILENT
 @pytest.mark.parametrize(
     ("first", "second", "message", "remedy"),
     [
@@ -34,16 +46,17 @@ def died(local_rank: int, code: int, at: int, scratch: Path, printed: float) -> 
         ((-signal.SIGKILL, 1000), (1, 1000), "rank 0 was killed by SIGKILL", "Give the ranks more"),
     ],
 )
-def test_the_cause_is_the_first_death(tmp_path, first, second, message, remedy):
+def test_the_cause_is_the_first_death(tmp_path, first, second, message, remedy, silent):
     failures = {
-        0: died(0, *first, tmp_path, printed=900.0),
-        1: died(1, *second, tmp_path, printed=950.0),
+        0: died(0, *first, tmp_path, printed=9000.0),
+        1: died(1, *second, tmp_path, printed=9050.0 - silent),
     }
     found = _cause(failures, tmp_path)
     assert found.message.startswith(message)
     assert found.remedy.startswith(remedy) and bool(found.remedy) == bool(remedy)
 
 
+@SILENT
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -51,14 +64,22 @@ def test_the_cause_is_the_first_death(tmp_path, first, second, message, remedy):
         ((1, 1000), "rank 1 exited with 1"),
     ],
 )
-def test_a_rank_that_lost_another_says_so_unless_that_one_died(tmp_path: Path, other, message):
+def test_a_rank_that_lost_another_says_so_unless_that_one_died(
+    tmp_path, monkeypatch, other, message, silent
+):
     """A record stands for its rank's own death; a death may print more after the others' loss."""
-    lost = RecordedFailure(
-        kind="launch_failed", message="another rank did not answer", rank=0, time=945.0
-    )
-    (tmp_path / "0.json").write_text(lost.model_dump_json())
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    record_failure(LaunchFailed("another rank did not answer"))
     failures = {
-        0: died(0, 1, 1000, tmp_path, printed=940.0),
-        1: died(1, *other, tmp_path, printed=950.0),
+        0: died(0, 1, 1000, tmp_path, printed=9000.0),
+        1: died(1, *other, tmp_path, printed=9050.0 - silent),
     }
     assert _cause(failures, tmp_path).message.startswith(message)
+
+
+def test_a_node_that_lost_another_comes_behind_that_one_s_death():
+    lost = failure_of(LaunchFailed("not all 2 nodes reached node-0"))
+    died_later = RecordedFailure(
+        kind="launch_failed", message="rank 1 exited with 1", order=DIED, time=lost.time + 60
+    )
+    assert root_cause([lost, died_later]) is died_later

@@ -1,0 +1,134 @@
+"""Whether the user and the pods' service account have the rights that a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from lidr.pipelines.checks.capacity import queues_of, requests_of
+from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces, missing, ok, unknown
+from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
+
+_KUEUE = "kueue.x-k8s.io"
+_TRAINER = "trainer.kubeflow.org"
+
+
+class Right(NamedTuple):
+    """A verb on a resource, of one object where `name` is set."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        kind = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {kind}{f'/{self.name}' if self.name else ''}"
+
+
+OF_PODS = (
+    Right("get", "pods"),
+    Right("list", "pods"),
+    Right("get", "pods/log"),
+    Right("list", "events"),
+)
+"""What `lidr status` and `lidr logs` do where the pipeline's pods are."""
+
+OF_TRAINING = (
+    Right("get", "pods"),
+    Right("list", "pods"),
+    Right("list", "trainjobs", _TRAINER),
+    Right("delete", "trainjobs", _TRAINER),
+)
+"""What `lidr status` and `lidr cancel` do where the TrainJobs are."""
+
+OF_QUEUE = (Right("list", "workloads", _KUEUE),)
+
+OF_PIPELINE = (
+    Right("create", "workflowtaskresults", "argoproj.io"),
+    Right("patch", "workflowtaskresults", "argoproj.io"),
+    Right("get", "configmaps", "", "kfp-launcher"),
+    Right("get", "secrets", "", "mlpipeline-minio-artifact"),
+    Right("list", "workflows", "argoproj.io"),
+)
+"""What Kubeflow's executor, driver and launcher do, and a run that waits for another run's lease
+(manifests/base/roles.yaml)."""
+
+OF_LAUNCHER = (
+    Right("create", "trainjobs", _TRAINER),
+    Right("get", "trainjobs", _TRAINER),
+    Right("delete", "trainjobs", _TRAINER),
+    Right("get", "trainingruntimes", _TRAINER),
+    Right("get", "pods"),
+    Right("list", "pods"),
+    Right("get", "pods/log"),
+)
+"""What the train step does (manifests/base/roles.yaml)."""
+
+
+def rights_findings(
+    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+) -> Iterator[Finding]:
+    """Yield the rights that the user, and the pods' service account, do not have."""
+    pods, training = namespaces.pods, namespaces.training
+    jobs = inputs.profile.training.launcher == "trainjob"
+    queues = queues_of(requests_of(inputs.recipe, inputs.profile, pods, training))
+    own = [(pods, right) for right in OF_PODS]
+    own += [(training, right) for right in OF_TRAINING if jobs]
+    own += [(namespace, right) for namespace, _ in queues for right in OF_QUEUE]
+    yield from _reviewed(
+        "your rights",
+        own,
+        lambda right: api.review("SelfSubjectAccessReview", {"resourceAttributes": right}),
+        "Ask the owner of namespace {} for the role kubeflow-edit, or edit.",
+    )
+
+    account = inputs.profile.service_account
+    groups = ("serviceaccounts", f"serviceaccounts:{pods}", "authenticated")
+    subject = {
+        "user": f"system:serviceaccount:{pods}:{account}",
+        "groups": [f"system:{group}" for group in groups],
+    }
+    steps = [(pods, right) for right in OF_PIPELINE]
+    steps += [(training, right) for right in OF_LAUNCHER if jobs]
+    yield from _reviewed(
+        f"rights of {account}",
+        steps,
+        lambda right: api.review("SubjectAccessReview", {**subject, "resourceAttributes": right}),
+        "kubectl apply -k manifests/overlays/NAME, whose roles belong in {}",
+    )
+
+
+def _reviewed(
+    who: str,
+    rights: Sequence[tuple[str, Right]],
+    is_allowed: Callable[[Object], bool],
+    remedy: str,
+) -> Iterator[Finding]:
+    """Yield each right that is denied, or one finding where none is.
+
+    Args:
+        who: begins the findings' names.
+        rights: a namespace, and a right in it.
+        is_allowed: takes the `resourceAttributes` of an access review.
+        remedy: for a denied right; `{}` stands for its namespace.
+    """
+    wanted = list(dict.fromkeys(rights))
+    listed = ", ".join(dict.fromkeys(str(right) for _, right in wanted))
+    try:
+        denied = [each for each in wanted if not is_allowed(_attributes(*each))]
+    except Denied:
+        detail = f"you may not check them; needed are: {listed}"
+        yield unknown(who, detail, "An administrator can: kubectl auth can-i VERB KIND --as=NAME")
+        return
+    for namespace, right in denied:
+        detail = f"may not {right} in namespace {namespace}"
+        yield missing(f"{who}: {right}", detail, remedy.format(namespace))
+    if not denied:
+        yield ok(who, listed)
+
+
+def _attributes(namespace: str, right: Right) -> Object:
+    resource, _, part = right.resource.partition("/")
+    place = {"namespace": namespace, "verb": right.verb, "group": right.group, "name": right.name}
+    return {**place, "resource": resource, **({"subresource": part} if part else {})}

@@ -1,0 +1,27 @@
+"""The cluster's Services: which hosts are theirs, and how to reach one from this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+
+def is_service(host: str, namespaces: Iterable[str]) -> bool:
+    """Return whether a host name is taken for a Service's.
+
+    Such names have no dot, or end as the cluster's DNS ends them or with a namespace's name.
+    """
+    ends = (".svc", ".cluster.local", *(f".{name}" for name in namespaces if name))
+    return "." not in host or host.endswith(ends)
+
+
+def port_forward(url: str, namespace: str) -> tuple[str, str]:
+    """Return the command that forwards to a Service, and the address that it then has here."""
+    place = urlsplit(url)
+    service, _, end = (place.hostname or "").partition(".")
+    port = place.port or (443 if place.scheme == "https" else 80)
+    where = f" -n {own}" if (own := end.partition(".")[0] or namespace) else ""
+    return (
+        f"kubectl{where} port-forward svc/{service} {port}",
+        f"{place.scheme}://localhost:{port}",
+    )

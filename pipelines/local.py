@@ -23,6 +23,7 @@ from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.core.processes import end_group, kill_marked
 from lidr.components.shared.run_lease import require_held, run_lease
 from lidr.components.shared.store.lease import Lease
+from lidr.components.shared.store.runs import FOLDER, PROMOTIONS
 from lidr.pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
@@ -63,7 +64,12 @@ class LocalJob:
     @property
     def folder(self) -> Path:
         """Folder of the run's log, events and lock: beside its results, or in the user's cache."""
-        return _runs_folder(self.store) / self.run
+        return _machine_folder(self.store, self.parent) / self.run
+
+    @property
+    def parent(self) -> str:
+        """Folder of the store that has the job's: a promotion is no run and not listed as one."""
+        return PROMOTIONS if self.promotion else FOLDER
 
     @property
     def events(self) -> Path:
@@ -83,8 +89,13 @@ class LocalJob:
 
 
 def running(store: str) -> list[str]:
-    """Return the names of a store's runs that this machine is executing."""
-    return [lock.parent.name for lock in _runs_folder(store).glob("*/lock") if _is_held(lock)]
+    """Return the names of a store's runs and promotions that this machine is executing."""
+    locks = (
+        lock
+        for parent in (FOLDER, PROMOTIONS)
+        for lock in _machine_folder(store, parent).glob("*/lock")
+    )
+    return [lock.parent.name for lock in locks if _is_held(lock)]
 
 
 def _is_held(lock: Path) -> bool:
@@ -96,11 +107,11 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _runs_folder(store: str) -> Path:
+def _machine_folder(store: str, parent: str) -> Path:
     if "://" not in store:
-        return Path(store) / "runs"
+        return Path(store) / parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lidr" / "runs" / digest_of(store)[:8]
+    return cache / "lidr" / parent / digest_of(store)[:8]
 
 
 def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
@@ -116,7 +127,7 @@ def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
         BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed; carries the step's message and exit code.
     """
-    with run_lease(job.store, job.run) as lease, _locked(job), _workspace(job):
+    with run_lease(job.store, job.run, job.parent) as lease, _locked(job), _workspace(job):
         job.events.write_bytes(b"")
         with job.log.open("ab") as log:
             begin = log.tell()

@@ -450,7 +450,7 @@ def write_kubeconfig(api: KubernetesApi, path: Path) -> Path:
     return path
 
 
-def wait_until(reached: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_until(reached: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to become true."""
     end = time.monotonic() + seconds
     while not reached():

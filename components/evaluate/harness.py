@@ -24,7 +24,8 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from lidr.components.evaluate.index import task_manager
-from lidr.components.evaluate.items.local_data import use_items
+from lidr.components.evaluate.items.ids import item_ids
+from lidr.components.evaluate.items.local_data import datasets_of, use_items
 from lidr.components.evaluate.limits import DEFAULT_MAX_TOKENS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -205,10 +206,13 @@ def run_tasks(
         results = _results(model, manager, list(languages), recipe)
     tags = {name: manager.task_index[name].tags for name in manager.all_tags}
     parts = results["group_subtasks"] | tags
+    tasks = [
+        (task, code) for name, code in languages.items() for task in _single_tasks(name, parts)
+    ]
+    ids = item_ids(results, tasks, datasets_of(manager, [task for task, _ in tasks]))
     return [
-        _scored(results["configs"][task], sample, language, model)
-        for name, language in languages.items()
-        for task in _single_tasks(name, parts)
+        _scored(results["configs"][task], sample, ids[task][sample["doc_id"]], language, model)
+        for task, language in tasks
         for sample in _one_filter(results["samples"][task])
     ]
 
@@ -250,14 +254,18 @@ def _one_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _scored(
-    config: dict[str, Any], sample: dict[str, Any], language: str, model: EngineModel
+    config: dict[str, Any],
+    sample: dict[str, Any],
+    item_id: str,
+    language: str,
+    model: EngineModel,
 ) -> Scored:
     messages, _ = _messages(sample["arguments"][0][0])
     completion = model.completions[config["task"], sample["doc_id"]]
     return Scored(
         task=config["task"],
         language=language,
-        item_id=str(sample["doc"].get("item_id", sample["doc_id"])),
+        item_id=item_id,
         prompt=next(m["content"] for m in reversed(messages) if m["role"] == "user"),
         target=str(sample["target"]),
         score=0.0 if completion.failure else _score(config, sample),

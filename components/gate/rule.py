@@ -12,7 +12,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.stats.intervals import DIGITS, Interval, bootstrap_mean
-from lidr.components.shared.stats.paired import PairedItems, by_question
+from lidr.components.shared.stats.paired import PairedItems, by_question, unmatched_tasks
 from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.tests import holm, sign_flip
 
@@ -74,7 +74,11 @@ def decide(
         "promoted": decision == "promote",
         "cause": cause,
         "reason": "; ".join(filter(None, parts)),
-        "remarks": [*remarks(settings.gate, languages), *_few_resamples(settings.gate, languages)],
+        "remarks": [
+            *remarks(settings.gate, languages),
+            *_few_resamples(settings.gate, languages),
+            *_unmatched([paired[code] for code in others]),
+        ],
         "alpha": settings.gate.alpha,
         **counts,
     }
@@ -171,6 +175,16 @@ def _few_resamples(rules: Gate, languages: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{rules.resamples} resamples cannot prove a fall of graded scores: "
             f"set gate.resamples to {least} or more"
+        )
+
+
+def _unmatched(groups: Sequence[PairedItems]) -> Iterator[str]:
+    """Yield that the mean gain is tested with less power, as questions could not be matched."""
+    if tasks := unmatched_tasks(groups):
+        more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+        yield (
+            f"the questions of {tasks[0]}{more} could not be matched between languages: "
+            "the mean gain is tested as if all languages rose and fell together"
         )
 
 

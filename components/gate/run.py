@@ -13,7 +13,7 @@ from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
-VERSION = 4
+VERSION = 5
 
 
 @step("gate")

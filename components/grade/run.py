@@ -7,7 +7,7 @@ from functools import partial
 
 from lidr.components.grade.stage import PROMPT, grade_stage
 from lidr.components.judging.cases import Case, request_digest
-from lidr.components.judging.judge_cases import judge_all, usage_of
+from lidr.components.judging.judge_cases import judge_all, require_few_failures, usage_of
 from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.judging.verdicts import MAX_SCORE
@@ -62,6 +62,7 @@ def grade(
     judge = settings.require_judge()
     stage = grade_stage(settings, store, inputs, responses, iteration)
     if stage.done():
+        require_few_failures(stage, judge)
         emit("reused")
         return stage.uri
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)

@@ -14,7 +14,7 @@ from lidr.components.judge.cases import (
     judged_tasks,
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
-from lidr.components.judging.judge_cases import judge_all
+from lidr.components.judging.judge_cases import judge_all, require_few_failures
 from lidr.components.judging.outcomes import Outcome
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
@@ -57,6 +57,7 @@ def judge(
     recipe_judge = settings.require_judge()
     stage = _stage(settings, recipe_judge, store, evaluation, before)
     if stage.done():
+        require_few_failures(stage, recipe_judge)
         emit("reused")
     else:
         items = collect_items(settings, recipe_judge, evaluation, before)

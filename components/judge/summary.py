@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -139,11 +138,10 @@ def _first_preference(outcome: Outcome) -> float | None:
 
 def _judgement_counts(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, what failed and what they cost."""
-    failures = Counter(each.failure for each in outcomes if each.failure)
+    usage = usage_of(outcomes, price)
     return {
-        **usage_of(outcomes, price),
-        "failures": {reason: failures[reason] for reason in sorted(failures)},
-        "unparsable": sum(failures[reason] for reason in UNPARSABLE),
+        **usage,
+        "unparsable": sum(usage["failures"].get(reason, 0) for reason in UNPARSABLE),
     }
 
 

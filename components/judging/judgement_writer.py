@@ -26,8 +26,8 @@ _TRANSIENT = (
     JudgeFailure.SERVER_ERROR,
     JudgeFailure.UNREACHABLE,
 )
-"""Failures of the server, not of the judge: a step that did not finish asks such cases again when
-it is repeated; a finished stage keeps them."""
+"""Failures of the server, not of the judge: such cases are asked again at the end of the step, and
+when a step that did not finish is repeated; a finished stage keeps them."""
 
 _REMEDIES = {
     JudgeFailure.TRUNCATED: "Raise judge.max_tokens",
@@ -58,7 +58,7 @@ class JudgementWriter:
         self._stage = stage
         self._chunk_size = chunk_size
         self._total = total
-        self._max_failed = int(max_failed_share * total + 1e-9)
+        self._max_failed = max_failures(max_failed_share, total)
         self._unwritten: list[Judgement] = []
         self._transient: list[Judgement] = []
         self._files = set(_judgement_files(stage))
@@ -94,6 +94,14 @@ class JudgementWriter:
         self._count(outcome)
         self._meter.advance(1, outcome.output_tokens, self.failures)
 
+    def withdraw_server_failures(self, cases: Iterable[Case]) -> list[Case]:
+        """Return the cases at which the server failed, no longer counted, to be asked again."""
+        withdrawn = {judgement.request for judgement in self._transient}
+        self.failures -= Counter(str(judgement.failure) for judgement in self._transient)
+        self._transient = []
+        self._meter.total += len(withdrawn)
+        return [case for case in cases if case.request in withdrawn]
+
     def flush(self) -> None:
         """Write the judgements that have not been written yet, as one more part."""
         if self._unwritten:
@@ -124,18 +132,27 @@ class JudgementWriter:
         if not outcome.failure:
             return
         self.failures[outcome.failure] += 1
-        failed = self.failures.total()
-        if failed <= self._max_failed:
+        if self.failures.total() <= self._max_failed:
             return
-        reasons = ", ".join(f"{count} {name}" for name, count in self.failures.most_common())
         most = JudgeFailure(self.failures.most_common(1)[0][0])
         raise EngineFailed(
-            f"the judge failed {failed} of {self._total} judgements ({reasons})"
+            failures_text(self.failures, self._total)
             + (f"; the server said: {outcome.said}" if outcome.said else ""),
             remedy=_REMEDIES.get(most, "Choose a judge that does what the prompts ask")
             + ", or raise judge.max_failed_share: running again then asks only for what is "
             "missing.",
         )
+
+
+def max_failures(share: float, total: int) -> int:
+    """Return how many of so many judgements may fail."""
+    return int(share * total + 1e-9)
+
+
+def failures_text(failures: Counter[str], total: int) -> str:
+    """Return how many judgements failed, and why."""
+    reasons = ", ".join(f"{count} {name}" for name, count in failures.most_common())
+    return f"the judge failed {failures.total()} of {total} judgements ({reasons})"
 
 
 def _judgement_files(stage: Stage) -> list[str]:

@@ -15,9 +15,11 @@ from lidr.components.shared.registry.promotion import (
     CHAMPION,
     PromotionOrder,
     advance,
+    finish_promotion,
     promote,
 )
 from lidr.components.shared.registry.versions import (
+    PARENT_TAG,
     VERDICT_TAG,
     RegisteredModel,
     Version,
@@ -27,8 +29,6 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.tracking import ask_mlflow
-
-_PARENT_TAG = "lidr.parent_version"
 
 
 def give_aliases(
@@ -43,8 +43,8 @@ def give_aliases(
 ) -> None:
     """Make a version that passed the gate, or an M_0, the candidate and, if so set, champion.
 
-    Where the version's tags hold any verdict but `promote`, that of a gate that it passed replaces
-    it. MLflow is asked again in here; a retry around it all would record a promotion each time.
+    If the version was registered with another verdict, a passed gate replaces it. Retries MLflow
+    itself: retrying this whole function would record a promotion each time.
 
     Args:
         client: an `mlflow.MlflowClient`.
@@ -64,17 +64,19 @@ def give_aliases(
         with wrap_mlflow_errors(client, f"version {number} of {name!r}"):
             version = read_version(client, name, str(number))
             if verdict.word == PASSED and version.tags.get(VERDICT_TAG) != PASSED:
-                for tag in (GATE_TAG, _PARENT_TAG, VERDICT_TAG):  # the one that is looked at last
+                # VERDICT_TAG last: until it is set, a repeat sets all three again
+                for tag in (GATE_TAG, PARENT_TAG, VERDICT_TAG):
                     client.set_model_version_tag(name, str(number), tag, tags[tag])
             model = read_model(client, name)
             home = audit_log_of(client, model, audit_log)
-            if model.aliases.get(CANDIDATE, 0) < number:
+            # An M_0, which no gate has judged, takes the alias from nobody.
+            if verdict.word == PASSED or CANDIDATE not in model.aliases:
                 advance(client, name, CANDIDATE, number, home)
         return model, version, home
 
     model, version, home = ask_mlflow(make_candidate)
     if settings.registry.promote == "gated":
-        parent = tags.get(_PARENT_TAG, "")
+        parent = tags.get(PARENT_TAG, "")
         _promote(client, model, version, parent, verdict, home, run)
 
 
@@ -90,6 +92,7 @@ def _promote(
     """Promote a version if its gate compared it with the champion, or there is no champion yet."""
     champion = model.aliases.get(CHAMPION)
     if champion == version.number:
+        finish_promotion(client, version, audit_log)
         return
     if champion is not None and parent != f"{version.name}/{champion}":
         why = f"the gate compared it with {parent}" if parent else "no gate judges a start"

@@ -11,7 +11,7 @@ from lidr.components.shared.lineage.graph import Node, trace
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.evidence import GATE_TAG, START
-from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
+from lidr.components.shared.registry.versions import DIGEST_TAG, PARENT_TAG, VERDICT_TAG
 from lidr.components.shared.steps import BY_NAME, Step
 from lidr.components.shared.store.marker import IMAGE_VARIABLE
 from lidr.components.shared.store.stage import open_stage
@@ -41,7 +41,7 @@ def version_tags(
     found = {
         DIGEST_TAG: model.digest,
         "lidr.iteration": str(iteration),
-        "lidr.parent_version": parent,
+        PARENT_TAG: parent,
         "lidr.base_model": model_uri(inputs),
         "lidr.base_adapter": adapter_uri(inputs),
         ADAPTER_TAG: adapter_uri(stages["model"]),

@@ -125,7 +125,10 @@ def colour_class(languages: Languages, code: str) -> str:
 
 
 def marker_shape(languages: Languages, code: str) -> int:
-    """Return the shape of a language's marks, which tells languages apart without colour."""
+    """Return the shape of a language's marks, which helps to tell languages apart without colour.
+
+    Three shapes take turns; the dominant language has its own.
+    """
     if code not in languages.others:
         return 1
     return _SHAPES[languages.others.index(code) % len(_SHAPES)]

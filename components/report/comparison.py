@@ -41,23 +41,27 @@ class Evaluated:
     Attributes:
         name: A or B, for charts and tables.
         source: as the user named it.
-        evaluation: URI of the evaluate stage.
-        counts: of that stage.
+        counts: of the evaluate stage.
         items: every item.
     """
 
     name: str
     source: str
-    evaluation: str
     counts: dict[str, Any]
     items: list[EvalItem]
 
 
 def evaluated(name: str, source: str, evaluation: str) -> Evaluated:
-    """Read an evaluate stage; arguments are those fields of `Evaluated`."""
+    """Read an evaluate stage.
+
+    Args:
+        name: the field of that name.
+        source: the field of that name.
+        evaluation: URI of the stage.
+    """
     stage = open_stage(evaluation)
     items = stage.read_records(["items.parquet"], EvalItem)
-    return Evaluated(name, source, evaluation, stage.counts(), items)
+    return Evaluated(name, source, stage.counts(), items)
 
 
 def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
@@ -68,10 +72,11 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         models: one or two.
 
     Returns:
-        `models` (name, source, languages, average) and, for two, `gains`: by language `gain` (an
-        interval by paired bootstrap), `won` and `lost` items and `p` (two-sided sign-flip test,
-        McNemar's for items that are right or wrong, Holm-corrected); `mean_gain` over the other
-        languages and its `p` count a question that is asked in several languages once.
+        `models` (name, source, languages, average, average_truncated) and, for two, `gains`: by
+        language `gain` (an interval by paired bootstrap), `won` and `lost` items and `p` (two-sided
+        sign-flip test, McNemar's for items that are right or wrong, Holm-corrected); `mean_gain`
+        over the other languages and its `p` count a question that is asked in several languages
+        once.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -87,8 +92,8 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         ]
     }
     if len(models) == 2:
-        paired = pair_items(*(each.evaluation for each in models))
-        result |= gains_of(settings, paired)
+        paired = pair_items(models[0].items, models[1].items)
+        result |= gains_of(settings, paired, settings.languages.others)
     return result
 
 
@@ -130,28 +135,31 @@ def gain_title(gain: Interval) -> str:
     return f"B against A, mean over the other languages: {shift}."
 
 
-def gains_of(settings: Recipe, paired: Mapping[str, PairedItems]) -> dict[str, Any]:
+def gains_of(
+    settings: Recipe, paired: Mapping[str, PairedItems], averaged: Sequence[str]
+) -> dict[str, Any]:
     """Return `gains`, `mean_gain` and `p` as `compare` describes them.
 
     Args:
         settings: the recipe.
-        paired: the compared items of each language, of one other language at least.
+        paired: the compared items of each language.
+        averaged: codes of the other languages that the mean is over; one of them is paired at
+            least.
     """
     draws: dict[str, Any] = {
         "resamples": settings.gate.resamples,
         "seed": seed_of(settings.seed, "comparison"),
     }
     codes = [code for code in settings.languages.all if code in paired]
-    others = [paired[code] for code in settings.languages.others if code in paired]
-    parts, values = by_question(others)
-    level = settings.gate.confidence
+    parts, values = by_question([paired[code] for code in averaged if code in paired])
+    confidence = settings.gate.confidence
     adjusted = holm([sign_flip(paired[code].gains, **draws) for code in codes])
     return {
-        "mean_gain": bootstrap_mean(values, confidence=level, **draws),
+        "mean_gain": bootstrap_mean(values, confidence=confidence, **draws),
         "p": sign_flip(parts, **draws),
         "gains": {
             code: {
-                "gain": bootstrap_mean(paired[code].gains, confidence=level, **draws),
+                "gain": bootstrap_mean(paired[code].gains, confidence=confidence, **draws),
                 "won": int((paired[code].gains > 0).sum()),
                 "lost": int((paired[code].gains < 0).sum()),
                 "p": p,
@@ -183,7 +191,7 @@ def scores(settings: Recipe, models: Sequence[Evaluated]) -> Section:
     )
 
 
-def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> Table:
+def _answers(settings: Recipe, names: Sequence[str], rows: Sequence[Any]) -> Table:
     """Return off-target and cut shares and the mean length of the answers."""
     head = [f"{what}, {name}" for what in ("Off target", "Cut", "Tokens") for name in names]
     return Table(
@@ -192,12 +200,12 @@ def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> T
         [
             [
                 swatch(settings.languages, code),
-                *(measured(each[code]["off_target"]) for each in scores),
-                *(measured(each[code]["truncated"]) for each in scores),
-                *(f"{each[code]['mean_tokens']:.0f}" for each in scores),
+                *(measured(each[code]["off_target"]) for each in rows),
+                *(measured(each[code]["truncated"]) for each in rows),
+                *(f"{each[code]['mean_tokens']:.0f}" for each in rows),
             ]
             for code in settings.languages.all
-            if all(code in each for each in scores)
+            if all(code in each for each in rows)
         ],
         folded=True,
     )

@@ -75,10 +75,11 @@ def score_chart(
 def score_table(
     settings: Recipe, names: Sequence[str], what: str, counts: Sequence[Counts]
 ) -> Table:
-    """Return the scores of models by language, and their average.
+    """Return the scores of models by language, and their average where there is one.
 
     `what` begins the caption; other arguments as of `score_chart`.
     """
+    average = ["Average of the other languages", *(averaged(each) for each in counts)]
     return Table(
         f"{what} with 95% intervals, and the share of answers cut at the token limit",
         ["Language", *names],
@@ -90,7 +91,7 @@ def score_table(
                 ]
                 for code in settings.languages.all
             ),
-            ["Average of the other languages", *(averaged(each) for each in counts)],
+            *([average] if any(each["average"]["n"] for each in counts) else []),
         ],
     )
 

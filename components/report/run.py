@@ -42,7 +42,9 @@ def report(recipe: str, store: str, run: str) -> str:
     rounds = read_history(home, run)
     key = run_key(run, "report.html")
     earlier = reused(home, run)
-    usage = RunUsage.read(home, run, rounds[-1].state)
+    last = rounds[-1].state
+    # the gate says `stop` of the last iteration that may run too
+    usage = RunUsage.read(home, run, last, ended=last["verdict"] != "continue")
     result = result_of(settings, run, rounds, f"{home.uri}/{key}", usage)
     sections = sections_of(settings, rounds, earlier, read_admission(home, run), usage)
     _write_pages(home, settings, run, rounds, sections, usage=usage)

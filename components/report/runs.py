@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lidr.components.report.history import Counts, Round, models_of, read_history
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import read_states, run_key, run_names
+from lidr.components.shared.store.runs import FOLDER, read_run_recipe, read_state
 
-_RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
+_RECIPE = re.compile(rf"{FOLDER}/([^/]+)/recipe\.json")
+_STATE = re.compile(rf"{FOLDER}/([^/]+)/iteration-(\d+)/state\.json")
+_READERS = 16
+"""Files that are read at the same time: a store of many runs has thousands of states."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,17 @@ def read_run(store: Store, name: str) -> Run:
     """Return a run.
 
     Raises:
-        BadInput: there is no such run, or it has not evaluated M_0.
+        BadInput: there is no such run, it has not evaluated M_0, or its recipe cannot be read.
+        CorruptStage: a file of one of its stages is damaged.
     """
     rounds = models_of(read_history(store, name))
-    return Run(name, Recipe.model_validate_json(store.read(run_key(name, "recipe.json"))), rounds)
+    settings = read_run_recipe(store, name)
+    if settings is None:
+        raise BadInput(
+            f"run {name!r} in {store.uri} has no recipe.json",
+            remedy="Restore it, or run the recipe again under another name.",
+        )
+    return Run(name, settings, rounds)
 
 
 def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
@@ -55,20 +66,22 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
     """
     known: dict[str, list[str]] = defaultdict(list)
     unread = []
-    for entry in store.list("runs"):
-        if found := _RECIPE.fullmatch(entry.key):
-            try:
-                known[_model_of(store.read(entry.key))].append(found[1])
-            except (ValueError, KeyError, TypeError):
-                unread.append(f"{found[1]}: its recipe is not valid")
+    found = [each for entry in store.list(FOLDER) if (each := _RECIPE.fullmatch(entry.key))]
+    with ThreadPoolExecutor(_READERS) as pool:
+        recipes = list(pool.map(store.read, (each[0] for each in found)))
+    for each, recipe in zip(found, recipes, strict=True):
+        try:
+            known[_model_of(recipe)].append(each[1])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            unread.append(f"{each[1]}: its recipe is not valid")
     runs = []
     for name in known.get(model, []):
         try:
             runs.append(read_run(store, name))
         except StoreError:
             raise
-        except (BadInput, ValueError) as error:
-            reason = error.message if isinstance(error, BadInput) else str(error)
+        except (LidrError, ValueError) as error:
+            reason = error.message if isinstance(error, LidrError) else str(error)
             unread.append(f"{name}: {one_line(reason).rstrip('.')}")
     if not runs:
         there = ", ".join(sorted(known)) or "none"
@@ -87,26 +100,38 @@ def reused(store: Store, run: str) -> frozenset[str]:
     """
     first: dict[str, tuple[str, str]] = {}
     own: set[str] = set()
-    for name in run_names(store):
-        for state in _states_of(store, name, required=name == run):
-            when = str(state.get("finished", "")) or ("" if name == run else "~")
-            for uri in filter(None, (str(state.get(key, "")) for key in STATE_KEYS.values())):
-                if name == run:
-                    own.add(uri)
-                first[uri] = min(first.get(uri, ("~", "~")), (when, name))
+    for name, state in _states(store, run):
+        when = str(state.get("finished", "")) or ("" if name == run else "~")
+        for uri in filter(None, (str(state.get(key, "")) for key in STATE_KEYS.values())):
+            if name == run:
+                own.add(uri)
+            first[uri] = min(first.get(uri, ("~", "~")), (when, name))
     return frozenset(uri for uri in own if first[uri][1] != run)
 
 
-def _states_of(store: Store, run: str, *, required: bool) -> list[Counts]:
-    """Return a run's states; none of a damaged run, unless it is required."""
-    try:
-        return read_states(store, run)
-    except StoreError:
-        raise
-    except BadInput:
-        if required:
+def _states(store: Store, required: str) -> list[tuple[str, Counts]]:
+    """Return the states of all runs, each with its run; damaged ones of other runs are left out.
+
+    Raises:
+        BadInput: a state of the required run is damaged.
+    """
+    keys = (_STATE.fullmatch(entry.key) for entry in store.list(FOLDER))
+    found = [(key[1], int(key[2])) for key in keys if key]
+
+    def read(place: tuple[str, int]) -> Counts | None:
+        name, iteration = place
+        try:
+            return read_state(store, name, iteration)
+        except StoreError:
             raise
-        return []
+        except BadInput:
+            if name == required:
+                raise
+            return None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        states = list(pool.map(read, found))
+    return [(name, state) for (name, _), state in zip(found, states, strict=True) if state]
 
 
 def _model_of(recipe: bytes) -> str:

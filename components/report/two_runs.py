@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lidr.components.report import charts
 from lidr.components.report.blocks import Chart, Section, Table, averaged, verdict
 from lidr.components.report.charts import Series
+from lidr.components.report.common_languages import (
+    average_over,
+    averages_note,
+    common_languages,
+    paired_items,
+)
 from lidr.components.report.comparison import (
     Evaluated,
     evaluated,
@@ -35,7 +42,7 @@ from lidr.components.report.words import (
 )
 from lidr.components.shared.config.load import flatten
 from lidr.components.shared.config.recipe import Languages, Recipe
-from lidr.components.shared.stats.paired import compare_common_languages
+from lidr.components.shared.stats.paired import PairedItems
 
 _NAMES = ("A", "B")
 
@@ -48,22 +55,29 @@ def render_two_runs(first: Run, second: Run) -> str:
         second: the run labelled B, whose gains over A are shown.
     """
     settings = _with_all_languages(first, second)
-    finals = [final_round(run.rounds) for run in (first, second)]
+    codes, left_out = common_languages(first, second)
+    runs = (average_over(codes, first), average_over(codes, second))
+    finals = [final_round(run.rounds) for run in runs]
     models = [
-        evaluated(name, f"{run.name} {item.name}", str(item.state["evaluation"]))
-        for name, run, item in zip(_NAMES, (first, second), finals, strict=True)
+        _evaluated(name, run, item) for name, run, item in zip(_NAMES, runs, finals, strict=True)
     ]
-    gains = _gains(settings, models)
+    paired = paired_items(*models)
+    shared = any(code in paired for code in codes)
+    gains = gains_of(settings, paired, codes) if shared else {}
+    sections = [
+        replace(section, lede=f"{section.lede} {averages_note(codes, left_out)}".rstrip())
+        for section in _score_sections(settings, runs, models, gains)
+    ]
     return page(
         product="lidr report",
         name=f"{first.name} – {second.name}",
-        title=_title(finals, gains),
+        title=gain_title(gains["mean_gain"]) if gains else _title(finals, codes, left_out),
         subtitle="The last promoted model of each run, and how the runs came to it.",
         facts=[
             (name, literal(f"{run.name} ({item.name})"))
-            for name, run, item in zip(_NAMES, (first, second), finals, strict=True)
+            for name, run, item in zip(_NAMES, runs, finals, strict=True)
         ],
-        sections=_sections(settings, (first, second), models, gains),
+        sections=[*sections, *_further_sections(settings, runs, models, paired)],
     )
 
 
@@ -76,42 +90,51 @@ def _with_all_languages(first: Run, second: Run) -> Recipe:
     return first.settings.model_copy(update={"languages": languages})
 
 
-def _gains(settings: Recipe, models: Sequence[Evaluated]) -> Counts:
-    """Return B's gains as `comparison.compare` does; {} if no other language shares its items."""
-    paired = compare_common_languages(models[0].evaluation, models[1].evaluation)
-    if not any(code in paired for code in settings.languages.others):
-        return {}
-    return gains_of(settings, paired)
+def _evaluated(name: str, run: Run, item: Round) -> Evaluated:
+    found = evaluated(name, f"{run.name} {item.name}", str(item.state["evaluation"]))
+    return replace(found, counts=item.counts("evaluate"))
 
 
-def _title(finals: Sequence[Round], gains: Counts) -> str:
-    if not gains:
-        averages = [percent(item.average["value"]) for item in finals]
-        return f"Average of the other languages: A {averages[0]}, B {averages[1]}."
-    return gain_title(gains["mean_gain"])
+def _title(finals: Sequence[Round], codes: Sequence[str], left_out: Sequence[str]) -> str:
+    if not codes:
+        return "The two runs have no other language in common."
+    of_both = " of both runs" if left_out else ""
+    averages = [percent(item.average["value"]) for item in finals]
+    return f"Average of the other languages{of_both}: A {averages[0]}, B {averages[1]}."
 
 
-def _sections(
+def _score_sections(
     settings: Recipe, runs: tuple[Run, Run], models: Sequence[Evaluated], gains: Counts
 ) -> list[Section]:
+    """Return the sections with averages."""
     found = [_paths(runs), scores(settings, models)]
-    if gains:
-        found.append(gain_section(settings, _NAMES, gains))
+    return [*found, gain_section(settings, _NAMES, gains)] if gains else found
+
+
+def _further_sections(
+    settings: Recipe,
+    runs: tuple[Run, Run],
+    models: Sequence[Evaluated],
+    paired: Mapping[str, PairedItems],
+) -> list[Section]:
     shown = [
-        _not_compared(settings, models, gains),
+        _not_compared(settings, models, paired),
         flips(settings.languages, models[0].items, models[1].items, _NAMES),
+        _recipes(runs),
+        _yields(runs),
+        _times(runs),
     ]
-    found += [section for section in shown if section is not None]
-    return [*found, _recipes(runs), _yields(runs), _times(runs)]
+    return [section for section in shown if section is not None]
 
 
-def _not_compared(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
+def _not_compared(
+    settings: Recipe, models: Sequence[Evaluated], paired: Mapping[str, PairedItems]
+) -> Section | None:
     """Name the languages without a gain: measured in one run only, or on other items."""
     first, second = (set(each.counts["languages"]) for each in models)
     codes = settings.languages.all
     once = [language(code) for code in codes if code in first ^ second]
-    both = [c for c in codes if c in first & second and c not in gains.get("gains", {})]
-    others = [language(code) for code in both if code != settings.languages.dominant or gains]
+    others = [language(code) for code in codes if code in first & second and code not in paired]
     said = []
     if others:
         said.append(
@@ -125,11 +148,12 @@ def _not_compared(settings: Recipe, models: Sequence[Evaluated], gains: Counts) 
 
 def _paths(runs: tuple[Run, Run]) -> Section:
     longest = max(len(run.rounds) for run in runs)
+    drawn = longest > 1 and runs[0].rounds[0].average["n"]
     return Section(
         "paths",
         "By iteration",
         "Average of the other languages, iteration by iteration, with 95% intervals.",
-        charts=[_path_chart(runs, longest)] if longest > 1 else [],
+        charts=[_path_chart(runs, longest)] if drawn else [],
         tables=[
             Table(
                 "Average of the other languages, and what the gate found",
@@ -167,7 +191,8 @@ def _average_and_gate(run: Run, t: int) -> list[str]:
     if t >= len(run.rounds):
         return ["–", "–"]
     item = run.rounds[t]
-    return [averaged(item.counts("evaluate")), verdict(item)]
+    average = averaged(item.counts("evaluate")) if item.average["n"] else "–"
+    return [average, verdict(item)]
 
 
 def _recipes(runs: tuple[Run, Run]) -> Section:
@@ -196,8 +221,11 @@ def _value(flat: Counts, key: str) -> str:
     return literal(str(flat[key])) if key in flat else "absent"
 
 
-def _yields(runs: tuple[Run, Run]) -> Section:
+def _yields(runs: tuple[Run, Run]) -> Section | None:
     longest = max(len(run.rounds) for run in runs)
+    if longest == 1:
+        return None
+    head = [f"{what}, {name}" for name in _NAMES for what in ("Pairs", "Identical")]
     return Section(
         "yields",
         "Pairs",
@@ -205,7 +233,7 @@ def _yields(runs: tuple[Run, Run]) -> Section:
         tables=[
             Table(
                 "Pairs kept of the candidates, and how many candidates have identical sides",
-                ["For", *(f"{what}, {name}" for name in _NAMES for what in ("Pairs", "Identical"))],
+                ["Model", *head],
                 [
                     [model(t), *(cell for run in runs for cell in _pair_counts(run, t))]
                     for t in range(1, longest)

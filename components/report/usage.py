@@ -8,10 +8,16 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from lidr.components.shared.config.budget import NOTHING, Account, Amount, plain_amount
+from lidr.components.shared.config.budget import NOTHING, Account, Amount, Used, plain_amount
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.usage import amounts, read_budget_stop, read_usage, total
+from lidr.components.shared.store.usage import (
+    amounts,
+    read_budget_stop,
+    read_stop_account,
+    read_usage,
+    total,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class RunUsage:
     Attributes:
         account: budget and prices.
         used: the total.
-        lost: its part in processes that have not ended in order: they were killed, or are running.
+        lost: its part in processes that did not end in order: they were killed, or are running.
         stop: the iteration before which the budget stopped the run, and why; None if it did not.
     """
 
@@ -31,32 +37,41 @@ class RunUsage:
     stop: dict[str, Any] | None = None
 
     @classmethod
-    def read(cls, store: Store, run: str, state: Mapping[str, Any] | None = None) -> Self:
-        """Read a run's usage notes, at the prices of this process's `Account`.
+    def read(
+        cls, store: Store, run: str, state: Mapping[str, Any] | None = None, *, ended: bool = False
+    ) -> Self:
+        """Read a run's usage notes, by the account that is stored with the run.
+
+        Where none is stored, it is this process's `Account`.
 
         Args:
             store: that the run is on.
             run: its name.
-            state: the run's last one, if it ended. What it says was used counts: repeating
-                finished stages does not change it. Where it says nothing, or the budget stopped
-                the run, all notes are added up.
+            state: the run's last one; None if there is none, or if the run failed just now and
+                this process has its `Account`.
+            ended: whether the run ended with that state. If so, what it says was used counts:
+                repeating finished stages does not change it. Where it says nothing, or the budget
+                stopped the run, all notes are added up.
 
         Raises:
-            BadInput: a note or the state is damaged.
+            BadInput: a note, the state or the record of a budget stop is damaged.
         """
-        account, usages = Account.from_environment(), read_usage(store, run)
-        stop = read_budget_stop(store, run)
-        used = None if stop else _used(state or {})
-        if state and used:
+        usages, stop = read_usage(store, run), read_budget_stop(store, run)
+        stored = _used(state or {})
+        account = read_stop_account(store, run) or (
+            stored.account if stored else Account.from_environment()
+        )
+        counts = stored if ended and not stop else None
+        if state and counts:
             usages = [usage for usage in usages if usage.iteration <= state["iteration"]]
         lost = [usage for usage in usages if not usage.ended]
         whole, gone = (total(amounts(each, account).values()) for each in (usages, lost))
-        return cls(account, used or whole, gone, stop)
+        return cls(account, counts or whole, gone, stop)
 
     def to_dict(self) -> dict[str, Any]:
         """Return `gpu_hours`, `cost` and its `currency`, for result.json."""
-        rounded = {name: round(value, 4) for name, value in self.used.model_dump().items()}
-        return {**rounded, "currency": self.account.currency}
+        hours, cost = round(self.used.gpu_hours, 4), round(self.used.cost, 4)
+        return {"gpu_hours": hours, "cost": cost, "currency": self.account.currency}
 
     @property
     def sentence(self) -> str:
@@ -67,7 +82,7 @@ class RunUsage:
         of = [f"{plain_amount(bounds.gpu_hours)} GPU hours"] if bounds.gpu_hours else []
         of += [f"{plain_amount(bounds.cost)} {currency}"] if bounds.cost else []
         budget = f" of a budget of {' and '.join(of)}" if of else ""
-        lost = f"; {self.lost.text(currency)} of that were lost to interruptions"
+        lost = f"; {self.lost.text(currency)} of that in processes that did not end in order"
         return (
             f"All attempts together used {self.used.text(currency)}{budget}"
             f"{lost if self.lost.gpu_hours else ''}."
@@ -81,9 +96,9 @@ class RunUsage:
         return [("Why it stopped", str(self.stop["reason"])), ("What to do", _RAISE_BUDGET)]
 
 
-def _used(state: Mapping[str, Any]) -> Amount | None:
+def _used(state: Mapping[str, Any]) -> Used | None:
     try:
-        return Amount.model_validate(state["used"]) if state.get("used") else None
+        return Used.model_validate(state["used"]) if state.get("used") else None
     except ValidationError as error:
         raise BadInput(
             f"`used` of the state of iteration {state['iteration']} is damaged: {state['used']!r}",

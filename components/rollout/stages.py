@@ -9,7 +9,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
 GENERATE_VERSION = 3
-TRANSLATE_VERSION = 5
+TRANSLATE_VERSION = 6
 
 
 def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:

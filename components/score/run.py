@@ -65,8 +65,9 @@ def score(
         run: name of the run, for its lease, notes and tracking.
 
     Returns:
-        URI of the stage: `scores.parquet` (Score), and `logps/<policy or reference>/<language>.
-        parquet` (SampleLogp), each written when complete: a killed step resumes behind it.
+        URI of the stage: `scores.parquet` (Score), and
+        `logps/<policy or reference>/<language>.parquet` (SampleLogp), each written when complete:
+        a killed step goes on with the next language.
 
     Raises:
         BadInput: a model that `pairing.icr` names is missing, or their vocabularies differ.
@@ -128,14 +129,12 @@ def _write_logps(
         for code in left:
             stage.write_records(_logps_file(role, code), [], SampleLogp)
         return
-    import torch
-
-    from lidr.components.shared.forward.loading import load_model
+    from lidr.components.shared.core.device import best_device
+    from lidr.components.shared.forward.loading import free_models, load_model
     from lidr.components.shared.forward.logps import pair_logps
     from lidr.components.shared.forward.scoring import install_scoring
 
-    precision = settings.training.precision
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
+    bfloat16 = settings.training.in_bfloat16(gpu=best_device() == "cuda")
     emit("note", message=f"scoring with the {role}")
     model = load_model(files)
     layout = install_scoring(
@@ -147,7 +146,7 @@ def _write_logps(
         logps = pair_logps(model, own, layout, budget, bfloat16, "pairs of samples") if own else []
         stage.write_records(_logps_file(role, code), list(_records(found, logps)), SampleLogp)
     del model
-    torch.cuda.empty_cache()  # the other model needs the memory
+    free_models()
 
 
 def _logps_file(role: str, language: str) -> str:

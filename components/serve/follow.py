@@ -146,7 +146,10 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
 
     Raises:
         NothingToServe: no version has the alias, and the server serves none.
-        BadInput: there is no such server, the alias was removed, or the API server refuses.
+        BadInput: there is no such server, the alias was removed, the API server refuses, the
+            version is an adapter and KServe would serve it, or MLFLOW_TRACKING_URI is not set or
+            names no MLflow server.
+        TrackingFailed: MLflow does not answer; the next call may work.
         LidrError: the API server cannot be reached; the next call may work.
     """
     from kubernetes.client import ApiClient

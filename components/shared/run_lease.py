@@ -106,13 +106,18 @@ class LeaseOwner:
 
 
 @contextmanager
-def run_lease(store: str, run: str) -> Iterator[Lease]:
+def run_lease(store: str, run: str, parent: str = FOLDER) -> Iterator[Lease]:
     """Hold a run's lease as a new execution.
+
+    Args:
+        store: URI of the store.
+        run: name of the run.
+        parent: folder of the store that has the run's folder.
 
     Raises:
         BadInput: another execution is alive, or the store cannot be written.
     """
-    lease = _acquire(_folder(store, run), run, f"local:{uuid.uuid4().hex}", LEASE_SECONDS)
+    lease = _acquire(_folder(store, run, parent), run, f"local:{uuid.uuid4().hex}", LEASE_SECONDS)
     try:
         yield lease
     finally:
@@ -160,8 +165,8 @@ def require_held(lease: Lease, run: str) -> None:
         )
 
 
-def _folder(store: str, run: str) -> Store:
-    return open_store(f"{store.rstrip('/')}/{FOLDER}/{run}")
+def _folder(store: str, run: str, parent: str = FOLDER) -> Store:
+    return open_store(f"{store.rstrip('/')}/{parent}/{run}")
 
 
 def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:

@@ -1,7 +1,8 @@
 """The steps of the loop, in one table: what each reads, makes and needs.
 
 Whatever walks the graph of steps reads this table: status, placement, lineage, retention, tracking,
-registration and the report. Adding a step is one row here, and its folder.
+registration and the report. Whoever adds a step adds a row here, its folder, and its call in
+`pipelines/`.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ STEPS = (
         digest_tag="lidr.translations_digest",
         noted=True,
     ),
-    Step("merge", ("merge", "roll-out"), noted=True),
+    Step("merge", ("roll-out",), noted=True),
     Step(
         "score",
         ("score",),
@@ -166,8 +167,9 @@ STEPS = (
         ("judge",),
         kind="judge",
         state="judgements",
-        reads={"evaluation": ("evaluate",)},
+        reads={"evaluation": ("evaluate",), "before": ("evaluate",)},
         data={"evaluation": "judging"},
+        any_iteration=("before",),
         about="evaluation",
         digest_tag="lidr.judgements_digest",
         noted=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidr.components.shared.config.budget import Account, Amount
+from lidr.components.shared.config.budget import Account, Used
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import state_key
@@ -17,9 +17,11 @@ from lidr.components.shared.store.usage import (
 )
 
 
-def used_so_far(store: Store, run: str) -> Amount:
+def used_so_far(store: Store, run: str) -> Used:
     """Return what a run has used, at the prices of this process's `Account`."""
-    return total(amounts(read_usage(store, run), Account.from_environment()).values())
+    account = Account.from_environment()
+    whole = total(amounts(read_usage(store, run), account).values())
+    return Used(gpu_hours=whole.gpu_hours, cost=whole.cost, account=account)
 
 
 def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
@@ -48,6 +50,6 @@ def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
         f"{so_far.text(account.currency)} are used, this iteration needs another "
         f"{further.text(account.currency)}, and {account.bounds_text(over)}"
     )
-    note_budget_stop(store, run, iteration, reason)
+    note_budget_stop(store, run, iteration, reason, account)
     emit("note", message=reason)
     return reason

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from lidr.components.shared.config.budget import NOTHING, Amount
+from lidr.components.shared.config.budget import NOTHING_USED, Used
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput
@@ -65,7 +65,7 @@ def write_state(
     scores: str = "",
     grades: str = "",
     stopped: str = "",
-    used: Amount = NOTHING,
+    used: Used = NOTHING_USED,
 ) -> str:
     """Write `runs/<run>/iteration-<t>/state.json`; at the start also the run's recipe.
 
@@ -88,7 +88,7 @@ def write_state(
         scores: URI of the score stage, if the rewarder needs one.
         grades: URI of the grade stage, if the rewarder needs one.
         stopped: why the loop stops before the gate of this iteration; "" if it does not.
-        used: what the run has used so far.
+        used: what the run has used so far, with the account that `lidr report` counts by.
 
     Returns:
         The verdict: `continue` or `stop`.
@@ -266,13 +266,13 @@ def _write_recipe(store: Store, run: str, recipe: str) -> None:
     store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
 
 
-def _end_facts(store: Store, key: str, state: dict[str, object], used: Amount) -> dict[str, object]:
+def _end_facts(store: Store, key: str, state: dict[str, object], used: Used) -> dict[str, object]:
     """Return when the iteration ended (UTC) and what the run had used by then.
 
     If the rest of the state is unchanged, the values already in its file are kept.
     """
     ended: dict[str, object] = {
-        "used": used.model_dump(),
+        "used": used.model_dump(mode="json"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if store.exists(key):

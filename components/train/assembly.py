@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.batches import Layout
-from lidr.components.shared.forward.loading import load_chat, load_model
+from lidr.components.shared.forward.loading import free_models, load_chat, load_model
 from lidr.components.shared.forward.scoring import install_scoring
 from lidr.components.shared.forward.tokens import TokenPairs
 from lidr.components.shared.models.admission import check_model
@@ -81,8 +81,7 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
         )
     chat = load_chat(job.chat, start.folder, reference_model.folder)
     pairs = load_pairs(job.pairs, chat, start.folder, job.training)
-    precision = job.training.precision
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
+    bfloat16 = job.training.in_bfloat16(gpu=best_device() == "cuda")
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
     return TrainingInputs(
@@ -105,8 +104,9 @@ def build_trainer(
     order = training_order(len(pairs), settings.epochs, job.seed)
     # Made before any model is loaded: with ZeRO-3 transformers then shards models on loading.
     arguments = _arguments(job, len(order), inputs, scratch)
-    if job.reference != job.start:  # this model is freed before the start model is loaded
+    if job.reference != job.start:
         _reference(job, inputs, arguments.deepspeed)
+        free_models()
     base = _start_model(job, inputs)
     with deepspeed_inference(base, arguments.deepspeed):
         layout = install_scoring(base, pairs)

@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.training import Training
-from lidr.components.shared.core.errors import StoreError, TrainingFailed
+from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import Meter, emit
-from lidr.components.shared.core.text import one_line
 from lidr.components.shared.forward.batches import Layout, token_budget
 from lidr.components.shared.forward.scoring import score
 from lidr.components.shared.forward.shares import RankPart, Sharing
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.train.distributed.ranks import Ranks
+from lidr.components.train.distributed.scratch import explaining_full_disk
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.reference import compute_logps
 from lidr.components.train.metrics import StepSums, TroubleMonitor
@@ -32,9 +31,6 @@ from lidr.components.train.throughput import StepWork, peak_flops
 
 CHECKPOINT = "trained.safetensors"
 """In a checkpoint: the weights that are trained."""
-
-_FULL = ("No space left", "Disk quota exceeded", "file write failed", "unexpected pos")
-"""What errors say where a file system is full; the last two are PyTorch's."""
 
 NOT_METRICS = ("epoch", "tokens")
 """Keys of a step's row that are no metrics."""
@@ -156,16 +152,9 @@ class PreferenceTrainer(Trainer):
             save_file(_trained(self.model), folder / CHECKPOINT, metadata={"format": "pt"})
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        try:
+        size = "A checkpoint has the trained weights and both moments of each in float32."
+        with explaining_full_disk(self.args.output_dir, "a checkpoint", size):
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if not any(sign in str(error) for sign in _FULL):
-                raise
-            raise StoreError(
-                f"{self.args.output_dir} is too full for a checkpoint: {one_line(str(error))}",
-                remedy="Give the ranks more ephemeral storage, or set TMPDIR to a larger disk. A "
-                "checkpoint has the trained weights and both moments of each in float32.",
-            ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         weights = load_file(Path(resume_from_checkpoint) / CHECKPOINT)

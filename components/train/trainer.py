@@ -46,6 +46,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     Raises:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
+        StoreError: the store, or the scratch disk, is full or cannot be used.
         LaunchFailed: the ranks cannot connect to each other.
         Stopped: a rank got SIGTERM; all have stopped, with a checkpoint.
     """
@@ -142,7 +143,10 @@ def _quiet() -> None:
 def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -> None:
     step = checkpoints.restore(folder)
     if step:
+        from lidr.components.train.distributed.scratch import RestoredCheckpoint
+
         emit("note", message=f"training resumes from the checkpoint of step {step}")
+        trainer.add_callback(RestoredCheckpoint(folder))
     trainer.train(resume_from_checkpoint=str(folder) if step else None)
 
 
@@ -166,7 +170,7 @@ def _export(
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
     if not settings.lora.merge:
-        changed = write_adapter(model, inputs.start.adapter, folder)
+        changed = write_adapter(model, inputs.start.adapter, folder, ranks)
         with ranks.sharing_errors():
             if ranks.leads:
                 for path in sorted(folder.iterdir()):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError
+import requests
+from urllib3.exceptions import MaxRetryError
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import LidrError
@@ -32,8 +32,9 @@ _MANIFESTS = ", ".join(
 )
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _DOCKER = "registry-1.docker.io"
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _DOCKER_LOGIN = "https://index.docker.io/v1/"
+_MAX_REDIRECTS = 2
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ class ImageReference:
         return f"{registry}/{self.repository}{mark}{self.tag}"
 
     @property
+    def is_local(self) -> bool:
+        """Whether the registry is on this machine."""
+        return urlsplit(f"//{self.registry}").hostname in _LOCAL
+
+    @property
     def url(self) -> str:
         """The manifest's URL; plain HTTP only for a registry on this machine, as docker does."""
-        scheme = "http" if self.registry.rpartition(":")[0] in _LOCAL else "https"
+        scheme = "http" if self.is_local else "https"
         return f"{scheme}://{self.registry}/v2/{self.repository}/manifests/{self.tag}"
 
 
@@ -100,9 +106,11 @@ def registry_digest(image: str, seconds: float) -> str:
         return reference.tag
     try:
         answer = _manifest(reference, seconds)
-    except (HTTPError, ValueError):
+    except (requests.RequestException, ValueError):
         return ""
-    return str(answer.headers.get("Docker-Content-Digest", "")) if answer.status == 200 else ""
+    if answer.status_code != 200:
+        return ""
+    return str(answer.headers.get("Docker-Content-Digest", ""))
 
 
 def _on_nodes(api: ClusterApi) -> list[set[str]]:
@@ -136,8 +144,8 @@ def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
 
 def _in_registry(name: str, image: str, reference: ImageReference, seconds: float) -> Finding:
     try:
-        status = _manifest(reference, seconds).status
-    except (HTTPError, ValueError) as error:
+        status = _manifest(reference, seconds).status_code
+    except (requests.RequestException, ValueError) as error:
         detail = f"{reference.registry} is not reached from here ({cause_of(error)})"
         return unknown(name, detail, f"docker manifest inspect {image}, from where it is reached")
     if status == 200:
@@ -146,38 +154,50 @@ def _in_registry(name: str, image: str, reference: ImageReference, seconds: floa
         detail = f"{reference.registry} has no {reference.repository} with {reference.tag}"
         remedy = (
             "Push it (make images, images/README.md) or bring it to the nodes (make kind), "
-            "or correct images in the profile."
+            "or correct its name in the profile."
         )
         return missing(name, detail, remedy)
     if status in (401, 403):
-        what = "the login known here" if _login(reference.registry) else "requests without a login"
-        detail = (
-            f"{reference.registry} refuses {what} (HTTP {status}): "
-            "the image is private, or does not exist"
-        )
-        host = "" if reference.registry == _DOCKER else f" {reference.registry}"
-        return unknown(name, detail, f"docker login{host}; the nodes may have a login")
+        return _refused(name, image, reference.registry, status)
     return unknown(name, f"{reference.registry} answers with HTTP {status}", "Ask again later.")
 
 
-def _manifest(reference: ImageReference, seconds: float) -> Any:
-    """Return the answer to a HEAD for the manifest, with a token where the registry wants one."""
-    retries = urllib3.Retry(2, connect=0, read=0, respect_retry_after_header=False)
-    with urllib3.PoolManager(timeout=seconds, retries=retries) as pool:
-        answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
+def _refused(name: str, image: str, registry: str, status: int) -> Finding:
+    login = _login(registry)
+    if not login and _has_helper(registry):
+        detail = f"{registry} wants a login (HTTP {status}), and the login is in a credential "
+        detail += "helper, which is not started"
+        return unknown(name, detail, f"docker manifest inspect {image}")
+    what = "the login known here" if login else "requests without a login"
+    detail = f"{registry} refuses {what} (HTTP {status}): the image is private, or does not exist"
+    host = "" if registry == _DOCKER else f" {registry}"
+    return unknown(name, detail, f"docker login{host}; the nodes may have a login")
+
+
+def _manifest(reference: ImageReference, seconds: float) -> requests.Response:
+    """Return the answer to a HEAD for the manifest, with a token where the registry wants one.
+
+    `requests` reads HTTPS_PROXY and NO_PROXY; as in docker, no proxy is asked for this machine.
+    """
+    with requests.Session() as session:
+        session.trust_env = not reference.is_local
+        session.auth = lambda request: request  # else a login in ~/.netrc would replace docker's
+        session.max_redirects = _MAX_REDIRECTS
+        session.verify = os.environ.get("SSL_CERT_FILE") or True  # as for endpoints
+        ask = partial(session.head, reference.url, timeout=seconds, allow_redirects=True)
+        answer = ask(headers={"Accept": _MANIFESTS})
         challenge = answer.headers.get("WWW-Authenticate", "")
-        if answer.status != 401 or not challenge:
+        if answer.status_code != 401 or not challenge:
             return answer
         login = _login(reference.registry)
         if not challenge.lower().startswith("bearer"):
             authorization = f"Basic {login}" if login else ""
         else:
-            authorization = f"Bearer {_token(pool, challenge, login)}"
-        headers = {"Accept": _MANIFESTS, "Authorization": authorization}
-        return pool.request("HEAD", reference.url, headers=headers)
+            authorization = f"Bearer {_token(session, challenge, login, seconds)}"
+        return ask(headers={"Accept": _MANIFESTS, "Authorization": authorization})
 
 
-def _token(pool: Any, challenge: str, login: str) -> str:
+def _token(session: requests.Session, challenge: str, login: str, seconds: float) -> str:
     """Fetch a token to pull with; an anonymous one if there is no login."""
     wanted = dict(_CHALLENGE.findall(challenge))
     realm = wanted.pop("realm", "")
@@ -185,9 +205,9 @@ def _token(pool: Any, challenge: str, login: str) -> str:
         raise ValueError(f"no realm in {challenge!r}")
     query = urlencode({key: wanted[key] for key in ("service", "scope") if key in wanted})
     headers = {"Authorization": f"Basic {login}"} if login else {}
-    answer = pool.request("GET", f"{realm}?{query}", headers=headers)
+    answer = session.get(f"{realm}?{query}", headers=headers, timeout=seconds)
     try:
-        body = json.loads(answer.data)
+        body = json.loads(answer.content)
     except ValueError:
         return ""
     known = body if isinstance(body, dict) else {}
@@ -196,13 +216,8 @@ def _token(pool: Any, challenge: str, login: str) -> str:
 
 def _login(registry: str) -> str:
     """Return the login in docker's configuration, in base64, or ""; starts no credential helper."""
-    folder = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
-    try:
-        known = dict(json.loads((folder / "config.json").read_bytes())["auths"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-    names = (registry, f"https://{registry}", *((_DOCKER_LOGIN,) if registry == _DOCKER else ()))
-    for name in names:
+    known = _docker_settings("auths")
+    for name in _login_names(registry):
         entry = known.get(name)
         if isinstance(entry, dict) and (auth := entry.get("auth")):
             try:
@@ -213,7 +228,37 @@ def _login(registry: str) -> str:
     return ""
 
 
+def _has_helper(registry: str) -> bool:
+    """Return whether docker keeps the login of a registry in a credential helper."""
+    helpers = _docker_settings("credHelpers")
+    return bool(_docker_config().get("credsStore")) or any(
+        helpers.get(name) for name in _login_names(registry)
+    )
+
+
+def _login_names(registry: str) -> tuple[str, ...]:
+    docker = (_DOCKER_LOGIN, "docker.io") if registry == _DOCKER else ()
+    return (registry, f"https://{registry}", *docker)
+
+
+def _docker_settings(key: str) -> dict[str, Any]:
+    settings = _docker_config().get(key)
+    return settings if isinstance(settings, dict) else {}
+
+
+def _docker_config() -> dict[str, Any]:
+    """Return docker's configuration; {} where there is none, or it is damaged."""
+    folder = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
+    try:
+        known = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def cause_of(error: BaseException) -> str:
-    """Return the class of a network error: of the one behind urllib3's, if there is one."""
-    reason = error.reason if isinstance(error, MaxRetryError) else None
-    return type(reason or error).__name__
+    """Return the class of a network error: of the one behind those of requests and urllib3."""
+    wrapped = isinstance(error, requests.ConnectionError) and error.args
+    inner = error.args[0] if wrapped else error
+    reason = inner.reason if isinstance(inner, MaxRetryError) else inner
+    return type(reason if isinstance(reason, BaseException) else error).__name__

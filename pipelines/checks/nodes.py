@@ -102,14 +102,14 @@ def _too_tainted(request: PodRequest, ready: list[Object], labelled: str) -> tup
 def _too_small(request: PodRequest, ready: list[Object], fitting: int, labelled: str) -> str:
     """Return how many of the pods fit; if none does, which node comes closest to taking one."""
     per_pod = request.per_pod
-    asked = ", ".join(f"{amount_text(amount)} {name}" for name, amount in per_pod.items())
+    asked = ", ".join(f"{amount_text(name, amount)} {name}" for name, amount in per_pod.items())
     if slots := sum(_slots(node, per_pod) for node in ready):
         room = f"room for {fitting} of {request.needed} pods of {asked} on the nodes{labelled}"
         tainted = f", and for {slots - fitting} on those whose taints are not tolerated"
         return room + (tainted if slots > fitting else "")
     closest = min(ready, key=lambda node: sum(_shortfalls(node, per_pod).values()))
     has = ", ".join(
-        f"{amount_text(_allocatable(closest, name))} {name}"
+        f"{amount_text(name, _allocatable(closest, name))} {name}"
         for name in _shortfalls(closest, per_pod)
     )
     name = closest["metadata"]["name"]

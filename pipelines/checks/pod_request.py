@@ -8,6 +8,9 @@ from decimal import Decimal
 
 from lidr.components.shared.config.pools import Resources, StepKind
 
+_IN_BYTES = ("memory", "storage", "ephemeral-storage")
+_UNITS = (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
+
 
 @dataclass(frozen=True)
 class PodRequest:
@@ -68,6 +71,17 @@ def quantity(text: object) -> Decimal:
     return number
 
 
-def amount_text(amount: Decimal) -> str:
-    """Return an amount as text; from 2**30 on it is taken for bytes, e.g. `256Gi`."""
-    return f"{amount / (1 << 30):.4g}Gi" if amount >= 1 << 30 else f"{amount.normalize():f}"
+def amount_text(resource: str, amount: Decimal) -> str:
+    """Return an amount of a resource as text; bytes have a unit, e.g. `256Gi`.
+
+    Args:
+        resource: its name, as pods or quotas have it, e.g. `memory` or `requests.memory`.
+        amount: in bytes, or in whatever the resource is counted in.
+    """
+    if resource.rpartition(".")[2] in _IN_BYTES:
+        for unit, size in _UNITS:
+            number = amount / size
+            if abs(number) >= 1 and (unit != "Ti" or number % 1 == 0):
+                digits = ".4g" if abs(number) < 1000 else ".0f"
+                return f"{float(number):{digits}}{unit}"
+    return f"{amount.normalize():f}"

@@ -93,7 +93,8 @@ def _beyond_flavors(
             return f"{request.name} wants nodes labelled {wanted}, which no flavor has"
         if own and all(lacks):
             name = min(lacks, key=len)[0]
-            return f"{request.name} asks {amount_text(asked[name])} {name}, which no flavor has" + (
+            amount = amount_text(name, asked[name])
+            return f"{request.name} asks {amount} {name}, which no flavor has" + (
                 " with the rest" if len(own) > 1 else ""
             )
     uncovered = sorted(asked.keys() - covered)

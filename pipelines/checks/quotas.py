@@ -58,8 +58,8 @@ def _shortages(
                 continue
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
             if amount > left:
-                rest = f"{amount_text(left)} of {hard[resource]} are left"
-                yield f"{each.name} asks {amount_text(amount)} {resource}, {rest}"
+                rest = f"{amount_text(resource, left)} of {hard[resource]} are left"
+                yield f"{each.name} asks {amount_text(resource, amount)} {resource}, {rest}"
 
 
 def _cpu_limits(
@@ -91,16 +91,16 @@ def _cpu_limits(
         for each in requests:
             if (asked := default * each.needed) > left:
                 detail = (
-                    f"{each.name} gets {amount_text(asked)} limits.cpu from a LimitRange, "
-                    f"{amount_text(left)} are left"
+                    f"{each.name} gets {amount_text('cpu', asked)} limits.cpu from a LimitRange, "
+                    f"{amount_text('cpu', left)} are left"
                 )
                 return missing(title, detail, f"{edit}, or lower the LimitRange's default")
         return ok(title, "each step fits into what is left; a LimitRange sets its CPU limit")
     names = ", ".join(each.name for each in refused)
-    largest = amount_text(max(each.per_pod["cpu"] for each in refused))
+    largest = amount_text("cpu", max(each.per_pod["cpu"] for each in refused))
     why = "no LimitRange has a default"
     if default is not None:
-        why = f"the LimitRange's default of {amount_text(default)} is below their request"
+        why = f"the LimitRange's default of {amount_text('cpu', default)} is below their request"
     detail = f"bounds limits.cpu, which {names} do not set, and {why}"
     remedy = f"{edit}, and remove limits.cpu; or add a LimitRange with default cpu {largest}"
     return missing(title, detail, remedy)

@@ -94,7 +94,8 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
     """Return what pods on the cluster see.
 
     Raises:
-        BadInput: the profile is for this machine, or the Kubernetes API does not answer.
+        BadInput: the profile is for this machine, `only` is given, or the Kubernetes API does not
+            answer.
     """
     if not inputs.on_cluster or only:
         raise BadInput(
@@ -113,7 +114,7 @@ def _located(recipe: Recipe, profile: Profile) -> Recipe:
     with contextlib.suppress(LidrError):
         if profile.store.startswith("s3://"):
             return located(recipe, S3Store(profile.store, seconds=0))
-        if Path(profile.store).is_dir():
+        if Path(profile.store.removeprefix("file://")).is_dir():
             return located(recipe, open_store(profile.store))
     return recipe
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from lidr.components.shared.config.notify import Notify
     from lidr.components.shared.config.recipe import Recipe
     from lidr.pipelines.local import LocalJob
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
@@ -41,10 +46,8 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     Raises:
         LidrError: a step failed.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     try:
-        with open_screen(recipe, job.run) as watch:
+        with _interruptible(), open_screen(recipe, job.run) as watch:
             execute(job, _add_notices(watch, job, notify) if notify else watch)
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
@@ -56,7 +59,22 @@ def _add_notices(watch: Watch, job: LocalJob, notify: Notify) -> Watch:
     return with_notices(watch, open_store(job.store), job.run, notify, url) if url else watch
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise `Interrupted` on a signal; after one, ignore further ones, as the process ends."""
+    former = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in former.items():
+        if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP; a script's `&` ignores SIGINT
+            signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise Interrupted(number)

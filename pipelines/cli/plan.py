@@ -24,16 +24,16 @@ from lidr.pipelines.cli.inputs import (
 )
 from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.plan_tables import print_plan
+from lidr.pipelines.planning import measured
 from lidr.pipelines.planning.answer import as_data
 from lidr.pipelines.planning.calibration import dump, load_calibration
 from lidr.pipelines.planning.estimate import PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
-from lidr.pipelines.planning.measured import calibrate
 from lidr.pipelines.planning.queueing import Tenants
 from lidr.pipelines.planning.requests import read_prompts
 from lidr.pipelines.planning.scenario import Scenario, simulate_plan
 from lidr.pipelines.planning.shapes import model_config
-from lidr.pipelines.planning.simulator import Trouble
+from lidr.pipelines.planning.simulator import REPLACEMENT_SECONDS, REPLICATIONS, Trouble
 
 CalibrateOption = Annotated[
     tuple[str, str] | None,
@@ -58,7 +58,9 @@ MtbfOption = Annotated[
 ReplacementOption = Annotated[
     float | None,
     typer.Option(
-        "--replacement-minutes", min=0.0, help="Until a lost node is replaced. Default: 5."
+        "--replacement-minutes",
+        min=0.0,
+        help=f"Until a lost node is replaced. Default: {REPLACEMENT_SECONDS / 60:g}.",
     ),
 ]
 SlownessOption = Annotated[
@@ -75,12 +77,13 @@ ReplicationsOption = Annotated[
         "--replications",
         min=2,
         max=100_000,
-        help="Simulated runs for each number of GPUs. Default: 200.",
+        help=f"Simulated runs for each number of GPUs. Default: {REPLICATIONS}.",
     ),
 ]
 
 
 def plan_command(
+    context: typer.Context,
     recipe: RecipeArgument = "",
     profile: ProfileOption = UNSET,
     seed: SeedOption = None,
@@ -97,9 +100,8 @@ def plan_command(
 ) -> None:
     """Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see."""
     if calibrate is not None:
-        if recipe:
-            raise BadInput("--calibrate takes no RECIPE", remedy="Leave one of them out.")
-        _print_calibration(*calibrate)
+        _require_calibrate_alone(context)
+        print(dump(measured.calibrate(*calibrate)), end="")
         return
     if replacement_minutes is not None and not node_mtbf_hours:
         raise BadInput(
@@ -115,9 +117,12 @@ def plan_command(
     scenario = None
     if simulated:
         mtbf_hours = math.inf if node_mtbf_hours is None else node_mtbf_hours
-        seconds = 60 * (5.0 if replacement_minutes is None else replacement_minutes)
+        minutes = replacement_minutes
+        seconds = REPLACEMENT_SECONDS if minutes is None else 60 * minutes
         trouble = Trouble(mtbf_hours, seconds, slowness, Tenants(load=other_load))
-        scenario = Scenario(_numbers(gpus), trouble, replications or 200, inputs.recipe.seed)
+        scenario = Scenario(
+            _numbers(gpus), trouble, replications or REPLICATIONS, inputs.recipe.seed
+        )
     plan = _plan(inputs, scenario)
     if output is Output.JSON:
         print(json.dumps(plan))
@@ -125,15 +130,28 @@ def plan_command(
         print_plan(plan)
 
 
+def _require_calibrate_alone(context: typer.Context) -> None:
+    others = [
+        each.opts[0] if each.opts[0].startswith("-") else each.opts[0].upper()
+        for each in context.command.params
+        if each.name != "calibrate" and _is_given(context, each.name)
+    ]
+    if others:
+        raise BadInput(
+            f"--calibrate takes no {' and no '.join(others)}", remedy="Leave one of them out."
+        )
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _plan(inputs: PlanInputs, scenario: Scenario | None) -> dict[str, Any]:
     plan = as_data(inputs, estimate(inputs))
     plan["simulation"] = simulate_plan(inputs, scenario) if scenario else []
     plan["power"] = power_table(inputs.recipe)
     return plan
-
-
-def _print_calibration(store: str, run: str) -> None:
-    print(dump(calibrate(store, run)), end="")
 
 
 def _inputs(

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lidr.components.shared.config.machine import MACHINE
+from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.gpu import TENSOR_PARALLEL
+from lidr.components.shared.core.names import RUN_DIGEST_CHARS
+from lidr.components.shared.models.outside import ADAPTER_TAG
+from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.copies import copy_version, target_account
-from lidr.components.shared.registry.evidence import require_files, verdict_of
+from lidr.components.shared.registry.evidence import require_files, store_of, verdict_of
 from lidr.components.shared.registry.promotion import PromotionOrder, permit_promotion, promote
-from lidr.components.shared.registry.versions import read_version
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.registry.versions import PARENT_TAG, read_version
 from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, read_profile, read_recipe
@@ -88,6 +92,8 @@ def promote_command(
         raise BadInput(
             "--evaluate goes with --to and --reason only", remedy="Promote in two steps."
         )
+    if profile != LOCAL and not evaluate:
+        raise BadInput("--profile needs --evaluate", remedy="Leave it out, or name a recipe.")
     client = open_registry(store)
     chosen = read_version(client, name, version)
     if evaluate:
@@ -98,24 +104,29 @@ def promote_command(
     else:
         entry = promote(client, chosen, audit_log_at(client, name, store), order)
     _print(chosen, entry, output)
+    if output is Output.TEXT and not evaluate:
+        _note_comparison(chosen, entry)
 
 
 def _promote_after_evaluation(
     client: Any, version: Version, order: PromotionOrder, recipe: str, place: Profile, store: str
 ) -> AuditEntry:
     """Run the promotion pipeline on this machine and return the audit log's new entry."""
-    begun = begin(read_recipe(recipe, None, None), place, here=True)
-    science = begun.recipe
-    machine = place.machine.text()
     audit_log = audit_log_at(client, version.name, store)
+    root = store_of(version) or audit_log.uri.rpartition("/registry/")[0]
+    home = open_existing(root, remedy="Restore the store of the registered model.")
+    begun = begin(read_recipe(recipe, None, None), place, home, here=True)
+    settings = {
+        "MLFLOW_TRACKING_URI": client.tracking_uri,
+        TENSOR_PARALLEL: str(place.resources_of("evaluate").tensor_parallel or ""),
+        MACHINE: place.machine.text(),
+    }
     job = LocalJob(
-        recipe=science.model_dump_json(),
-        store=open_store(store).uri,
-        run=f"promotion-{audit_log.uri.rpartition('/')[2]}-{version.number}",
-        settings=(
-            ("MLFLOW_TRACKING_URI", client.tracking_uri),
-            *(((MACHINE, machine),) if machine else ()),
-        ),
+        recipe=begun.recipe.model_dump_json(),
+        store=home.uri,
+        # A digest, since the name of a registered model need not be one that a folder may have.
+        run=f"promotion-{digest_of(audit_log.uri)[:RUN_DIGEST_CHARS]}-{version.number}",
+        settings=tuple((name, value) for name, value in settings.items() if value),
         promotion=(
             ("name", version.name),
             ("version", str(version.number)),
@@ -124,9 +135,9 @@ def _promote_after_evaluation(
         ),
     )
     begun.say()
-    execute_here(science, job)
-    own = [e for e in entries(audit_log) if e.move.version == version.number]
-    return own[-1]
+    execute_here(begun.recipe, job)
+    wanted = order.alias, version.number
+    return [e for e in entries(audit_log) if (e.move.alias, e.move.version) == wanted][-1]
 
 
 def _promote_copy(
@@ -141,8 +152,15 @@ def _promote_copy(
     with target_account():
         target = connect(uri)
     copy = copy_version(client, version, target, files, here)
+    if _files(copy) == _files(version):  # verified above
+        order = replace(order, verify=False)
     with target_account():
         return copy, promote(target, copy, audit_log_at(target, version.name, store), order)
+
+
+def _files(version: Version) -> tuple[str, str]:
+    """Return the URIs of a version's files and of its adapter."""
+    return version.source, version.tags.get(ADAPTER_TAG, "")
 
 
 def _print(version: Version, entry: AuditEntry, output: Output) -> None:
@@ -153,7 +171,12 @@ def _print(version: Version, entry: AuditEntry, output: Output) -> None:
     was = "for the first time" if move.before is None else f"instead of version {move.before}"
     was = "as before" if move.before == move.version else was
     say(f"{version.label} is {move.alias} {was}{', forced' * move.forced}: {version.source}")
-    parent = version.tags.get("lidr.parent_version", "")
+
+
+def _note_comparison(version: Version, entry: AuditEntry) -> None:
+    """Note that the gate compared a version with another one than that which it has replaced."""
+    move = entry.move
+    parent = version.tags.get(PARENT_TAG, "")
     if move.before in (None, move.version) or move.forced or not parent:
         return
     if parent != f"{version.name}/{move.before}":

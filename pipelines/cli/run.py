@@ -64,7 +64,7 @@ def run_command(
         raise BadInput(
             f"profile {place.name!r} is for Kubeflow", remedy="Use `lidr submit` for it."
         )
-    name = run_name(run, asked) if run else ""
+    name = run_name(run, asked) if run is not None else ""
     home = open_store(store or place.store)
     begun = begin(asked, place, home, name, today=utc_day())
     science = begun.recipe

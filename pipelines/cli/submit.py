@@ -72,7 +72,7 @@ def submit_command(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a recipe in Kubeflow; the same command again finds the same run."""
-    if every and (wait or from_iteration is not None):
+    if every is not None and (wait or from_iteration is not None):
         raise BadInput(
             "--every makes a schedule, which has no end and no --from-iteration",
             remedy="Leave --wait and --from-iteration out.",
@@ -80,21 +80,21 @@ def submit_command(
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
     require_store(place)
     store = open_store(place.store)
-    when = Recurrence.parse(every) if every else None
-    if every and run:
-        require_run_name(f"{run}-{'0' * RUN_DIGEST_CHARS}")
-    given = run_name(run, asked) if run else ""
-    today = "" if every else utc_day()  # a schedule's runs begin on many days
+    when = Recurrence.parse(every) if every is not None else None
+    given = run_name(run, asked) if run is not None else ""
+    if when and given:
+        require_run_name(f"{given}-{'0' * RUN_DIGEST_CHARS}")
+    today = "" if when else utc_day()  # a schedule's runs begin on many days
     begun = begin(asked, place, store, given, today=today)
     science, name = begun.recipe, begun.run
     require_reachable(science, place)
     client = Client(place)
     client.check()
-    account = account_of(science, place, *(() if every else (store, name)))
+    account = account_of(science, place, *(() if when else (store, name)))
     start = StartPoint(1, resumed=False)
-    if every and not dry_run:
+    if when and not dry_run:
         put_recipe(store, science.model_dump_json())
-    elif not every:
+    elif not when:
         start = prepare_start(science, place, name, from_iteration, dry=dry_run)
     text = compile_loop(
         science,
@@ -102,7 +102,7 @@ def submit_command(
         begun.name,
         science.gate.max_iterations,
         start.first,
-        watching=bool(every),
+        watching=when is not None,
         resumed=start.resumed,
         on_store=True,
         account=account,

@@ -10,6 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import status_of
 from lidr.pipelines.cluster.client import reason_in
 from lidr.pipelines.cluster.namespace import connect
@@ -53,7 +54,10 @@ class ClusterApi:
                 calls raise the same error.
         """
         if not self._lock.acquire(timeout=2 * self._seconds):
-            raise Unavailable("the kubeconfig's login takes long", remedy="kubectl version")
+            raise Unavailable(
+                "the kubeconfig's login takes long",
+                remedy="Log in first; `kubectl version` uses the same login.",
+            )
         try:
             if not self._reached:
                 self._reached = self._connect()
@@ -83,6 +87,7 @@ class ClusterApi:
 
         Raises:
             Denied: it may not be read.
+            BadInput: the server refuses the request.
             Unavailable: the server does not answer.
         """
         return self._call("GET", path, query)
@@ -96,8 +101,8 @@ class ClusterApi:
         more: dict[str, str] = {}
         while True:
             page = self._call("GET", path, {"limit": str(_PAGE_SIZE), **query, **more}) or {}
-            yield from page.get("items", [])
-            token = page.get("metadata", {}).get("continue")
+            yield from page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return
             more = {"continue": token}
@@ -115,14 +120,14 @@ class ClusterApi:
         version = "authorization.k8s.io/v1"
         body = {"apiVersion": version, "kind": kind, "spec": spec}
         answer = self._call("POST", f"/apis/{version}/{kind.lower()}s", {}, body) or {}
-        return bool(answer.get("status", {}).get("allowed"))
+        return bool((answer.get("status") or {}).get("allowed"))
 
     def create(self, path: str, body: Object) -> Object:
         """Create an object, and return it as the server stores it.
 
         Raises:
             Denied: it may not be created, or a quota or policy forbids it; has the server's reason.
-            BadInput: the server refuses it.
+            BadInput: the server refuses it, or its namespace does not exist.
         """
         return self._call("POST", path, {}, body) or {}
 
@@ -131,7 +136,13 @@ class ClusterApi:
         self._call("DELETE", path, {"propagationPolicy": "Background"})
 
     def text(self, path: str, **query: str) -> str:
-        """Return a plain-text answer, e.g. a log; "" if there is none yet."""
+        """Return a plain-text answer, e.g. a log; "" if there is none yet.
+
+        Raises:
+            Denied: it may not be read.
+            BadInput: the server refuses the request.
+            Unavailable: the server does not answer, or not to the end.
+        """
         from kubernetes.client import ApiException
 
         try:
@@ -143,9 +154,13 @@ class ClusterApi:
                 _preload_content=False,
                 _request_timeout=self._timeout,
             )[0]
-        except (ApiException, HTTPError):
-            return ""
-        return str(answer.data.decode("utf-8", "replace"))
+            return str(answer.data.decode("utf-8", "replace"))
+        except ApiException as error:
+            if status_of(error) in (400, 404):  # 400: the container has not started
+                return ""
+            raise self._refusal("GET", path, error) from error
+        except HTTPError as error:
+            raise self._unavailable(type(error).__name__) from error
 
     def serves(self, version: str, plural: str) -> bool:
         """Return whether a kind is installed.
@@ -155,7 +170,7 @@ class ClusterApi:
             plural: e.g. `localqueues`.
         """
         found = self.get(f"/apis/{version}") or {}
-        return any(each["name"] == plural for each in found.get("resources", []))
+        return any(each["name"] == plural for each in found.get("resources") or [])
 
     def _connect(self) -> str:
         from kubernetes import client
@@ -191,27 +206,39 @@ class ClusterApi:
                 _request_timeout=self._timeout,
             )
         except ApiException as error:
-            status = status_of(error)
-            if status == 404:
+            if status_of(error) == 404 and method != "POST":
                 return None
-            if status in (401, 403):
-                reason = reason_in(error.body) if method == "POST" else ""
-                raise Denied(f"may not {method} {path} (HTTP {status}){reason}") from error
-            if status in (400, 409, 422):
-                reason = reason_in(error.body)
-                raise BadInput(f"{path} is refused (HTTP {status}){reason}") from error
-            if status >= 500 or status == 429:
-                raise Unavailable(
-                    f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
-                    f"{status})",
-                    remedy="`kubectl get --raw /readyz?verbose` says what it lacks.",
-                ) from error
-            raise self._unavailable(f"HTTP {status or error.reason}") from error
+            raise self._refusal(method, path, error) from error
         except HTTPError as error:
             raise self._unavailable(type(error).__name__) from error
         if not isinstance(answer, dict):
             raise self._unavailable("no JSON")
         return answer
+
+    def _refusal(self, method: str, path: str, error: Any) -> LidrError:
+        """Return the error for an answer that is none, an `ApiException`."""
+        status, reason = status_of(error), reason_in(error.body)
+        if status in (401, 403):
+            return Denied(
+                f"may not {method} {path} (HTTP {status}){reason if method == 'POST' else ''}"
+            )
+        if status >= 500 or status in (408, 429):
+            return Unavailable(
+                f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
+                f"{status})",
+                remedy="`kubectl get --raw /readyz?verbose` says what it lacks.",
+            )
+        if status >= 400:
+            return BadInput(
+                f"{path} is refused (HTTP {status}){reason}",
+                remedy="Correct namespace in the profile." if status == 404 else "",
+            )
+        if status:
+            return self._unavailable(f"HTTP {status}")
+        return BadInput(  # the client's answer to an SSLError
+            f"the Kubernetes API at {self.server} is not trusted: {one_line(str(error.reason))}",
+            remedy="Check server and certificate-authority-data of the cluster in the kubeconfig.",
+        )
 
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(

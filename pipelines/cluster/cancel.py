@@ -66,7 +66,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     if not found and not schedules:
         raise BadInput(
             f"no run or schedule {name!r} in experiment {experiment!r} at {client.host}",
-            remedy="`lidr status` without a name lists all of them.",
+            remedy="`lidr status` without a name lists the schedules and the newest 50 runs.",
         )
     done = Cancelled(name)
     for each in schedules:

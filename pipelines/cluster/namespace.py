@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from lidr.components.shared.config.pools import QUEUE_LABEL
 from lidr.components.shared.config.profile import Profile
@@ -83,7 +84,7 @@ class RunNamespaces:
             label_selector=selector,
             _preload_content=False,
         )
-        return list(json.loads(answer.data)["items"])
+        return list(json.loads(answer)["items"])
 
     def warnings(self, pod: str) -> list[str]:
         """Return the warnings about a pod, the latest last; none if events cannot be read."""
@@ -97,7 +98,7 @@ class RunNamespaces:
             )
         except BadInput:
             return []
-        items = sorted(json.loads(answer.data)["items"], key=_time_of)
+        items = sorted(json.loads(answer)["items"], key=_time_of)
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
     def jobs(self, *run_ids: str) -> list[RunTrainJob]:
@@ -152,7 +153,7 @@ class RunNamespaces:
             _preload_content=False,
             **options,
         )
-        return "" if answer is None else str(answer.data.decode("utf-8", "replace"))
+        return "" if answer is None else str(answer.decode("utf-8", "replace"))
 
     def _reason_of(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
         conditions = workload.get("status", {}).get("conditions", [])
@@ -204,7 +205,7 @@ class RunNamespaces:
         absent: Collection[int] = (),
         **options: Any,
     ) -> Any:
-        """Call the API; None where it answers with a status that means absence.
+        """Call the API; bytes if not preloaded, None for a status that means absence.
 
         Args:
             what: is asked, as an infinitive.
@@ -219,7 +220,9 @@ class RunNamespaces:
         from kubernetes.client import ApiException
 
         try:
-            return function(*args, **options, _request_timeout=_TIMEOUT_SECONDS)
+            answer = function(*args, **options, _request_timeout=_TIMEOUT_SECONDS)
+            # An answer that is not preloaded is read here: it may break off.
+            return answer.data if options.get("_preload_content") is False else answer
         except ApiException as error:
             status = status_of(error)
             if status in absent:
@@ -258,7 +261,7 @@ def connect() -> str:
     """Load the kubeconfig, or else the pod's service account; return its namespace.
 
     Raises:
-        BadInput: there is neither.
+        BadInput: there is neither, or the kubeconfig cannot be read.
     """
     from kubernetes import config
 
@@ -268,6 +271,12 @@ def connect() -> str:
         return str(active["context"].get("namespace") or "default")
     except config.ConfigException:
         pass
+    except (YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise BadInput(
+            f"is no kubeconfig ({type(error).__name__})",
+            file=config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION,
+            remedy="Correct the file, or set $KUBECONFIG to another.",
+        ) from error
     try:
         config.load_incluster_config()
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import retry, unavailable
@@ -27,9 +27,52 @@ from lidr.pipelines.cluster.submit import (
 from lidr.pipelines.stamp import description_of
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
-_INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")
+_INTERVAL = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _SECONDS = re.compile(r"[0-9]{1,12}")
-_CRON_FIELD = re.compile(r"[\w*/,?#-]+")
+_CRON_ITEM = re.compile(
+    r"(?:[*?]|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/0*[1-9][0-9]{0,3})?"
+)
+"""What commas separate in a field, in lower case: `*`, `5`, `1-5` or `mon-fri`, and its step."""
+
+
+class _CronField(NamedTuple):
+    """What one field of a cron line may hold.
+
+    Attributes:
+        low: its lowest number.
+        high: its highest number.
+        names: what may be written for its numbers, in lower case, the lowest first.
+    """
+
+    low: int
+    high: int
+    names: str = ""
+
+    def accepts(self, text: str) -> bool:
+        """Return whether a text is a list of its numbers, ranges and steps."""
+        for item in text.lower().split(","):
+            found = _CRON_ITEM.fullmatch(item)
+            numbers = [self._number(word) for word in found.groups() if word] if found else [-1]
+            if numbers != sorted(numbers) or not all(self.low <= n <= self.high for n in numbers):
+                return False
+        return True
+
+    def _number(self, word: str) -> int:
+        if word.isdigit():
+            return int(word)
+        names = self.names.split()
+        return self.low + names.index(word) if word in names else -1
+
+
+_CRON_FIELDS = (
+    _CronField(0, 59),
+    _CronField(0, 59),
+    _CronField(0, 23),
+    _CronField(1, 31),
+    _CronField(1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    _CronField(0, 6, "sun mon tue wed thu fri sat"),
+)
+"""Second, minute, hour, day, month and weekday, as Kubeflow reads them (robfig/cron 1.2)."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +99,11 @@ class Recurrence:
         fields = text.split()
         if len(fields) == 5:
             fields.insert(0, "0")
-        if len(fields) == 6 and all(_CRON_FIELD.fullmatch(field) for field in fields):
+        if len(fields) == 6 and all(map(_CronField.accepts, _CRON_FIELDS, fields)):
             return cls(cron=" ".join(fields))
         raise BadInput(
             f"--every {text!r} is neither an interval nor a cron line",
-            remedy="Write 30m, 6h, 1d or e.g. '0 3 * * *'.",
+            remedy="Write 30m, 6h, 1d or e.g. '0 3 * * 0' (weekdays are 0, Sunday, to 6).",
         )
 
     def trigger(self) -> Any:
@@ -74,7 +117,7 @@ class Recurrence:
 
     @classmethod
     def of(cls, trigger: Any) -> Recurrence:
-        """Read Kubeflow's `V2beta1Trigger`; None gives an `Recurrence` with neither field set.
+        """Read Kubeflow's `V2beta1Trigger`; None gives a `Recurrence` with neither field set.
 
         Raises:
             BadInput: its interval is not a number of seconds.
@@ -114,30 +157,27 @@ def schedule(client: Client, submission: Submission, when: Recurrence, *, dry: b
         The schedule's id; "" if `dry` and there is none yet.
 
     Raises:
-        BadInput: a schedule of that name does something else, or Kubeflow refuses.
+        BadInput: a schedule of that name is switched off or does something else, or Kubeflow
+            refuses.
     """
     require_reachable(submission.recipe, submission.profile)
     experiment = submission.profile.kubeflow.experiment
     found = list_schedules(client, experiment, submission.run)
-    for each in found:
-        require_same_stamp(each, submission)
-        if Recurrence.of(each.trigger) != when:
-            raise BadInput(
-                f"schedule {submission.run!r} checks {Recurrence.of(each.trigger)}, not {when}",
-                remedy=f"`lidr cancel {submission.run}` first, or choose another --run.",
-            )
     if found or dry:
-        if dry:
-            find_version(client, package_of(submission))
+        version = find_version(client, package_of(submission))  # also shows whether it may be read
+        for each in found:
+            _require_same(each, submission, when, version)
         return str(found[0].recurring_run_id) if found else ""
     begun = time.monotonic()
     made = _create(client, submission, when)
     time.sleep(max(SETTLING_SECONDS, time.monotonic() - begun))  # as when a run is submitted
-    first = retry(
-        lambda: list_schedules(client, experiment, submission.run)[0], "Kubeflow", unavailable
+    listed = retry(
+        lambda: list_schedules(client, experiment, submission.run), "Kubeflow", unavailable
     )
+    first = listed[0] if listed else made  # none if somebody has just cancelled it
     if first.recurring_run_id != made.recurring_run_id:
         delete(client, made)
+        _require_same(first, submission, when, find_version(client, package_of(submission)))
     return str(first.recurring_run_id)
 
 
@@ -159,7 +199,9 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
         **({"filter": name_filter(name)} if name else {}),
         **client.in_namespace,
     )
-    return sorted(listed, key=lambda each: runs.age(each.created_at, each.recurring_run_id))
+    return sorted(
+        listed, key=lambda each: runs.creation_key(each.created_at, each.recurring_run_id)
+    )
 
 
 def disable(client: Client, found: Any) -> None:
@@ -172,12 +214,49 @@ def disable(client: Client, found: Any) -> None:
 
 
 def delete(client: Client, found: Any) -> None:
-    """Delete a schedule; Kubernetes then deletes its Workflows, running ones too."""
-    client.call(
+    """Delete a schedule, if it is still there; Kubernetes then deletes its Workflows, too."""
+    client.call_or_none(
         f"delete schedule {found.display_name!r}",
         client.recurring.recurring_run_service_delete_recurring_run,
         found.recurring_run_id,
     )
+
+
+def _require_same(found: Any, submission: Submission, when: Recurrence, version: Any) -> None:
+    """Refuse a schedule that does something else than what is submitted.
+
+    Args:
+        found: the schedule (`V2beta1RecurringRun`).
+        submission: what is submitted.
+        when: how often its inputs are to be checked.
+        version: the uploaded version of its pipeline; None if there is none.
+
+    Raises:
+        BadInput: recipe, store, lidr, times, service account or pipeline differ, or it is switched
+            off.
+    """
+    require_same_stamp(found, submission)
+    name, cancel_first = submission.run, f"`lidr cancel {submission.run}` first"
+    if Recurrence.of(found.trigger) != when:
+        raise BadInput(
+            f"schedule {name!r} checks {Recurrence.of(found.trigger)}, not {when}",
+            remedy=f"{cancel_first}, or choose another --run.",
+        )
+    account = submission.profile.service_account  # "" is Kubeflow's choice
+    if account and found.service_account != account:
+        raise BadInput(
+            f"schedule {name!r} runs as {found.service_account!r}, not as {account!r}",
+            remedy=f"{cancel_first}, or choose another --run.",
+        )
+    reference = found.pipeline_version_reference
+    own = reference.pipeline_version_id if reference else None
+    if version is None or own != version.pipeline_version_id:
+        raise BadInput(
+            f"schedule {name!r} runs another pipeline than recipe and profile give now",
+            remedy=f"{cancel_first}, or choose another --run.",
+        )
+    if found.status == "DISABLED":
+        raise BadInput(f"schedule {name!r} is switched off", remedy=f"{cancel_first}.")
 
 
 def _create(client: Client, submission: Submission, when: Recurrence) -> Any:

@@ -81,7 +81,7 @@ def newest_run(client: Client, experiment: str, name: str) -> Run:
     if found is None:
         raise BadInput(
             f"no run {name!r} in experiment {experiment!r} at {client.host}",
-            remedy="`lidr status` without a name lists all of them.",
+            remedy="`lidr status` without a name lists the newest 50.",
         )
     return read_run(client, found.run_id)
 
@@ -104,10 +104,10 @@ def first_iteration(run: Run) -> int:
 
 def order(run: Run) -> tuple[float, str]:
     """Sort key: the first of several runs of a name is the one that stays."""
-    return age(run.created_at, run.run_id)
+    return creation_key(run.created_at, run.run_id)
 
 
-def age(created: datetime | None, identity: str | None) -> tuple[float, str]:
+def creation_key(created: datetime | None, identity: str | None) -> tuple[float, str]:
     """Sort key, the oldest first; the server may omit both."""
     return created.timestamp() if created else 0.0, identity or ""
 

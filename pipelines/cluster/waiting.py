@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.logs import progress_in
@@ -118,8 +119,8 @@ def _open_row(
 def _others(
     namespace: RunNamespaces, found: list[Pod], first: int, failed: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the names of tasks that belong to no step, and why they wait or failed."""
-    for pod in found:
+    """Yield the names of tasks that belong to no step, and why they wait or failed; newest last."""
+    for pod in sorted(found, key=_created):
         if step_at(_node_name(pod), first, drivers=True):
             continue
         name = own_name(path_of(_node_name(pod)))
@@ -136,13 +137,25 @@ def _node_name(pod: Pod) -> str:
 
 def _died_last(group: list[Pod]) -> Pod | None:
     died = [pod for pod in group if pods.why_failed(pod, CONTAINER)]
-    return max(died, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
+    return max(died, key=_created, default=None)
+
+
+def _created(pod: Pod) -> str:
+    return str(pod["metadata"].get("creationTimestamp", ""))
+
+
+def _log(namespace: RunNamespaces, pod: Pod, lines: int) -> str:
+    """Return the end of a pod's log; "" if it cannot be read, e.g. since its node is gone."""
+    try:
+        return namespace.log(pods.name_of(pod), CONTAINER, tail_lines=lines)
+    except BadInput:
+        return ""
 
 
 def _why_dead(namespace: RunNamespaces, pod: Pod) -> str:
     """Return how a pod ended, and its step's last line."""
     reason = pods.why_failed(pod, CONTAINER)
-    log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_ERROR_LINES)
+    log = _log(namespace, pod, _ERROR_LINES)
     words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)
 
@@ -175,8 +188,7 @@ def _progress(namespace: RunNamespaces, running: list[Pod]) -> dict[str, Any]:
     for pod in running:
         if not pods.is_running(pod, CONTAINER):
             continue
-        log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_PROGRESS_LINES)
-        last = _last_progress(log)
+        last = _last_progress(_log(namespace, pod, _PROGRESS_LINES))
         if len(running) == 1 and last:
             total |= {name: int(last[name]) for name in ("done", "total") if name in last}
             total["unit"] = str(last.get("unit", ""))

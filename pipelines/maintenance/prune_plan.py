@@ -16,7 +16,11 @@ from enum import StrEnum
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.lineage.graph import Presence
-from lidr.components.shared.registry.ancestry import evidence_of, model_stage_of, own_stage
+from lidr.components.shared.registry.ancestry import (
+    judging_stages_of,
+    model_stage_of,
+    own_stage,
+)
 from lidr.components.shared.registry.copies import COPIED_TO_TAG
 from lidr.components.shared.registry.versions import Version
 from lidr.components.shared.steps import STEPS
@@ -120,9 +124,9 @@ def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) ->
     kept = _kept_versions(stages, own, busy, policy)
     kept += [version for version in here if version not in own]
     models = {model_stage_of(version, store) for version in kept}
-    evidence = {uri for version in kept for uri in evidence_of(version, store)}
-    whole = busy | stages.needed(models | evidence | _stages_about(stages, models | busy))
-    markers_only = stages.upstream(models | evidence) - whole
+    judging = {uri for version in kept for uri in judging_stages_of(version, store)}
+    whole = busy | stages.needed(models | judging | _stages_about(stages, models | busy))
+    markers_only = stages.upstream(models | judging) - whole
     removals = [_removal(stage, whole, markers_only, policy) for stage in stages.by_uri.values()]
     return PrunePlan(
         tuple(version for version in own if version not in kept),

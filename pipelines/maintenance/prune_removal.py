@@ -4,17 +4,18 @@ The marker is removed first, so that the rest of a stage never counts as done. B
 copied to another name, so that the lineage of kept versions is never lost; if nothing of the stage
 is kept, the copy is removed last. A register stage is removed before its version, or a run could
 reuse a version that is gone; a version is removed before its files. If one of the versions has got
-an alias since the plan was made, nothing is removed.
+an alias since the plan was made, or a copy in another registry, nothing is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lidr.components.shared.core.errors import DamagedObject, LidrError
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.registry.copies import COPIED_TO_TAG
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import Version, read_model
 from lidr.components.shared.store.base import Store
@@ -42,8 +43,9 @@ def prune(
         advance: called after each stage with the bytes that the plan frees of it, even if it stays.
 
     Raises:
-        LidrError: an alias was given to one of the versions meanwhile. Nothing was removed, or, if
-            it was given while this worked, no file of that version but its register stage.
+        LidrError: an alias, or another registry, refers to one of the versions by now. Nothing was
+            removed, or, if that began while this worked, no file of that version but its register
+            stage.
         BadInput: a registry does not let us in.
         TrackingFailed: it does not answer, or cannot serve requests now.
         RegistryFailed: it refuses to delete a version, whose files stay then.
@@ -52,25 +54,42 @@ def prune(
     registrations = [r for r in plan.removals if r.stage.node.step == "register"]
     others = [r for r in plan.removals if r.stage.node.step != "register"]
     for version in plan.versions:
-        _require_no_alias(client_of(version), version)
+        _require_unreferenced(client_of(version), version)
     _remove_all(registrations, advance)
     for version in plan.versions:
         _delete_version(client_of(version), version)
     _remove_all(others, advance)
 
 
-def _require_no_alias(client: Any, version: Version) -> None:
-    if aliases := read_model(client, version.name).names_of(version.number):
+def _require_unreferenced(client: Any, version: Version) -> None:
+    """Refuse to remove a version that an alias points at by now, or that was copied by now."""
+    aliases = read_model(client, version.name).names_of(version.number)
+    copies = _tags_now(client, version).get(COPIED_TO_TAG, "")
+    if aliases or copies:
+        what = f"is {aliases[0]}" if aliases else f"was copied to {copies}"
         raise LidrError(
-            f"{version.label} is {aliases[0]} by now",
+            f"{version.label} {what} by now",
             remedy="Run the same command again: it makes a new plan.",
         )
+
+
+def _tags_now(client: Any, version: Version) -> Mapping[str, str]:
+    """Return a version's tags as MLflow has them now; none if another process has deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    with wrap_mlflow_errors(client, f"version {version.label}"):
+        try:
+            return dict(client.get_model_version(version.name, str(version.number)).tags)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
 
 
 def _delete_version(client: Any, version: Version) -> None:
     from mlflow.exceptions import MlflowException
 
-    _require_no_alias(client, version)  # again: the register stages may have taken minutes
+    _require_unreferenced(client, version)  # again: the register stages may have taken minutes
     with wrap_mlflow_errors(client, f"deletion of {version.label}"):
         try:
             client.delete_model_version(version.name, str(version.number))

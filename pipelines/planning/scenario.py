@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate
 from lidr.pipelines.planning.scaling import with_gpus
-from lidr.pipelines.planning.simulator import SimulatedOutcome, Trouble, simulate
+from lidr.pipelines.planning.simulator import REPLICATIONS, SimulatedOutcome, Trouble, simulate
 
 _STATISTICS = ("mean", "low", "high", "p10", "median", "p90")
 
@@ -30,7 +30,7 @@ class Scenario:
 
     gpus: Sequence[int]
     trouble: Trouble
-    replications: int = 200
+    replications: int = REPLICATIONS
     seed: int = 0
 
 

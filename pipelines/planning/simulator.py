@@ -1,9 +1,10 @@
 """Simulates the loop many times: interruptions, slow nodes, replacements and a shared quota.
 
-Steps follow one another. A pool of workers (generate, translate, evaluate) works off fixed pieces;
-a lost node costs its worker the piece in progress, then a replacement and a new start. The nodes of
-train are coupled: a lost one stops them all, until they resume from the last checkpoint. Nodes fail
-at exponentially distributed times, independently of one another.
+Steps follow one another; a step in the pods of the one before begins in each pod when that one ends
+there. A pool of workers (generate, translate, evaluate) works off fixed pieces; a lost node costs
+its worker the piece in progress, then a replacement and a new start. The nodes of train are
+coupled: a lost one stops them all, until they resume from the last checkpoint. Nodes fail at
+exponentially distributed times, independently of one another.
 
 All workers of a step, in all replications, are simulated at once: one round of numpy operations is
 one life of every node that still works, so the cost grows with the interruptions, not with time.
@@ -23,8 +24,13 @@ from lidr.pipelines.planning.work import Work
 
 Array = NDArray[np.float64]
 
+REPLACEMENT_SECONDS = 300.0
+"""Default time until a lost node is replaced."""
+REPLICATIONS = 200
+"""Default number of simulated runs."""
+
 _HOPELESS = 1e5
-"""Expected starts until one piece is finished, beyond which a step counts as never ending."""
+"""Expected starts of one worker, beyond which its step counts as never ending."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Trouble:
     """
 
     node_hours: float = math.inf
-    replacement: float = 300.0
+    replacement: float = REPLACEMENT_SECONDS
     slowness: float = 0.0
     tenants: Tenants = field(default_factory=Tenants)
 
@@ -50,10 +56,10 @@ class SimulatedOutcome:
 
     Attributes:
         seconds: from the first request to the end, waiting included; infinite if a step loses its
-            nodes faster than it can finish a piece of work.
+            nodes faster than it can finish its work.
         gpu_hours: that were held, by stage.
         lost: how many nodes were lost.
-        waited: seconds until GPUs were admitted, over all steps.
+        waited: seconds until a worker's GPUs were admitted, on average, summed over the steps.
         cost: of the GPUs held.
     """
 
@@ -77,7 +83,12 @@ class _Spans:
 
 
 def simulate(
-    works: Sequence[Work], quota: int, trouble: Trouble, *, replications: int = 200, seed: int = 0
+    works: Sequence[Work],
+    quota: int,
+    trouble: Trouble,
+    *,
+    replications: int = REPLICATIONS,
+    seed: int = 0,
 ) -> SimulatedOutcome:
     """Simulate the steps one after another, `replications` times.
 
@@ -95,24 +106,45 @@ def simulate(
     quotas = [
         SharedQuota(quota, trouble.tenants, rng) for _ in range(replications if shared else 0)
     ]
-    for work in works:
-        spans = _spans(work, trouble, rng, replications)
-        held = spans.held.sum(axis=1) * work.gpus / 3600
-        hours[work.stage] += held
-        cost += held * work.price if work.price else 0.0  # no price, no cost of what never ends
-        lost += spans.lost.sum(axis=1)
-        ends = spans.needed.max(axis=1)
-        if shared and work.gpus:
-            starts, ends = _queued(work, spans, clock, quotas)
+    for first, *within in _by_pods(works):
+        needed = np.zeros((replications, 1))
+        for work in (first, *within):
+            spans = _spans(work, trouble, rng, replications)
+            held = spans.held.sum(axis=1) * work.gpus / 3600
+            hours[work.stage] += held
+            cost += held * work.price if work.price else 0.0  # no price, no cost of what never ends
+            lost += spans.lost.sum(axis=1)
+            needed = needed + spans.needed
+        ends = needed.max(axis=1)
+        if shared and first.gpus:
+            starts, ends = _queued(first, needed, clock, quotas)
             waited += starts
         clock = clock + ends
     return SimulatedOutcome(clock, hours, lost, waited, cost)
 
 
+def _by_pods(works: Sequence[Work]) -> list[list[Work]]:
+    """Return the steps in groups: each with those that go on in its pods, on the same GPUs."""
+    groups: list[list[Work]] = []
+    for work in works:
+        if work.within and work.gpus and groups:
+            groups[-1].append(work)
+        else:
+            groups.append([work])
+    return groups
+
+
 def _queued(
-    work: Work, spans: _Spans, clock: Array, quotas: Sequence[SharedQuota]
+    work: Work, needed: Array, clock: Array, quotas: Sequence[SharedQuota]
 ) -> tuple[Array, Array]:
-    """Request each worker's GPUs; return mean waits and ends in seconds, each (replications,)."""
+    """Request each worker's GPUs; return mean waits and ends in seconds, each (replications,).
+
+    Args:
+        work: whose workers request them.
+        needed: seconds for which each worker holds them, (replications, workers).
+        clock: seconds at which they are requested, (replications,).
+        quotas: one for each replication.
+    """
     size = work.gpus * (work.workers if work.coupled else 1)
     waits, ends = np.zeros_like(clock), np.zeros_like(clock)
     for row, quota in enumerate(quotas):
@@ -120,10 +152,10 @@ def _queued(
         if not math.isfinite(now):
             ends[row] = math.inf
             continue
-        needed = spans.needed[row].tolist()
-        starts = [quota.hold(now, size, span) - now for span in needed]
+        spans = needed[row].tolist()
+        starts = [quota.hold(now, size, span) - now for span in spans]
         waits[row] = sum(starts) / len(starts)
-        ends[row] = max(start + span for start, span in zip(starts, needed, strict=True))
+        ends[row] = max(start + span for start, span in zip(starts, spans, strict=True))
     return waits, ends
 
 
@@ -131,8 +163,8 @@ def _spans(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -
     if not work.gpus:
         needed = np.full((count, 1), work.seconds)
         return _Spans(needed, needed, np.zeros((count, 1)))
-    simulate = _coupled if work.coupled else _pool
-    return simulate(work, trouble, rng, count)
+    spans_of = _coupled if work.coupled else _pool
+    return spans_of(work, trouble, rng, count)
 
 
 def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
@@ -140,9 +172,10 @@ def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) ->
     left = np.tile(_shares(work), count)
     mean = trouble.node_hours * 3600
     needed, held, lost = (np.zeros(left.size) for _ in range(3))
-    if _hopeless(work, mean):
+    active = np.arange(left.size)
+    if _is_hopeless(work, float(_shares(work).max()), mean):
         needed[:] = held[:] = math.inf
-    active = np.arange(0 if _hopeless(work, mean) else left.size)
+        active = active[:0]
     while active.size:
         pace = work.piece_seconds * _slow(trouble, rng, active.size)
         whole = work.startup + left[active] * pace
@@ -170,9 +203,10 @@ def _coupled(work: Work, trouble: Trouble, rng: np.random.Generator, count: int)
     left = np.full(count, float(work.pieces))
     slow = _slow(trouble, rng, count * work.workers).reshape(count, work.workers)
     needed, held, lost = (np.zeros(count) for _ in range(3))
-    if _hopeless(work, mean):
+    active = np.arange(count)
+    if _is_hopeless(work, work.pieces, mean):
         needed[:] = held[:] = math.inf
-    active = np.arange(0 if _hopeless(work, mean) else count)
+        active = active[:0]
     while active.size:
         pace = work.piece_seconds * slow[active].max(axis=1)
         whole = work.startup + left[active] * pace
@@ -209,6 +243,12 @@ def _slow(trouble: Trouble, rng: np.random.Generator, size: int) -> Array:
     return rng.lognormal(-(sigma**2) / 2, sigma, size) if sigma else np.ones(size)
 
 
-def _hopeless(work: Work, mean: float) -> bool:
-    """Return whether nodes are lost faster than one piece can be finished."""
-    return (work.startup + work.piece_seconds) / mean > math.log(_HOPELESS)
+def _is_hopeless(work: Work, pieces: float, mean: float) -> bool:
+    """Return whether nodes are lost faster than a worker can finish its pieces.
+
+    A start that finishes a piece needs start-up and piece undisturbed. Of the pieces that follow
+    one, those that are interrupted need such a start again.
+    """
+    interrupted = (pieces - 1) * -math.expm1(-work.piece_seconds / mean) if pieces > 1 else 0.0
+    starts = math.log1p(interrupted) + (work.startup + work.piece_seconds) / mean
+    return starts > math.log(_HOPELESS)

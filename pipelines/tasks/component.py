@@ -48,7 +48,8 @@ def conclude(
         metrics: gains by language, whether M_{t+1} is promoted and whether the loop goes on.
 
     Returns:
-        The promoted model, its evaluation and judgements, its registered version, and the verdict.
+        What the next iteration starts from: M_{t+1} if it was promoted, else M_t; with its
+        evaluation, its judgements, its registered version and the verdict.
     """
     from lidr.pipelines.tasks import conclusion as step
 

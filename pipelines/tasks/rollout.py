@@ -23,6 +23,7 @@ from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
+from lidr.components.shared.core.threads import SHARING
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
 from lidr.components.shared.records.counts import Log, ignore, stage_figures
@@ -139,13 +140,15 @@ def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
     exchange.clear()
     exchange.publish(job)
     mark = uuid.uuid4().hex
-    environment = {**os.environ, **events_environment(), _MARK_VARIABLE: mark}
+    parallel = min(_MAX_PARALLEL_SHARDS, job.shards)
+    own = {SHARING: str(parallel), _MARK_VARIABLE: mark}
+    environment = {**os.environ, **events_environment(), **own}
 
     def run(shard: int) -> int:
         command = [*_command(job, stage), "--shard", str(shard)]
         return subprocess.run(command, env=environment, check=False).returncode
 
-    with raising_terminated(), ThreadPoolExecutor(min(_MAX_PARALLEL_SHARDS, job.shards)) as pool:
+    with raising_terminated(), ThreadPoolExecutor(parallel) as pool:
         try:
             codes = list(pool.map(run, range(job.shards)))
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from lidr.components.generate.run import generate
@@ -62,14 +63,17 @@ def exchange_of(stage: Stage) -> Shards:
 def main(arguments: list[str]) -> int:
     """Do one shard; return the exit code for its container."""
     options = _parse(arguments)
-    exchange = exchange_of(Stage(open_store(options.store), options.stage))
+    exchange = None
     try:
+        exchange = exchange_of(Stage(open_store(options.store), options.stage))
         exchange.forget_failure(options.shard)
         exchange.succeed(work(exchange.job(), options.shard), options.shard)
     except LidrError as error:
         failure = failure_of(error).model_copy(update={"node": options.shard})
         print(failure.as_error(), file=sys.stderr)
-        exchange.fail(failure)
+        if exchange:
+            with suppress(LidrError):  # the store may be what failed
+                exchange.fail(failure)
         return failure.exit_code
     return 0
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lidr.components.shared.records.schema import Answer, EvalItem
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.stage import open_stage
 from tests.e2e.runs import run_forked, small
 from tests.judges import Asked, Says, ScriptedJudge, prefers
@@ -58,6 +59,10 @@ def test_every_model_is_judged_in_every_language(tmp_path):
     items = open_stage(states[1]["judgements"]).read_records(["items.parquet"], EvalItem)
     assert len(items) == 4 * (2 + 3 + 3)
     assert all(0 <= item.score <= 1 for item in items)
+    for marker in store.glob("stages/*/*/_SUCCESS"):
+        inputs = open_stage(str(marker.parent)).marker()["identity"]["inputs"]
+        stages = {name for name in inputs if name != "prompts"}  # a digest of evaluate's own
+        assert stages <= step_named(marker.parts[-3]).reads.keys(), marker
     page = (store / "runs/small/report.html").read_text()
     assert 'id="judged"' in page
     assert "Head to head: win rate against its predecessor" in page

@@ -93,6 +93,9 @@ def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):
     assert source is not None and source() == "of-the-pod"
 
 
+CRON_OF_ALL_FORMS = "0 */15 9-17/2,20 1,31 Jan,JUL-dec mon"
+
+
 @pytest.mark.parametrize(
     ("text", "when"),
     [
@@ -100,10 +103,29 @@ def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):
         ("1d", Recurrence(seconds=86400)),
         ("0 3 * * *", Recurrence(cron="0 0 3 * * *")),
         ("15 0 3 * * 1-5", Recurrence(cron="15 0 3 * * 1-5")),
+        ("*/15 9-17/2,20 1,31 Jan,JUL-dec mon", Recurrence(cron=CRON_OF_ALL_FORMS)),
         ("0m", None),
         ("1w", None),
+        ("١h", None),
+        ("1١h", None),
+        ("", None),
         ("* * * *", None),
         ("0 3 * * ;", None),
+        ("60 3 * * *", None),
+        ("0 24 * * *", None),
+        ("0 99 * * *", None),
+        ("0 3 0 * *", None),
+        ("0 3 32 * *", None),
+        ("0 3 * 13 *", None),
+        ("0 3 * * 7", None),
+        ("60 0 3 * * *", None),
+        ("0 17-9 * * *", None),
+        ("*/0 * * * *", None),
+        ("a b c d e", None),
+        ("0 3 * mon *", None),
+        ("0 3 * * mond", None),
+        ("0 ٣ * * *", None),
+        ("0 3, * * *", None),
     ],
 )
 def test_a_schedule_s_times(text: str, when: Recurrence | None):

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.inputs.fetch_plans import fetch_plan
+from lidr.components.shared.inputs.named import named_inputs
+from lidr.components.shared.store.open import open_store
 from lidr.pipelines.checks.finding import CheckInputs, Finding
 from lidr.pipelines.checks.inputs import model_findings
+from lidr.pipelines.cli.check import _located
 from lidr.pipelines.cli.inputs import read_profile
 from tests.fakes import make_recipe
 from tests.models import safetensors
@@ -85,3 +89,16 @@ def test_a_registry_that_is_not_reached_is_unknown_with_the_reason(monkeypatch, 
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     model = found({"source": "models:/mine@champion"}, "cluster", tracking_uri=uri)["model"]
     assert (model.state, detail in model.detail) == ("unknown", True)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_check_finds_the_copies_of_inputs_in_a_store_on_this_machine(tmp_path: Path, scheme: str):
+    address = "hf://datasets/org/name@abc/prompts.jsonl"
+    files = dict.fromkeys(("en", "es", "de"), address)
+    recipe = make_recipe(model={"source": "m"}, prompts={"files": files})
+    named = next(each for each in named_inputs(recipe) if each.source == address)
+    plan = fetch_plan(named, open_store(str(tmp_path)))
+    plan.stage.write("prompts.jsonl", b"{}")
+    plan.stage.finish({})
+    place = read_profile("local").model_copy(update={"store": f"{scheme}{tmp_path}"})
+    assert _located(recipe, place).prompts.files["en"] == (plan.place,)

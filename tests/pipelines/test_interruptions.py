@@ -8,10 +8,15 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.processes import marked_pids
+from lidr.pipelines.cli.execution import execute_here
+from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.local import LocalJob, _locked
 from tests.pipelines.conftest import FakeWorld
 
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
@@ -46,6 +51,31 @@ def test_a_signal_ends_everything_and_says_how_to_go_on(fake_world: FakeWorld, n
     assert "running the same command again continues" in stderr
     assert "Traceback" not in stderr
     assert fake_world.orphans == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_is_ignored_as_under_nohup_stays_ignored(fake_world: FakeWorld, number):
+    before = signal.signal(number, signal.SIG_IGN)  # a child inherits it, as from nohup
+    try:
+        process = fake_world.start(*RUN, generate="hang")
+    finally:
+        signal.signal(number, before)
+    wait_until(started(fake_world, "generate"))
+    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)  # of two that wait, Python handles the lower number first
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert fake_world.orphans == []
+
+
+def test_a_signal_after_the_run_is_handled_as_before_it(tmp_path: Path):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    recipe = read_recipe("tiny_world", None, None)
+    job = LocalJob(recipe=recipe.model_dump_json(), store=str(tmp_path), run="mine")
+    with _locked(job), pytest.raises(BadInput, match="already being executed"):
+        execute_here(recipe, job)
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_sigkill_of_the_parent_leaves_no_orphan(fake_world: FakeWorld):

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lidr.components.shared.config.budget import NOTHING_USED, Used
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
@@ -39,7 +40,7 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
         json.loads((one_round.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
     )
     assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
-    assert start.pop("used") == {"gpu_hours": 0.0, "cost": 0.0}
+    assert Used.model_validate(start.pop("used")) == NOTHING_USED
     assert start == {
         "iteration": 0,
         "inputs": start["inputs"],
@@ -160,7 +161,9 @@ def test_loop_stopped_by_its_budget_goes_on_with_a_higher_one_as_if_it_never_had
     assert on.returncode == 0, on.stderr
     assert fake_world.steps == START + ROUND * 3
     assert fake_world.result["stopped"] is None
-    assert "used" in json.loads((fake_world.run / "iteration-3" / "state.json").read_text())
+    state = json.loads((fake_world.run / "iteration-3" / "state.json").read_text())
+    used = Used.model_validate(state["used"])
+    assert (used.gpu_hours, used.account.budget.gpu_hours) == (0.8, 2.0)
 
     free = make_world(tmp_path / "free")
     assert free.lidr(*rounds).returncode == 0

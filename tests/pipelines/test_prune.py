@@ -23,7 +23,7 @@ from lidr.components.shared.core.errors import (
 from lidr.components.shared.lineage.graph import Graph, Presence, read_node, trace
 from lidr.components.shared.lineage.verify import verify
 from lidr.components.shared.models.sources import model_uri
-from lidr.components.shared.registry.ancestry import evidence_of, read_ancestry
+from lidr.components.shared.registry.ancestry import judging_stages_of, read_ancestry
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.open import open_store
@@ -245,17 +245,25 @@ class Registry:
     Args:
         refusal: error code of its answer to a deletion; "" if it deletes.
         champion: number of the version with the alias.
+        copied: number of the version that another registry refers to; 0 for none.
     """
 
     tracking_uri = "https://mlflow"
 
-    def __init__(self, refusal: str = "", champion: int = 4) -> None:
+    def __init__(self, refusal: str = "", champion: int = 4, copied: int = 0) -> None:
         self.refusal = refusal
         self.champion = champion
+        self.copied = str(copied)
         self.deleted: list[str] = []
 
     def get_registered_model(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(aliases={"champion": str(self.champion)}, tags={})
+
+    def get_model_version(self, name: str, version: str) -> SimpleNamespace:
+        if self.refusal == "RESOURCE_DOES_NOT_EXIST":
+            raise RestException({"error_code": self.refusal, "message": "a test"})
+        tags = {"lidr.copied_to": "https://production"} if version == self.copied else {}
+        return SimpleNamespace(tags=tags)
 
     def delete_model_version(self, name: str, version: str) -> None:
         if self.refusal:
@@ -282,9 +290,16 @@ def test_a_version_that_another_process_deleted_stops_nothing(chain):
     assert [chain.model(t).done() for t in range(4)] == [True, False, False, True]
 
 
-def test_nothing_goes_if_one_of_the_versions_has_got_an_alias(chain):
-    registry, before = Registry(champion=3), left_in(Path(chain.store))
-    with pytest.raises(LidrError, match="tiny/3 is champion by now"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"champion": 3}, "tiny/3 is champion by now"),
+        ({"copied": 3}, "tiny/3 was copied to https://production by now"),
+    ],
+)
+def test_nothing_goes_if_one_of_the_versions_has_got_an_alias_or_a_copy(chain, change, message):
+    registry, before = Registry(**change), left_in(Path(chain.store))
+    with pytest.raises(LidrError, match=message):
         prune(planned(chain), lambda version: registry)
     assert registry.deleted == []
     assert left_in(Path(chain.store)) == before
@@ -386,8 +401,9 @@ def test_a_stage_that_is_written_again_meanwhile_stays(chain):
     assert stage.done() and stage.files()
 
 
-def test_evidence_is_named_by_the_version(chain):
-    names = {uri.split("/")[-2] for uri in evidence_of(chain.version(1), open_store(chain.store))}
+def test_judging_stages_are_named_by_the_version(chain):
+    found = judging_stages_of(chain.version(1), open_store(chain.store))
+    names = {uri.split("/")[-2] for uri in found}
     assert names == {"evaluate", "gate"}
 
 
@@ -398,3 +414,11 @@ def test_a_run_that_is_being_executed_here_is_known(chain):
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert running(chain.store) == ["first"]
+
+
+def test_a_promotion_that_is_being_executed_here_is_known(chain):
+    lock = Path(chain.store, "promotions/promotion-0-2/lock")
+    lock.parent.mkdir(parents=True)
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert running(chain.store) == ["promotion-0-2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lidr.components.merge.run import Merged
+from lidr.components.shared.core import threads
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
-from lidr.components.shared.kubernetes.failure import BAD_INPUT
+from lidr.components.shared.kubernetes.failure import BAD_INPUT, FAILED
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, job_name
 from lidr.components.shared.store.local import LocalStore
@@ -168,6 +170,17 @@ def test_rollout_forgets_what_another_number_of_shards_has_reported(api, launche
     assert exchange.done() == 0
 
 
+def test_shards_on_one_machine_share_its_cores(tmp_path, monkeypatch, capfd):
+    tell = [sys.executable, "-c", f"import os; print(os.environ['{threads.SHARING}'])"]
+    monkeypatch.setattr(rollout, "_command", lambda job, stage: tell)
+    stage = Stage(LocalStore(tmp_path / "store"), f"stages/generate/{'a' * 64}")
+    job = shards.ShardJob(
+        recipe="", store="", run="", inputs="", model="", iteration=1, shards=3, execution=""
+    )
+    rollout._run_here(stage, job, shards.exchange_of(stage))
+    assert capfd.readouterr().out.split() == ["2"] * 3, "two shards at a time"
+
+
 def test_trainjobs_of_two_stores_in_one_namespace_have_names_of_their_own(tmp_path):
     """Equal stages have equal digests, wherever they are."""
     names = {
@@ -176,3 +189,11 @@ def test_trainjobs_of_two_stores_in_one_namespace_have_names_of_their_own(tmp_pa
     }
     assert len(names) == 2
     assert all(len(f"{name}-node-0-1023-abcde") < 63 for name in names)
+
+
+def test_a_shard_without_a_store_says_so_in_one_line(tmp_path, capsys):
+    (tmp_path / "generate").touch()  # where the folder of the stage would be
+    for store, word in (("gs://x", "unknown scheme"), (str(tmp_path), "Not a directory")):
+        assert shards.main([store, "generate/x", "--shard", "1"]) == FAILED
+        (line,) = capsys.readouterr().err.splitlines()
+        assert word in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,27 @@ def test_a_step_that_never_gets_anywhere_is_said_to_have_no_end():
     assert np.isinf(found.seconds).all() and np.isinf(found.gpu_hours["train"]).all()
     busy = Trouble(3.0, tenants=Tenants(0.5))
     assert np.isinf(simulate([whole, POOL], 8192, busy, replications=2).seconds).all()
+
+
+def test_many_pieces_that_each_end_may_be_too_many_together():
+    """Every piece needs 13,500 starts on average; twenty of them are as good as no end."""
+    train = Work(
+        "train", workers=64, gpus=8, startup=291.0, pieces=20, piece_seconds=30.0, coupled=True
+    )
+    assert np.isinf(simulate([train], 512, Trouble(0.6), replications=2).seconds).all()
+    long = Work("generate", gpus=1, pieces=10**7, piece_seconds=1.0)
+    assert np.isfinite(simulate([long], 1, Trouble(), replications=2).seconds).all()
+
+
+def test_a_step_in_the_pods_of_the_one_before_requests_no_gpus():
+    tenants = Trouble(tenants=Tenants(0.8))
+    parts = [replace(POOL, stage="translate", startup=0.0, within=own) for own in (False, True)]
+    anew, on = (simulate([POOL, part], 64, tenants, replications=60, seed=2) for part in parts)
+    alone = simulate([POOL], 64, tenants, replications=60, seed=2)
+    assert on.waited == pytest.approx(alone.waited)
+    assert anew.waited.mean() > on.waited.mean() > 0
+    assert on.gpu_hours["translate"] == pytest.approx(2 * 7 * 600 / 3600)
+    assert on.seconds.min() == pytest.approx(60 + 3 * 600 + 3 * 600)
 
 
 def test_a_lonely_node_that_is_slow_takes_as_long_on_average():

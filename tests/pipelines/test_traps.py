@@ -374,7 +374,7 @@ def test_five_rounds_of_sixteen_shards_with_a_judge_fit_into_half_of_a_workflow(
     judge = f"judge={{endpoint: {{model: j}}, tasks: [{task}]}}"
     recipe = read_recipe("tiny_world", None, [judge, "gate.max_iterations=5"])
     text = compile_loop(recipe, profile, "mine", 5, on_store=on_store)
-    assert 455_256 * 1.1 > workflow_bytes(text) > 455_256
+    assert 511_701 * 1.1 > workflow_bytes(text) > 511_701 * 0.99  # measured, with longer steps
     assert workflow_bytes(text) < LIMIT / 2
 
 

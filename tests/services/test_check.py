@@ -16,7 +16,12 @@ import yaml
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.checks.cluster import NamespaceFinder
 from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, run_subjects
-from lidr.pipelines.checks.images import ImageReference, _on_nodes, registry_digest
+from lidr.pipelines.checks.images import (
+    ImageReference,
+    _in_registry,
+    _on_nodes,
+    registry_digest,
+)
 from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.cluster.api import Denied
@@ -321,6 +326,9 @@ def test_images_are_asked_for_with_dockers_login(bare: Checked):
         ("docker.io/lidr/train", "https://registry-1.docker.io/v2/lidr/train/manifests/latest"),
         ("ghcr.io/a/b/c:0.1", "https://ghcr.io/v2/a/b/c/manifests/0.1"),
         ("localhost:5000/a:1", "http://localhost:5000/v2/a/manifests/1"),
+        ("localhost/a:1", "http://localhost/v2/a/manifests/1"),
+        ("[::1]:5000/a:1", "http://[::1]:5000/v2/a/manifests/1"),
+        ("localhost.example.org/a:1", "https://localhost.example.org/v2/a/manifests/1"),
         ("r.example.org:443/a:1@sha256:ab", "https://r.example.org:443/v2/a/manifests/sha256:ab"),
     ],
 )
@@ -588,6 +596,38 @@ def test_token_and_login_that_are_none_are_none(tmp_path: Path, monkeypatch, con
 
     with serving(answer) as url:
         assert registry_digest(f"{url.removeprefix('http://')}/lidr/train:1", 5.0) == ""
+
+
+@pytest.mark.parametrize("helper", ["credsStore", "credHelpers"])
+def test_a_login_in_a_credential_helper_is_said_to_be_there(bare: Checked, helper: str):
+    bare.services.credentials = base64.b64encode(b"me:mine").decode()
+    (folder := bare.cluster.file.with_name("docker")).mkdir()
+    host = bare.services.host
+    config = {"auths": {host: {}}, helper: {host: "pass"} if helper == "credHelpers" else "pass"}
+    (folder / "config.json").write_text(json.dumps(config))
+    image = f"{host}/lidr/train:0.1.0"
+    row = bare.check("--only", "images")[1][f"image {image}"]
+    assert row["state"] == "unknown"
+    assert row["detail"].endswith("the login is in a credential helper, which is not started")
+    assert row["remedy"] == f"docker manifest inspect {image}"
+
+
+def test_registry_is_asked_through_the_proxy_but_not_one_on_this_machine(monkeypatch):
+    digest, asked = "sha256:" + "a" * 64, []
+
+    def answer(request, body: bytes) -> tuple:
+        asked.append(request.path)
+        return 200, {}, {"Docker-Content-Digest": digest}
+
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    with serving(answer) as proxy, serving(answer) as registry:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
+        assert registry_digest(f"{registry.removeprefix('http://')}/lidr/train:1", 5.0) == digest
+        assert asked == ["/v2/lidr/train/manifests/1"]
+        row = _in_registry("", "r.example.org/a:1", ImageReference.parse("r.example.org/a:1"), 5.0)
+    assert "(ProxyError)" in row.detail, "this proxy refuses CONNECT"
 
 
 def test_registry_that_is_not_reached_is_named_with_the_reason(bare: Checked):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from lidr.pipelines.checks.pod_request import amount_text, quantity
 from tests.services import checked
 from tests.services.checked import Checked, node
 from tests.services.test_check import unknown
@@ -79,6 +80,24 @@ def test_the_node_that_comes_closest_is_named(bare: Checked):
         "a pod of 16 cpu, 256Gi memory, 8 nvidia.com/gpu fits on no node: near comes closest, "
         "with 4 nvidia.com/gpu"
     )
+
+
+@pytest.mark.parametrize(
+    ("resource", "given", "text"),
+    [
+        ("memory", "12000Gi", "12000Gi"),
+        ("memory", "16Ti", "16Ti"),
+        ("requests.memory", "512Mi", "512Mi"),
+        ("limits.memory", "-64Gi", "-64Gi"),
+        ("memory", "64.5Gi", "64.5Gi"),
+        ("memory", "0", "0"),
+        ("requests.ephemeral-storage", "2Ti", "2Ti"),
+        ("cpu", "500m", "0.5"),
+        ("pods", "2000000000", "2000000000"),
+    ],
+)
+def test_an_amount_has_the_unit_of_its_resource(resource: str, given: str, text: str):
+    assert amount_text(resource, quantity(given)) == text
 
 
 def cpu_default(cpu: str, kind: str = "Container") -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +99,7 @@ class Inside:
 @pytest.fixture
 def inside(cluster: Cluster, monkeypatch) -> Iterator[Inside]:
     monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(following, "REFUSED_SECONDS", 0.0)
     yield Inside(cluster)
 
 
@@ -305,13 +307,20 @@ def test_job_whose_creation_is_not_answered_is_created_again(inside: Inside):
     assert (code, [row for row in found.values() if row["state"] != "ok"]) == (0, [])
 
 
-def test_job_that_a_policy_forbids_needs_no_role(inside: Inside):
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ('admission webhook "k" denied the request: no team label', "an exception."),
+        ("unable to create x in namespace lidr because it is being terminated", "in the profile."),
+    ],
+)
+def test_job_that_a_policy_forbids_needs_no_role(inside: Inside, message: str, remedy: str):
     def refuse(job: dict[str, Any]) -> None:
-        raise Refused(403, "Forbidden", 'admission webhook "k" denied the request: no team label')
+        raise Refused(403, "Forbidden", message)
 
     inside.api.on_job = refuse
     for text in inside.lacking().values():
-        assert "no team label" in text and text.endswith("an exception.")
+        assert message in text and text.endswith(remedy)
 
 
 def test_open_data_hub_s_own_services_are_asked_for():
@@ -349,6 +358,19 @@ def test_pod_that_a_quota_or_a_missing_account_forbids_says_so(inside: Inside):
     assert "Raise the ResourceQuota" in lacking["pod of train: starts"]
     assert "Apply the overlay" in lacking["pod of control: starts"]
     assert len(lacking) == 2
+
+
+def test_pod_that_is_refused_at_first_and_then_made_is_no_fault(inside: Inside, monkeypatch):
+    monkeypatch.setattr(following, "REFUSED_SECONDS", 60.0)
+    name = "control"
+    inside.refusals[name] = 'admission webhook "mpod.kb.io" denied the request: Job "x" not found'
+    retry = threading.Timer(
+        2.0, lambda: (inside.refusals.pop(name), inside._play(inside.asked[name]))
+    )
+    retry.start()
+    code, found = inside.check(timeout="60")
+    retry.join()
+    assert (code, [row for row in found.values() if row["state"] != "ok"]) == (0, [])
 
 
 def test_pod_that_a_queue_holds_says_why(inside: Inside):

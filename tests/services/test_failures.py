@@ -92,6 +92,21 @@ def test_a_failed_row_has_the_words_that_its_step_left_on_the_store(
     assert rows(cluster.json("status", RUN))[1, step]["note"] == "main: Error (exit code 2)"
 
 
+def test_of_several_attempts_of_another_task_the_newest_is_shown(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task(f"{LOOP}.next-state", "Failed", message="main: Error (exit code 1)"))
+    cluster.end_run("FAILED")
+    path = f"{LOOP}.next-state.executor"
+    pods = cluster.kubernetes.pods
+    first = pods.pop(cluster.kubernetes.put_step(submitted, path, **ended("Error", 1, "main")))
+    first["metadata"] |= {"name": "z-first", "creationTimestamp": "2026-01-01T00:00:01Z"}
+    newest = cluster.kubernetes.put_step(submitted, path, **ended("OOMKilled", 137, "main"))
+    pods[newest]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:02Z"
+    pods["z-first"] = first
+    (note,) = cluster.json("status", RUN)["notes"]
+    assert "out of memory" in note.lower() or "OOMKilled" in note
+    assert newest in note
+
+
 FORBIDDEN = (
     'pods "lidr-tiny-world-x7k2p-system-dag-driver-1" is forbidden: error looking up service '
     'account kubeflow/lidr-pipeline: serviceaccount "lidr-pipeline" not found'

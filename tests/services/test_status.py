@@ -8,8 +8,10 @@ import threading
 import time
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import yaml
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.runs import (
@@ -19,11 +21,12 @@ from lidr.components.shared.store.runs import (
     state_key,
 )
 from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.pipelines.cluster import recurring
 from lidr.pipelines.cluster.namespace import namespace_of
 from lidr.pipelines.stored import StoredRun
 from tests.cluster.recording import read
 from tests.kfp_api import now
-from tests.kubernetes_api import running, unschedulable, waiting
+from tests.kubernetes_api import Refused, ended, running, unschedulable, waiting
 from tests.services.kubeflow import Cluster, stamp
 from tests.services.workflows import LOOP, ROUND, RUN, TENSE, rows, set_tasks, task
 from tests.usages import plant_usage
@@ -307,6 +310,34 @@ def test_less_access_is_a_shorter_status(cluster: Cluster, submitted: str, monke
     assert "neither a kubeconfig" in cluster.json("status", RUN)["notes"][0]
 
 
+def test_a_log_that_cannot_be_read_hides_no_wait_and_no_failure(cluster: Cluster, submitted: str):
+    """The node of a spot machine is gone: its pod is Running for minutes, its log an HTTP 500."""
+    set_tasks(
+        cluster,
+        task(f"{ROUND}.generate", "Running"),
+        task(f"{ROUND}.translate", "Running"),
+        task(f"{ROUND}.pair", "Failed"),
+    )
+    kubernetes = cluster.kubernetes
+    kubernetes.put_step(submitted, f"{ROUND}.generate.executor", **running("main"))
+    stuck = unschedulable("0/9 nodes: 9 Insufficient nvidia.com/gpu.")
+    kubernetes.put_step(submitted, f"{ROUND}.translate.executor", **stuck)
+    kubernetes.put_step(submitted, f"{ROUND}.pair.executor", **ended("Error", 2, "main"))
+
+    def answered(method: str, path: str) -> bool:
+        if path.endswith("/log"):
+            raise Refused(500, "InternalError", "dial tcp 10.0.0.9:10250: no route to host")
+        return True
+
+    kubernetes.allowed = answered
+    status = cluster.json("status", RUN)
+    found = rows(status)
+    assert found[1, "generate"]["state"] == "running"
+    assert "unschedulable, too little nvidia.com/gpu" in found[1, "translate"]["note"]
+    assert "Error (exit code 2)" in found[1, "pair"]["note"]
+    assert not any("is not shown" in note for note in status["notes"])
+
+
 def test_a_run_of_another_version_of_lidr_is_told_of(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
@@ -400,6 +431,12 @@ def test_a_schedule_whose_run_does_not_end_stays_switched_off(
     assert done["ended"] == [submitted] and not done["schedules"]
     assert done["notes"] == ["its last run has not ended yet: the schedule is off; cancel again"]
     assert cluster.kubeflow.recurring[identity].status == "DISABLED"
+    for more in ((), ("--dry-run",)):
+        code, out, err = cluster.lidr(
+            "submit", "tiny_world", "--run", "nightly", "--every", "1d", *more
+        )
+        assert (code, out) == (2, "") and "schedule 'nightly' is switched off" in err
+        assert "`lidr cancel nightly` first" in err
 
 
 def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
@@ -701,3 +738,62 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     assert "neither an interval nor a cron line" in cluster.lidr(*arguments, "often")[2]
     assert "has no end" in cluster.lidr(*arguments, "6h", "--wait")[2]
     assert len(cluster.kubeflow.recurring) == 1
+
+
+def test_a_schedule_of_another_profile_is_refused(cluster: Cluster):
+    arguments = ("submit", "tiny_world", "--every", "6h")
+    first = cluster.json(*arguments, "--run", "nightly")
+    steps = yaml.safe_load(cluster.file.read_text())["steps"]
+    cluster.configure(steps=steps | {"control": {"cpu": "1", "memory": "8Gi"}})
+    for more in ((), ("--dry-run",)):
+        code, _, err = cluster.lidr(*arguments, "--run", "nightly", *more)
+        assert code == 2
+        assert "'nightly' runs another pipeline than recipe and profile give now" in err
+        assert "`lidr cancel nightly` first" in err
+    cluster.json(*arguments, "--run", "weekly")  # uploads the other pipeline
+    assert "runs another pipeline" in cluster.lidr(*arguments, "--run", "nightly")[2]
+    cluster.configure(steps=steps, service_account="another")
+    said = cluster.lidr(*arguments, "--run", "nightly")[2]
+    assert "'nightly' runs as 'lidr-pipeline', not as 'another'" in said
+    cluster.configure(service_account="lidr-pipeline")
+    assert cluster.json(*arguments, "--run", "nightly")["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("ENABLED", ""), ("DISABLED", "schedule 'nightly' is switched off")]
+)
+def test_a_schedule_that_another_client_made_first_stays_and_is_checked(
+    cluster: Cluster, monkeypatch, status: str, words: str
+):
+    create = recurring._create
+
+    def create_second(*given: Any) -> Any:
+        first = create(*given)
+        first = cluster.kubeflow.recurring[first.recurring_run_id]
+        first.created_at, first.status = now() - timedelta(seconds=5), status
+        return create(*given)
+
+    monkeypatch.setattr(recurring, "_create", create_second)
+    code, _, err = cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "6h")
+    assert code == (2 if words else 0) and words in err
+    assert [each.status for each in cluster.kubeflow.recurring.values()] == [status]
+
+
+def test_a_schedule_that_is_cancelled_at_once_is_no_error(cluster: Cluster, monkeypatch):
+    create = recurring._create
+
+    def create_and_cancel(*given: Any) -> Any:
+        made = create(*given)
+        cluster.kubeflow.recurring.clear()
+        return made
+
+    monkeypatch.setattr(recurring, "_create", create_and_cancel)
+    assert cluster.json("submit", "tiny_world", "--run", "nightly", "--every", "6h")["id"]
+
+
+def test_a_schedule_that_is_gone_already_is_deleted_without_an_error(cluster: Cluster):
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "6h")
+    (found,) = recurring.list_schedules(cluster.client, "lidr")
+    for _ in range(2):  # as when the answer to the first DELETE was lost
+        recurring.delete(cluster.client, found)
+    assert not cluster.kubeflow.recurring

@@ -181,6 +181,16 @@ def test_a_dry_run_makes_nothing(cluster: Cluster):
     assert cluster.kubeflow.changes == []
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("--run", "'' cannot name a run"), ("--every", "neither an interval nor a cron line")],
+)
+def test_an_empty_option_is_no_default(cluster: Cluster, option: str, words: str):
+    code, _, err = cluster.lidr("submit", RECIPE, option, "")
+    assert code == 2 and words in err
+    assert not cluster.kubeflow.changes
+
+
 def test_runs_of_several_users_are_in_their_namespaces(cluster: Cluster):
     cluster.kubeflow.multi_user = True
     code, _, err = cluster.lidr("submit", RECIPE)

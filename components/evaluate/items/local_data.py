@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from lidr.components.evaluate.items.places import files_at, local_path
+from lidr.components.evaluate.items.places import files_at, local_path, require_own_file
 from lidr.components.evaluate.items.problems import ANSWERS, QUESTIONS, field_of
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
@@ -22,6 +22,9 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import nearest
 from lidr.components.shared.inputs.fetched import find_fetched, local_copy
 from lidr.components.shared.numbers.answer import extract_number
+
+_OWN_KEYS = {*SOURCES, *(source.dataset for source in SOURCES.values())}
+"""Keys of `evaluation.data` whose files hold one language each: nothing else tells it apart."""
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
@@ -75,11 +78,14 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
         folder: where the YAML files are written.
 
     Raises:
-        BadInput: a key belongs to no task, or a file is missing.
+        BadInput: a key belongs to no task, a file is missing, or languages share one.
     """
     data = {canonical(key): place for key, place in settings.data.items()}
     revisions = {canonical(key): commit for key, commit in settings.revisions.items()}
     require_read(manager, names, settings)
+    for key in sorted(data.keys() & _OWN_KEYS):
+        if not _is_data_set(data[key]):
+            require_own_file(data[key], _languages_reading(manager, names, key))
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
@@ -129,6 +135,12 @@ def hub_datasets(manager: Any, names: Iterable[str]) -> set[str]:
     return {each for each in datasets if "/" in each and not Path(each).exists()}
 
 
+def datasets_of(manager: Any, tasks: Iterable[str]) -> dict[str, str]:
+    """Return the data set on the hub that each single task's items are from, "" if none."""
+    known = {task: manager.task_index.get(task) for task in tasks}
+    return {task: _dataset_of(entry) if entry else "" for task, entry in known.items()}
+
+
 def _dataset_of(entry: Any) -> str:
     return canonical((entry.cfg or {}).get("dataset_path") or "")
 
@@ -149,6 +161,17 @@ def _keys_of_family(config: Mapping[str, Any]) -> set[str]:
     """Return the keys of `evaluation.data` that mean the items of one of our own tasks."""
     family = (config.get("dataset_kwargs") or {}).get("family")
     return {family, SOURCES[family].dataset} if family in SOURCES else set()
+
+
+def _languages_reading(manager: Any, names: Mapping[str, str], key: str) -> list[str]:
+    """Return the languages of the single tasks that read a key of `evaluation.data`."""
+    codes = (
+        language
+        for name, language in names.items()
+        for entry in map(manager.task_index.get, leaf_tasks(manager, name))
+        if key == _dataset_of(entry) or key in _keys_of_family(entry.cfg or {})
+    )
+    return list(dict.fromkeys(codes))
 
 
 def leaf_tasks(manager: Any, name: str) -> list[str]:
@@ -174,12 +197,18 @@ def _members(members: Iterable[Any]) -> Iterator[str]:
 def _given(entry: Any, language: str, source: str) -> list[str]:
     """Return the YAML lines that say where a task's items are: a fetched data set, or files."""
     held = find_fetched(source)
-    if held and "dataset" in held[0].marker()["identity"]["source"]:
+    if held and _is_data_set(source):
         folder = local_copy(held[0], held[0].files())
         arguments = entry.cfg.get("dataset_kwargs") or {}
         kept = {key: value for key, value in arguments.items() if key != "revision"}
         return [f"dataset_path: {json.dumps(str(folder))}", f"dataset_kwargs: {json.dumps(kept)}"]
     return _local(entry, language, source)
+
+
+def _is_data_set(source: str) -> bool:
+    """Return whether a source is a whole data set of the hub that was fetched."""
+    held = find_fetched(source)
+    return held is not None and "dataset" in held[0].marker()["identity"]["source"]
 
 
 def _local(entry: Any, language: str, pattern: str) -> list[str]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from lidr.components.evaluate.items.rows import SUFFIXES
-from lidr.components.shared.config.source import Source, parse_source
+from lidr.components.shared.config.source import Source, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
@@ -45,7 +45,9 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
 @cache
 def _copied(source: str) -> Path:
     """Return a local copy of a remote or pinned file, which lives as long as the process."""
-    path = Path(_scratch().name) / digest_of(source) / Path(parse_source(source).address).name
+    address = parse_source(source).address
+    name = Path(address.partition("?")[0] if is_web(address) else address).name
+    path = Path(_scratch().name) / digest_of(source) / name
     data = read_file(source, "evaluation.data")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -61,17 +63,26 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     """Return the files of each split that exists; the first split is required.
 
     A single file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
-    or `<split>-*.parquet` as on the Hugging Face hub; the first split may go by the language.
+    or `<split>-*.parquet` as on the Hugging Face hub; the first split's file may instead be named
+    after the language (`es.jsonl`), and then it must be in every language.
 
     Raises:
-        BadInput: there is no such file or folder, or it does not have the first split.
+        BadInput: there is no such file or folder, or it does not have the first split in this
+            language.
     """
     if place.is_file():
         return {splits[0]: [place]}
     if not place.is_dir():
         raise BadInput("no such file or folder", file=place, remedy="Check evaluation.data.")
     found = {split: _in_folder(place, split) for split in splits}
-    found[splits[0]] = found[splits[0]] or _in_folder(place, language)
+    if own := _in_folder(place, language):
+        found[splits[0]] = own
+    elif others := _languages_in(place):
+        raise BadInput(
+            f"the folder has a file of {', '.join(others)}, and none of {language}",
+            file=place,
+            remedy=f"Add {language}.jsonl.",
+        )
     if not found[splits[0]]:
         raise BadInput(
             f"the folder has no file {splits[0]}.* or {language}.* ({', '.join(SUFFIXES)}), nor "
@@ -80,6 +91,36 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
             remedy="Name the file, or the folder that holds it.",
         )
     return {split: files for split, files in found.items() if files}
+
+
+def require_own_file(pattern: str, languages: Sequence[str]) -> None:
+    """Refuse a source whose `test` split would be the same file in several languages.
+
+    Args:
+        pattern: a source of `evaluation.data`; see `local_path`.
+        languages: ISO 639-1 codes of those that are measured on it.
+
+    Raises:
+        BadInput: two languages have the same file, or a file cannot be read.
+    """
+    if any(mark in pattern for mark in ("{language}", "{language_name}", "{config}")):
+        return
+    code_by_files: dict[tuple[Path, ...], str] = {}
+    for code in languages:
+        files = tuple(files_at(local_path(pattern, code), ("test",), code)["test"])
+        if (other := code_by_files.setdefault(files, code)) != code:
+            raise BadInput(
+                f"would be the items of {other} and {code} alike",
+                file=files[0],
+                remedy="Name each file after its language (es.jsonl), or write {language} into "
+                "evaluation.data.",
+            )
+
+
+def _languages_in(folder: Path) -> list[str]:
+    """Return the languages that files of a folder are named after."""
+    stems = {path.stem.partition("-")[0] for path in folder.iterdir() if path.suffix in SUFFIXES}
+    return sorted(stems & NAMES.keys())
 
 
 def _in_folder(folder: Path, stem: str) -> list[Path]:

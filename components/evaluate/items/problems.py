@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lidr.components.evaluate.items.ids import own_ids
 from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.published import SOURCES, ItemSource
 from lidr.components.evaluate.items.rows import Row, read_rows
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError, Unavailable
 from lidr.components.shared.numbers.answer import extract_number
 
 QUESTIONS = ("question", "query", "problem")
@@ -26,27 +27,36 @@ def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
 
     Raises:
         BadInput: a file cannot be read, a line of it is broken, or an item has no answer.
+        Unavailable: the server with the items does not answer.
     """
     source = SOURCES[family]
     published = source.source.text()
     given = data.get(family) or data.get(source.dataset) or published
     try:
         paths = files_at(local_path(given, language), ("test",), language)["test"]
+    except (Unavailable, StoreError):
+        raise
     except BadInput as error:
         if given != published:
             raise
-        raise BadInput(
+        copy = f"evaluation.data: {{{family}: <folder>/{{language}}.jsonl}}"
+        refused = BadInput(
             error.message,
-            remedy=f"Give a copy: evaluation.data: {{{family}: <folder>/{{language}}.jsonl}}",
-        ) from error
+            remedy=f"{error.remedy} Or give a copy: {copy}"
+            if error.remedy
+            else f"Give a copy: {copy}",
+        )
+        refused.file, refused.line = error.file, error.line  # its message begins with them
+        raise refused from error
     return _items(paths, language, source)
 
 
 def _items(paths: Sequence[Path], language: str, source: ItemSource) -> list[Row]:
     found = [(row, path, line) for path in paths for line, row in read_rows(path)]
+    ids = own_ids({number: row for number, (row, _, _) in enumerate(found)})
     return [
         {
-            "item_id": str(number),
+            "item_id": ids.get(number, str(number)),
             "language": language,
             "question": field_of(row, QUESTIONS, "question", path, line),
             "answer": _answer(row, path, line, source),

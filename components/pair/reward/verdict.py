@@ -8,6 +8,7 @@ Texts of one prompt are not independent: a share is worth fewer texts than it co
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +40,9 @@ _MAX_NAMED = 3
 """Places or reasons that a sentence names; the rest is counted."""
 
 _RESAMPLES = 2000
+
+_CLOSE = 20
+"""More resamples are drawn where at most about so many were as extreme: others prove nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,10 @@ def findings(settings: Recipe, places: Places, pairs: int, identical_share: floa
             f"{identical_share:.0%} of the candidates with both sides have identical ones: little "
             "is left to learn"
         )
-        found.append(Finding("warn", "identical", text, "The filter `identical` drops them."))
+        remedy = (
+            "Read some of them; more samples or a higher temperature give more different answers."
+        )
+        found.append(Finding("warn", "identical", text, remedy))
     overall = next(place for key, place in places.items() if key in _OVERALL)
     if not any(overall.is_verifiable(name, rules.min_texts) for name in _CONTENT_MEASURES):
         found.append(_unverifiable(settings.pairing, rules.min_texts))
@@ -215,12 +222,17 @@ def _broken_bars(settings: Recipe, places: Places) -> Iterator[Finding]:
 
 def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -> list[_Tested]:
     rules = settings.pairing.reward
-    tested = [
-        _Tested(bar, key, _p_value(place, bar.measure, limit, settings.seed))
+    asked = [
+        (bar, key, limit)
         for bar in bars
         if (limit := bar.stop if level == "stop" else bar.warn)
         for key, place in places.items()
         if place.is_verifiable(bar.measure, rules.min_texts)
+    ]
+    needed = rules.alpha / len(asked) if asked else 0.0
+    tested = [
+        _Tested(bar, key, _p_value(places[key], bar.measure, limit, settings.seed, needed))
+        for bar, key, limit in asked
     ]
     adjusted = holm([each.p for each in tested])
     return [
@@ -228,11 +240,26 @@ def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -
     ]
 
 
-def _p_value(place: Place, measure: str, limit: float, seed: int) -> float:
+def _p_value(place: Place, measure: str, limit: float, seed: int, needed: float) -> float:
+    """Return the p-value that a measure is below a limit.
+
+    Args:
+        place: where it was measured.
+        measure: its name.
+        limit: the bar's.
+        seed: of the resampling.
+        needed: p-value that Holm's correction asks of the first test.
+    """
     if measure != ROUND_TRIP:
         return place.shares[measure].p_below(limit)
-    short = limit - place.trips
-    return sign_flip(short, alternative="greater", resamples=_RESAMPLES, seed=seed)
+
+    def p_of(resamples: int) -> float:
+        short = limit - place.trips
+        return sign_flip(short, alternative="greater", resamples=resamples, seed=seed)
+
+    p, enough = p_of(_RESAMPLES), math.ceil(10 / needed)
+    # Resamples show no p below 1 / (1 + resamples), which many tests are not content with.
+    return p_of(enough) if p * _RESAMPLES < _CLOSE and enough > _RESAMPLES else p
 
 
 def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) -> Finding:

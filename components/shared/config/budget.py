@@ -134,6 +134,16 @@ class Account(FromEnvironment):
         return " and ".join(f"budget.{name} is {plain_amount(bounds[name])}" for name in names)
 
 
+class Used(Amount):
+    """What a run has used, and the budget and prices by which it was counted."""
+
+    account: Account = Account()
+    """Of the process that counted it."""
+
+
+NOTHING_USED = Used()
+
+
 def prices_of(profile: Profile) -> Mapping[StepKind, float]:
     """Return the price of a GPU for an hour, for each kind of step that has GPUs."""
     resources = {kind: profile.resources_of(kind) for kind in KINDS}

@@ -79,6 +79,8 @@ class JudgedTask(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError(f"languages must differ from one another: {', '.join(self.languages)}")
         if not self.questions and self.name != "head_to_head":
             raise ValueError(f"{self.name} needs questions")
         for key in () if self.questions else ("limit", "max_tokens"):
@@ -120,7 +122,7 @@ class Judge(Strict):
     def _consistent(self) -> Self:
         names = [task.name for task in self.tasks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks: {', '.join(twice)} appears twice")
+            raise ValueError(f"tasks: each name may appear once, not twice: {', '.join(twice)}")
         for task in self.tasks:
             if not task.questions and "x_alpacaeval" not in names:
                 raise ValueError("head_to_head needs questions where there is no x_alpacaeval")

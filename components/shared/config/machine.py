@@ -1,7 +1,11 @@
-"""The profile's settings of how work is done: none changes a result beyond rounding.
+"""The profile's settings of how work is done, which are not in a recipe: no digest depends on them.
 
-They are not part of a recipe, so no digest depends on them. Those of engines and of the judge's
-server reach the steps in one environment variable, those of training in the train step's `launch`.
+None changes a result beyond rounding, but for the limits on requests to the judge's server. What it
+has not judged after `retries`, each within `request_seconds`, is asked once more at the end of the
+step, then left out; more than the recipe's `judge.max_failed_share` ends the step.
+
+Those of engines and of the judge's server reach the steps in one environment variable, those of
+training in the train step's `launch`.
 """
 
 from __future__ import annotations

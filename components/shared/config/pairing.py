@@ -35,7 +35,7 @@ class RewardCheck(Strict):
     """Optimizer steps for which there must be pairs. Default 1; 0 switches it off."""
     min_on_target: Share = 0.8
     """Smallest share of translations in the language they should be in. Default 0.8; 0 switches it
-    off, here and below."""
+    off, as every `min_` below."""
     max_copies: Share = 0.2
     """Largest share of translations that are their source again. Default 0.2; 1 switches it off."""
     min_faithfulness: Share = 0.8
@@ -61,7 +61,8 @@ class RewardCheck(Strict):
     """Smallest share of candidates that become pairs or are identical; only a warning.
     Default 0.2."""
     max_identical: Share = 0.6
-    """Largest share of pairs with identical sides; only a warning. Default 0.6."""
+    """Largest share of pairs with identical sides; only a warning. Default 0.6; 1 switches it
+    off."""
 
     @property
     def stopping_shares(self) -> dict[str, float]:

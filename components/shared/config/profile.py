@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.budget import Budget, Prices, prices_of
@@ -128,7 +129,7 @@ class Oidc(Strict):
     """How a token for an ingress is fetched: OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
     token_url: str = Field(pattern=r"^https?://[^\s@]+$")
-    """The identity provider's token endpoint."""
+    """The identity provider's token endpoint, with https; http only on this machine, for tests."""
     client_id: str = Field(min_length=1)
     """Name of the client."""
     client_secret_env: EnvironmentName = "LIDR_KFP_CLIENT_SECRET"  # noqa: S105
@@ -137,6 +138,14 @@ class Oidc(Strict):
     """Scopes, separated by spaces. Default empty: the provider's."""
     audience: str = ""
     """Audience, where the provider wants one. Default empty."""
+
+    @field_validator("token_url")
+    @classmethod
+    def _secure(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("the client's secret is sent there: write https://")
+        return url
 
 
 class Kubeflow(Strict):

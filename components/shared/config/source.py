@@ -94,6 +94,11 @@ def _as_text(value: Any) -> Any:
     for pin in source.sha256.values():
         if not _SHA256.fullmatch(pin):
             raise ValueError(f"sha256 {pin!r} is not 64 lower-case hexadecimal digits")
+    if any(source.sha256) and "{" not in source.address:
+        raise ValueError(
+            f"{source.address!r} is one file, but its sha256 is given by language: give the digest "
+            "alone, or write {language} in the address"
+        )
     if is_web(source.address) and not source.sha256:
         raise ValueError(f"{value!r} needs its sha256: what a web server sends may change")
     if is_web(source.address) and not urlsplit(source.address).netloc:

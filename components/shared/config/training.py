@@ -74,6 +74,14 @@ class Training(Strict):
     updates below bfloat16's precision on average. Default auto: bfloat16 where M_0's files and
     inference (`model.dtype`) both have it, else float32."""
 
+    def in_bfloat16(self, *, gpu: bool) -> bool:
+        """Return whether training passes run in bfloat16.
+
+        Args:
+            gpu: whether they run on one (CUDA's or ROCm's).
+        """
+        return self.precision == "bfloat16" or (self.precision == "auto" and gpu)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.dpo_weight == 0 and self.nll_weight == 0:

@@ -13,6 +13,9 @@ _MIN_PARAMETERS = 10_000_000
 """For a smaller model a second thread costs more than it saves: measured on the tiny world, one
 thread is as fast as two idle ones and many times faster than two busy ones."""
 
+SHARING = "LIDR_SHARING_PROCESSES"
+"""Environment variable with how many processes like this one share the machine. Default 1."""
+
 _SAMPLE_SECONDS = 0.3
 _CGROUPS = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
@@ -32,8 +35,9 @@ def fit_threads(parameters: int) -> None:
     if parameters < _MIN_PARAMETERS:
         torch.set_num_threads(1)
         return
-    cores = allowed_cores()
-    idle = idle_cores(_SAMPLE_SECONDS)
+    processes = int(os.environ.get(SHARING, "1"))
+    cores = allowed_cores() / processes
+    idle = idle_cores(_SAMPLE_SECONDS) / processes
     threads = max(1, min(int(cores), round(idle)))
     torch.set_num_threads(threads)
     emit(
@@ -64,16 +68,26 @@ def _quotas(root: Path) -> list[float]:
     return [cores for cores in found if cores > 0]
 
 
+def threads_of_each(processes: int) -> dict[str, str]:
+    """Return OMP_NUM_THREADS for processes that share this machine's cores; {} if it is set."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, int(allowed_cores() / processes)))}
+
+
 def idle_cores(seconds: float) -> float:
-    """Return how many of the machine's cores are idle while this process sleeps for `seconds`."""
+    """Return how many of the machine's cores are idle while this process sleeps for `seconds`.
+
+    All of them if the kernel does not count.
+    """
     before = _times()
     time.sleep(seconds)
     after = _times()
-    if not before or not after:
+    passed = [late - early for early, late in zip(before, after, strict=False)]
+    if not sum(passed):  # no /proc/stat, or one of zeros, as in gVisor
         return float(os.cpu_count() or 1)
-    passed = [late - early for early, late in zip(before, after, strict=True)]
     idle = passed[3] + passed[4]  # idle, and waiting for a disk
-    return (os.cpu_count() or 1) * idle / max(1, sum(passed))
+    return (os.cpu_count() or 1) * idle / sum(passed)
 
 
 def _times() -> list[int]:

@@ -25,11 +25,12 @@ def vllm_lora_rank(adapter: Path) -> int:
     """Return the smallest of vLLM's maximum LoRA ranks that is enough for an adapter.
 
     Raises:
-        BadInput: the adapter's rank is above all of them.
+        BadInput: the adapter's rank, or that of one of its layers, is above all of them.
     """
     from vllm.config.lora import MaxLoRARanks
 
-    rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
+    config = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
+    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     allowed: int | None = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
     if allowed is None:
         raise BadInput(

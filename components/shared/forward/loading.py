@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     fit_threads(sum(map(num_elements, model.parameters())))
     device = best_device()
     return model if device == "cpu" else model.to(device)
+
+
+def free_models() -> None:
+    """Free the memory of models that nothing names any more, before the next one is loaded.
+
+    A model that `install_scoring` has changed names itself, which Python notices only when it
+    collects garbage: with millions of older objects, hardly ever.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def num_elements(parameter: Any) -> int:

@@ -134,7 +134,7 @@ def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                 line=line,
                 remedy="Fix the line: one JSON object a line.",
             ) from error
-        yield line, _as_object(row, file, line)
+        yield line, _as_object(row, file, line, "One JSON object a line.")
 
 
 def json_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -169,7 +169,7 @@ def _array_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         line += text.count("\n", counted, start)
         counted = start
         row, at = decoder.raw_decode(text, start)
-        yield line, _as_object(row, file, line)
+        yield line, _as_object(row, file, line, "Each element must be an object.")
 
 
 def _next_element(text: str, at: int) -> int | None:
@@ -179,7 +179,7 @@ def _next_element(text: str, at: int) -> int | None:
     return None if text[at] == "]" else at
 
 
-def field_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
+def first_field(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
     """Return the value of the first of these fields that a row has; LINE_NUMBER is 0-based."""
     values = (line - 1 if name == LINE_NUMBER else row.get(name) for name in names)
     return next((value for value in values if value is not None), None)
@@ -192,7 +192,7 @@ def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int)
         BadInput: the instruction is missing, or the input is not text.
     """
     fields = settings.fields
-    text, extra = field_of(row, fields.text, line), field_of(row, fields.input, line)
+    text, extra = first_field(row, fields.text, line), first_field(row, fields.input, line)
     require_text(fields.text, text, row, file, line)
     if extra is None or extra == "":
         return str(text)
@@ -225,9 +225,9 @@ def alternatives(names: Sequence[str]) -> str:
     return " or ".join(map(repr, names))
 
 
-def _as_object(row: object, file: str, line: int) -> dict[str, Any]:
+def _as_object(row: object, file: str, line: int, remedy: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise BadInput("not a JSON object", file=file, line=line, remedy="One JSON object a line.")
+        raise BadInput("not a JSON object", file=file, line=line, remedy=remedy)
     return row
 
 

@@ -16,7 +16,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import (
     alternatives,
-    field_of,
+    first_field,
     is_parquet,
     json_lines,
     prompt_text,
@@ -233,7 +233,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
             line=line,
             remedy="Correct the pattern or the id.",
         )
-    answer, task = field_of(row, fields.answer, line), row.get(fields.translation_task)
+    answer, task = first_field(row, fields.answer, line), row.get(fields.translation_task)
     if task is not None and not isinstance(task, bool):
         raise BadInput(
             f"field {fields.translation_task!r} is neither true nor false",
@@ -288,7 +288,7 @@ def note_of_unread(fields: Sequence[str]) -> str:
 
 def _id_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
     """Return a row's id, from the first of these fields; integers as text."""
-    value = field_of(row, names, line)
+    value = first_field(row, names, line)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -41,30 +41,51 @@ def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: Non
 
     Raises:
         BadInput: the server refuses, or sends another file than the recipe pins.
-        Unavailable: the server failed for LIDR_RETRY_SECONDS.
+        Unavailable: the server failed for LIDR_RETRY_SECONDS and sent nothing new in that time.
     """
     if path.is_file() and digest_of_file(path) == sha256:  # left by a process that was killed
         return
     part = path.with_name(f"{path.name}.part")
-    host = urlsplit(url).netloc
-    for attempt in (1, 2):  # the resumed part may be of another version: then start over
-        retry(lambda: _receive(url, part, advance), host, _explain(url), long=True)
+    resumed = _size(part) > 0
+    while True:
+        _receive_to_the_end(url, part, advance)
         if (actual := digest_of_file(part)) == sha256:
             part.replace(path)
             return
         part.unlink()
-        if attempt == 2:
+        if not resumed:
             raise BadInput(
                 f"has the SHA-256 {actual}, the recipe pins {sha256}",
                 file=url,
                 remedy="The file changed, or the pin is another file's: look at the file, then "
                 "correct sha256 in the recipe.",
             )
+        resumed = False  # what was resumed may be of another version: start over
+
+
+def _receive_to_the_end(url: str, part: Path, advance: Advance) -> None:
+    """Complete a partial file, as long as each retry brings more of it: a download takes hours."""
+    while True:
+        before = _size(part)
+        try:
+            return retry(
+                lambda: _receive(url, part, advance),
+                urlsplit(url).netloc,
+                _explain(url),
+                long=True,
+            )
+        except Unavailable:
+            if _size(part) <= before:
+                raise
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _receive(url: str, part: Path, advance: Advance) -> None:
     """Append what is missing to a partial file."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(
         url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=_TIMEOUT

@@ -9,6 +9,17 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.core.errors import BadInput
 
+_TRANSIENT = (HTTPError, OSError, PoolTimeout)
+_TERMINATING = "is being terminated"
+POLICY_SIGNS = (
+    " quota",
+    "denied the request",
+    "denied request",
+    "violates PodSecurity",
+    _TERMINATING,
+)
+"""In the message of a 403 that is no missing right: admission control refuses the object."""
+
 
 def status_of(error: BaseException) -> int:
     """Return the HTTP status of an exception, or of one that it wraps as the SDK does; else 0."""
@@ -35,7 +46,7 @@ def transient_reason(error: Exception, what: str) -> str:
 
     Args:
         error: raised by the client or the SDK.
-        what: was asked, as an infinitive, e.g. `read pod x`.
+        what: the request, as an infinitive, e.g. `read pod x`.
 
     Raises:
         BadInput: the API server refused the request.
@@ -43,18 +54,30 @@ def transient_reason(error: Exception, what: str) -> str:
     """
     status = status_of(error)
     if status in (401, 403):
-        raise BadInput(
-            f"may not {what}: {message_of(error)}",
-            remedy="Give the step's service account the Role of manifests/base.",
-        ) from error
+        raise _denial(status, what, message_of(error)) from error
     if 400 <= status < 500 and status not in (404, 408, 409, 429):
         raise BadInput(f"cannot {what}: {message_of(error)}") from error
     root = error.__cause__ or error
-    if not status and not isinstance(root, HTTPError | OSError | PoolTimeout):
+    # An answer that breaks off is urllib3's error; its cause may be http.client's, which is not.
+    if not status and not any(isinstance(each, _TRANSIENT) for each in (error, root)):
         raise error
     if status >= 500:
         return f"is up, but cannot do its work (HTTP {status})"
     return f"answers with HTTP {status}" if status else f"does not answer ({type(root).__name__})"
+
+
+def _denial(status: int, what: str, message: str) -> BadInput:
+    """Return the error for a 401 or 403, with the remedy of its cause."""
+    if status == 401:
+        remedy = "Renew the service account's token or the kubeconfig."
+    elif _TERMINATING in message:
+        remedy = "Create the namespace again once it is gone, or name another in the profile."
+    elif any(sign in message for sign in POLICY_SIGNS):
+        remedy = "Meet the cluster's policy or quota."
+    else:
+        remedy = "Give the step's service account the Role of manifests/base."
+        return BadInput(f"may not {what}: {message}", remedy=remedy)
+    return BadInput(f"cannot {what}: {message}", remedy=remedy)
 
 
 def message_of(error: BaseException) -> str:

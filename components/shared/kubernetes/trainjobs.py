@@ -7,7 +7,6 @@ API servers are restarted and upgraded while jobs run for days. One error ends t
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from lidr.components.shared.config.pools import queue_labels
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.shared.core.retry import retry, retry_seconds
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import no_api, status_of, transient_reason
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
@@ -60,16 +60,7 @@ class Cluster:
     """
 
     def __init__(self, namespace: str = "", seconds: float | None = None) -> None:
-        from kubeflow.common.types import KubernetesBackendConfig
-        from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
-        from kubernetes.config import ConfigException
-
-        # It warns where it may not read a ConfigMap of the control plane's namespace.
-        logging.getLogger("kubeflow").setLevel(logging.ERROR)
-        try:
-            self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
-        except ConfigException as error:
-            raise no_api(error) from error
+        self._backend = _sdk_backend(namespace)
         self._seconds = retry_seconds() if seconds is None else seconds
         self._who = f"the Kubernetes API at {self._backend.core_api.api_client.configuration.host}"
         self.namespace: str = self._backend.namespace
@@ -86,11 +77,20 @@ class Cluster:
         """Create a TrainJob; False if one of that name exists.
 
         Raises:
-            BadInput: the runtime does not exist, or the API server refuses the TrainJob.
+            BadInput: the runtime does not exist or cannot be used, or the API server refuses the
+                TrainJob.
+            LaunchFailed: the API server did not answer for the time of the retries.
         """
-        runtime = self._call(
-            f"read TrainingRuntime {launch.runtime}", lambda: self._runtime(launch.runtime)
-        )
+        try:
+            runtime = self._call(
+                f"read TrainingRuntime {launch.runtime}", lambda: self._runtime(launch.runtime)
+            )
+        except RuntimeError as error:  # the SDK's own: what it got is no runtime to it
+            raise BadInput(
+                f"Kubeflow's SDK cannot use TrainingRuntime {launch.runtime!r} in namespace "
+                f"{self.namespace}: {one_line(str(error.__cause__ or error))}",
+                remedy="Write it as manifests/base/training-runtime.yaml, or set training.runtime.",
+            ) from error
         if runtime is None:
             raise BadInput(
                 f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
@@ -122,7 +122,7 @@ class Cluster:
         found = self._call(
             f"read TrainJob {name}",
             lambda: self._backend.custom_api.get_namespaced_custom_object(
-                _GROUP, _VERSION, self.namespace, _PLURAL, name, _request_timeout=_CALL_SECONDS
+                _GROUP, _VERSION, self.namespace, _PLURAL, name
             ),
             ignored=404,
         )
@@ -139,7 +139,6 @@ class Cluster:
             lambda: self._backend.custom_api.delete_namespaced_custom_object(
                 *(_GROUP, _VERSION, self.namespace, _PLURAL, name),
                 propagation_policy="Foreground",
-                _request_timeout=_CALL_SECONDS,
             ),
             ignored=404,
         )
@@ -148,26 +147,27 @@ class Cluster:
         """Return the pods of a TrainJob, as JSON."""
         answer = self._call(
             f"list the pods of TrainJob {name}",
-            lambda: self._backend.core_api.list_namespaced_pod(
-                self.namespace,
-                label_selector=f"{JOBSET_LABEL}={name}",
-                _preload_content=False,
-                _request_timeout=_CALL_SECONDS,
-            ),
+            lambda: (
+                self._backend.core_api.list_namespaced_pod(
+                    self.namespace, label_selector=f"{JOBSET_LABEL}={name}", _preload_content=False
+                ).data
+            ),  # read here: the connection may break
         )
-        pods: list[Pod] = json.loads(answer.data)["items"]
+        pods: list[Pod] = json.loads(answer)["items"]
         return pods
 
     def pod(self, name: str) -> Pod | None:
         """Return one pod, or None if there is none."""
         answer = self._call(
             f"read pod {name}",
-            lambda: self._backend.core_api.read_namespaced_pod(
-                name, self.namespace, _preload_content=False, _request_timeout=_CALL_SECONDS
+            lambda: (
+                self._backend.core_api.read_namespaced_pod(
+                    name, self.namespace, _preload_content=False
+                ).data
             ),
             ignored=404,
         )
-        return None if answer is None else json.loads(answer.data)
+        return None if answer is None else json.loads(answer)
 
     def log(self, pod: str, container: str, **options: object) -> str:
         """Return a container's log; "" if it cannot be read now. Not retried.
@@ -175,20 +175,14 @@ class Cluster:
         The options are those of `read_namespaced_pod_log`, e.g. `tail_lines`.
         """
         try:
-            answer = self._backend.core_api.read_namespaced_pod_log(
-                pod,
-                self.namespace,
-                container=container,
-                _preload_content=False,
-                _request_timeout=_CALL_SECONDS,
-                **options,
-            )
+            answer: bytes = self._backend.core_api.read_namespaced_pod_log(
+                pod, self.namespace, container=container, _preload_content=False, **options
+            ).data
         except Exception as error:
             if status_of(error) != 400:  # 400: the container has never started
                 transient_reason(error, f"read the log of pod {pod}")
             return ""
-        text: str = answer.data.decode("utf-8", "replace")
-        return text
+        return answer.decode("utf-8", "replace")
 
     def shorten_retries(self) -> None:
         """Retry calls for seconds only from now on: this process is about to be killed."""
@@ -212,6 +206,34 @@ class Cluster:
             )
 
         return retry(call, self._who, explain, self._seconds)
+
+
+def _sdk_backend(namespace: str) -> Any:
+    """Return the SDK's backend with a timeout for each of its requests.
+
+    Raises:
+        BadInput: nothing says where the API server is.
+    """
+    from kubeflow.common.types import KubernetesBackendConfig
+    from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
+    from kubernetes.config import ConfigException
+
+    class Backend(KubernetesBackend):
+        def verify_backend(self) -> None:
+            """Skip a request without a timeout: it only warns where a ConfigMap is unreadable."""
+
+    try:
+        backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
+    except ConfigException as error:
+        raise no_api(error) from error
+    client = backend.custom_api.api_client
+    request = client.request
+
+    def request_in_time(*args: Any, **options: Any) -> Any:
+        return request(*args, **{**options, "_request_timeout": _CALL_SECONDS})
+
+    client.request = request_in_time
+    return backend
 
 
 def _trainer_and_options(

@@ -16,6 +16,7 @@ from lidr.components.shared.models.admission.files import check_model
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
+from lidr.components.shared.tracking.client import is_server
 
 _DOWNLOADS_AT_ONCE = 4
 
@@ -49,8 +50,9 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
         unpinned: whether `hf://org/name` means its newest revision.
 
     Raises:
-        BadInput: MLFLOW_TRACKING_URI is not set.
+        BadInput: MLFLOW_TRACKING_URI is not set, or names no MLflow server.
         NotRegistered: there is no such model.
+        TrackingFailed: MLflow did not answer for LIDR_RETRY_SECONDS.
     """
     if source.startswith("hf://") and unpinned and "@" not in source:
         return ModelLocation(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
@@ -61,7 +63,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
             f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
             remedy="Set it to the tracking server's address.",
         )
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException, RestException
 
     client = mlflow_client("")
     name, _, alias = source.removeprefix("models:/").partition("@")
@@ -79,6 +81,11 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
     try:
         version = ask_mlflow(look_up, max_refusals=1)
     except MlflowException as error:
+        own = isinstance(error, RestException)  # MLflow's JSON, not a web page
+        if is_server(uri := os.environ["MLFLOW_TRACKING_URI"]) and not own:
+            raise BadInput(
+                f"what answers at {uri} is no MLflow server", remedy="Correct MLFLOW_TRACKING_URI."
+            ) from error
         raise NotRegistered(
             f"model.source {source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",

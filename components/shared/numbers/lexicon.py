@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,15 +12,14 @@ from functools import cache
 from unicode_rbnf import FormatPurpose, RbnfEngine
 from unicode_rbnf.engine import RbnfError
 
+from lidr.components.shared.numbers import missing_words
+
 _SCALES = (100, 10**3, 10**6, 10**9, 10**12)
 _OTHER_SCALES = (10**4, 10**5, 10**7, 10**8)
 _WITH_OTHER_SCALES = frozenset(("hi", "ko", "ta", "th"))
 """Languages with a word for ten thousand or a hundred thousand."""
 _LOCALES = {"bs": ("bs", "hr"), "nb": ("no",), "sr": ("sr", "sr_Latn"), "tl": ("fil",)}
 HAN = frozenset(("ja", "zh"))
-_AND = {"en": "and"}
-"""Between hundreds and the rest, where CLDR writes nothing."""
-_EXTRA = {"it": (("tré", 3),)}
 _COUNTS = (1, 2, 5, 30)
 """How many thousands and millions are spelled out, to find all of a scale's plurals."""
 _MAX_CASES = 8
@@ -35,10 +34,15 @@ _MARKS = str.maketrans(
         **dict.fromkeys("\u00ad\u200b\u200c\u093c\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652"),
         **dict.fromkeys("أإآ", "ا"),
         "ё": "е",
-        "’": "'",
+        **dict.fromkeys("’ʼ", "'"),
+        "ş": "ș",
+        "ţ": "ț",
     }
 )
-"""Removes variants of spelling: hyphens, vowel signs of Arabic, the dots of Hindi's ज़."""
+"""Removes variants of spelling: hyphens, vowel signs of Arabic, the dots of Hindi's ज़.
+
+CLDR writes Romanian with cedillas, Romanians write commas; Ukrainians type either apostrophe.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Lexicon:
         joiners: words between the parts of one number.
         longest: number of words in the longest phrase.
         starts: first words of the phrases.
-        pieces: single words and joiners by first letter, the longest first.
+        pieces: what one word may be joined of, by first letter, the longest first.
         run: matches the next word in a script without spaces.
     """
 
@@ -74,7 +78,7 @@ def lexicon_of(language: str) -> Lexicon | None:
     if language in HAN or not locales:
         return None
     engines = [RbnfEngine.for_language(name) for name in locales]
-    values: dict[Phrase, int] = {words_of(word): value for word, value in _EXTRA.get(language, ())}
+    values = _known(missing_words.VALUES, language)
     for number in (*range(100), *range(100, 1000, 100)):
         common = number <= 20 or number % 10 == 0
         forms = _forms(engines, number, limit=_MAX_CASES if common else 3)
@@ -83,22 +87,28 @@ def lexicon_of(language: str) -> Lexicon | None:
         for form in forms:
             values.setdefault(form, number)
     tables = _Multipliers(engines, values)
-    joiners = tables.joiners | {_AND[language]} if language in _AND else tables.joiners
-    phrases = [*values, *tables.after, *tables.before]
+    after = tables.after | _known(missing_words.SCALES, language)
+    before = tables.before | _known(missing_words.BEFORE, language)
+    joiners = tables.joiners | missing_words.JOINERS.get(language, frozenset())
+    phrases = [*values, *after, *before]
     single = sorted({p[0] for p in phrases if len(p) == 1}, key=len, reverse=True)
     pieces: dict[str, list[str]] = {}
-    for word in sorted({*single, *joiners}, key=len, reverse=True):
+    for word in sorted({*single, *tables.joiners}, key=len, reverse=True):
         pieces.setdefault(word[0], []).append(word)
     return Lexicon(
         values,
-        tables.after,
-        tables.before,
+        after,
+        before,
         frozenset(joiners),
         max(map(len, phrases)),
         frozenset(phrase[0] for phrase in phrases),
         pieces,
         re.compile("|".join(map(re.escape, single))),
     )
+
+
+def _known(table: Mapping[str, Mapping[str, int]], language: str) -> dict[Phrase, int]:
+    return {words_of(text): value for text, value in table.get(language, {}).items()}
 
 
 def words_of(text: str) -> Phrase:
@@ -152,6 +162,9 @@ class _Multipliers:
         others = _OTHER_SCALES if engines[0].language in _WITH_OTHER_SCALES else ()
         for scale in sorted((*_SCALES, *others)):
             self._find(engines, scale)
+        for phrase, value in list(values.items()):
+            if value >= _SCALES[1] and self._is_composite(phrase, value):  # Hungarian két|ezer
+                del values[phrase]
         self.joiners -= {phrase[0] for phrase in (*values, *self.after, *self.before)}
 
     def _find(self, engines: list[RbnfEngine], scale: int) -> None:
@@ -195,8 +208,8 @@ class _Multipliers:
             for whole in wholes:
                 for one in ones:
                     rest = _cut_front(form, whole)
-                    middle = "".join(rest).removesuffix("".join(one)) if _cut(rest, one) else ""
-                    if middle.isalpha():
+                    middle = "".join(rest).removesuffix("".join(one))
+                    if len(_cut(rest, one)) == 1 and middle.isalpha():
                         self.joiners.add(middle)
 
 

@@ -1,6 +1,7 @@
 """Parses numbers that are written out: eighteen, dos mil, fünfundzwanzig, สามสิบ.
 
-The words are CLDR's (`lexicon`), for 49 of our languages.
+The words are CLDR's (`lexicon`), with some that it lacks (`missing_words`), for 49 of our
+languages. Chinese numerals are read elsewhere (`hanzi`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from lidr.components.shared.numbers.lexicon import HAN, Lexicon, lexicon_of, words_of
 
 _UNSPACED = frozenset(("ko", "th"))
-_PARTLY = frozenset(("ga", "ka", "tl", "zu"))
-"""Languages that join the parts of larger numbers in ways that are not parsed here."""
+_PARTLY = frozenset(("cy", "ga", "ka", "ta", "tl", "zu"))
+"""Languages that change or join the parts of larger numbers in ways that are not parsed here."""
+_PREFIXES = frozenset(("و", "ו"))
+"""Arabic and Hebrew join "and" to the word that follows."""
 _COUNTING = frozenset("두세네열")
 """Korean numbers of one syllable that are no other word where they stand alone."""
 _MAX_COMPOUND_CHARS = 80
@@ -37,13 +40,17 @@ def spelled(text: str, language: str) -> Iterator[int]:
     Words with a second meaning are included (French neuf, the article un). Nothing is found where
     `can_read` says no; for Chinese numerals see `hanzi`.
     """
-    if lexicon := lexicon_of(language):
+    lexicon = lexicon_of(language) if can_read(language) else None
+    if lexicon is not None:
         yield from _combined(_parts(words_of(text), lexicon, language))
 
 
 def leading_number(text: str, language: str) -> int | None:
-    """Return the value of the written-out number that a text begins with, or None."""
-    lexicon = lexicon_of(language)
+    """Return the value of the written-out number that a text begins with, or None.
+
+    As in `spelled`, there is none where `can_read` says no.
+    """
+    lexicon = lexicon_of(language) if can_read(language) else None
     if lexicon is None:
         return None
     parts = _parts(words_of(text[:_MAX_CHARS]), lexicon, language)
@@ -69,7 +76,7 @@ def _spaced(words: list[str], lexicon: Lexicon) -> Iterator[Part]:
             at += taken
             continue
         word = words[at]
-        if word[:1] in lexicon.joiners and word[1:] in lexicon.starts:  # Arabic and Hebrew
+        if word[:1] in _PREFIXES & lexicon.joiners and word[1:] in lexicon.starts:
             words[at] = word[1:]
             continue
         at += 1
@@ -165,7 +172,11 @@ class _Number:
             return True
         if kind == "comma":
             return self._last_scale >= 1000 and self._current is None
-        taken = {"value": self._value, "scale": self._scale, "before": self._before}[kind](value)
+        if kind == "value" and value >= 1000:
+            taken = self._thousands(value)
+        else:
+            adders = {"value": self._value, "scale": self._scale, "before": self._before}
+            taken = adders[kind](value)
         self._open = self._open or taken
         return taken
 
@@ -181,7 +192,18 @@ class _Number:
             return False
         return True
 
+    def _thousands(self, value: int) -> bool:
+        """Add a word for two thousand or two million: what follows is less, as after a scale."""
+        scale = next(each for each in (10**12, 10**9, 10**6, 10**3) if value >= each)
+        if self._current is not None or (self._last_scale and scale >= self._last_scale):
+            return False
+        self._total, self._last_scale = self._total + value, scale
+        return True
+
     def _scale(self, scale: int) -> bool:
+        if scale == 100 and self._current == 0 and self._last_scale:  # Vietnamese không trăm
+            self._current = None
+            return True
         if scale == 100:
             if self._current is not None and not 0 < self._current < 100:
                 return False

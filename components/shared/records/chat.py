@@ -16,7 +16,8 @@ TRANSLATION_STOP = "</translated>"
 _TAG = "/?(?:sentence|translated)"
 _TAGGED = re.compile(f"<({_TAG})>|\u2039(\u00b7+{_TAG})\u203a")
 _MASKED = re.compile(f"\u2039\u00b7(?:(\u00b7+{_TAG})|({_TAG}))\u203a")
-_PRIMERS = re.compile(rf"\A(?:\s*{TRANSLATION_PRIMER})+")
+_OURS = re.compile(f"<{_TAG}>")
+_PRIMERS = re.compile(r"\A(?:\s*<(?:translated|sentence)>)+")
 
 # In the next two, `\s*` never follows `\s*`: a model that writes 64,000 spaces would take minutes.
 _CLOSING = re.compile(r"[<\[]\s*(?:[/\\]\s*)?([^\W\d_]{4,20})\s*(?:[/\\]\s*)?[>\]]?\Z")
@@ -76,7 +77,8 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
     """Return the translated text in a primed answer, or why there is none.
 
     Repeated primers before the text and the end of the sentence behind it, which some models copy,
-    are not part of it.
+    are not part of it. Other tags of ours inside it are a failure: quoted ones are still masked, so
+    the model has copied these.
 
     Args:
         output: what the model wrote after the primer, its closing tag included.
@@ -88,6 +90,8 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
     if not closed:
         return None, Failure.UNTAGGED
     text = _bare(text)
+    if _OURS.search(text):
+        return None, Failure.UNTAGGED
     return (_unmasked(text), None) if text else (None, Failure.EMPTY)
 
 
@@ -109,12 +113,14 @@ def recover_translation(output: str) -> tuple[str, Recovery] | None:
 
 def _is_ours(word: str) -> bool:
     """Return whether a closing tag's word is `sentence`, or similar enough to `translated`."""
-    similarity = difflib.SequenceMatcher(None, word.lower(), "translated", autojunk=False).ratio()
-    return word.lower() == "sentence" or similarity >= _MIN_SIMILARITY
+    word = word.lower()
+    similarity = difflib.SequenceMatcher(None, word, "translated", autojunk=False).ratio()
+    # [related] and [isolated] are similar too
+    return word == "sentence" or (word.startswith("tran") and similarity >= _MIN_SIMILARITY)
 
 
 def _bare(text: str) -> str:
-    """Return a text without white space, repeated primers and the end of the sentence around it."""
+    """Strip a text of white space around it, leading primers and a trailing `</sentence>`."""
     return _PRIMERS.sub("", text).strip().removesuffix("</sentence>").strip()
 
 

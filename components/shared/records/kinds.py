@@ -15,7 +15,7 @@ class Failure(StrEnum):
     TRUNCATED = "truncated"
     EMPTY = "empty"
     UNTAGGED = "untagged"
-    """The translation has no closing `</translated>` tag."""
+    """The translation has no closing `</translated>` tag, or copies of our tags inside."""
     REPETITION = "repetition"
     """It reached its limit repeating itself."""
     TRANSLATION_TASK = "translation_task"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.digest import digest_of_uri
-from lidr.components.shared.core.errors import BadInput, DamagedObject
+from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
 from lidr.components.shared.models.outside import ADAPTER_TAG
@@ -22,9 +22,15 @@ from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import current_uri
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_state, recipe_key, run_names
+from lidr.components.shared.store.runs import (
+    FOLDER,
+    read_state,
+    recipe_key,
+    run_names,
+    state_key,
+)
 
-EVIDENCE = {step.name: step.digest_tag for step in STEPS if step.about and step.digest_tag}
+JUDGING_TAGS = {step.name: step.digest_tag for step in STEPS if step.about and step.digest_tag}
 """The version's tag with a stage's digest, by step, for the steps whose stages judge a version."""
 
 _POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
@@ -69,7 +75,7 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
             f"the store {home.uri} has no stage with the model of {version.label}",
             remedy="Correct --store.",
         )
-    graph = trace([model, *evidence_of(version, home)])
+    graph = trace([model, *judging_stages_of(version, home)])
     if graph.nodes[model].presence is Presence.GONE:
         raise BadInput(
             f"the stage with the model of {version.label} is gone: {model}",
@@ -110,7 +116,8 @@ def open_existing(uri: str, *, remedy: str = "Correct --store.") -> Store:
     Raises:
         BadInput: it does not exist.
     """
-    if "://" not in uri and not Path(uri).is_dir():
+    place = uri.removeprefix("file://")
+    if "://" not in place and not Path(place).is_dir():
         raise BadInput(f"there is no store at {uri}", remedy=remedy)
     return open_store(uri)
 
@@ -132,9 +139,9 @@ def model_stage_of(version: Version, home: Store) -> str:
     return f"{home.uri}/stages/prepare/{digest}"  # from outside: `prepare` holds it
 
 
-def evidence_of(version: Version, home: Store) -> list[str]:
+def judging_stages_of(version: Version, home: Store) -> list[str]:
     """Return the URIs of the stages that judged a version: evaluation, judgements, gate."""
-    digests = {step: version.tags.get(tag, "") for step, tag in EVIDENCE.items()}
+    digests = {step: version.tags.get(tag, "") for step, tag in JUDGING_TAGS.items()}
     return [f"{home.uri}/stages/{step}/{digest}" for step, digest in digests.items() if digest]
 
 
@@ -155,17 +162,30 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
     iteration = int(version.tags.get("lidr.iteration", "0") or 0)
     for run in run_names(store):
         try:
-            state = read_state(store, run, iteration)
-        except BadInput:  # it did not get so far, or its state is damaged
+            state = _read_state(store, run, iteration)
+        except StoreError:
+            raise
+        except BadInput:
+            what = f"has a damaged state of iteration {iteration}"
+            findings.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
             continue
         if state.get("version") == version.label:
             runs.append(run)
             findings += _differences(store, run, state, version)
-    if not runs:
+    if not (runs or findings):
         findings.append(
             LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
         )
     return tuple(runs), tuple(findings)
+
+
+def _read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
+    """Return the state of a run's iteration; {} if it did not get so far, or is no run."""
+    try:
+        key = state_key(run, iteration)
+    except BadInput:  # a folder of somebody's own
+        return {}
+    return read_state(store, run, iteration) if store.exists(key) else {}
 
 
 def _differences(

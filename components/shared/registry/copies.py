@@ -17,6 +17,7 @@ from lidr.components.shared.registry.evidence import model_files_at, store_of, v
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
+    PARENT_TAG,
     Version,
     default_audit_log,
     ensure_version,
@@ -33,7 +34,7 @@ COPIED_TO_TAG = "lidr.copied_to"
 COPIED_FROM_TAG = "lidr.copied_from"
 """Of the copy: the original's registry and version."""
 
-_OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, "lidr.parent_version")
+_OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, PARENT_TAG)
 """Tags that are not copied: they hold in the original's registry only."""
 
 _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")

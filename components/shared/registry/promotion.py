@@ -113,6 +113,23 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
         return _carry_out(client, version.name, audit_log, lease, entry)
 
 
+def finish_promotion(
+    client: Any, version: Version, audit_log: Store, alias: str = CHAMPION
+) -> AuditEntry | None:
+    """Finish a promotion that was cut off after the alias had moved; return its audit entry.
+
+    None if there is none: the alias is elsewhere, or its last move is confirmed or a rollback.
+    """
+    with exclusive(audit_log) as lease:
+        entry = _cut_off(audit_log, alias)
+        if not entry or (entry.move.action, entry.move.version) != ("promote", version.number):
+            return None
+        model = ask_mlflow(lambda: read_model(client, version.name))
+        if model.aliases.get(alias) != version.number:
+            return None
+        return _carry_out(client, version.name, audit_log, lease, entry)
+
+
 def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
     """Swap the champion and the previous champion; return the audit entry.
 
@@ -202,7 +219,6 @@ def _carry_out(
         # Cut off between the two aliases, either order leaves both at the older champion.
         for alias, number in moves:
             _set_alias(client, lease, name, alias, str(number))
-        confirm(audit_log, entry)
         brief = {
             "time": entry.time,
             "actor": entry.actor,
@@ -214,6 +230,7 @@ def _carry_out(
         }
         tag = (name, str(move.version), PROMOTION_TAG, json.dumps(brief))
         ask_mlflow(lambda: client.set_model_version_tag(*tag), max_refusals=1)
+        confirm(audit_log, entry)  # last: what is not confirmed is finished by a repeat
     return replace(entry, done=True)
 
 

@@ -22,6 +22,9 @@ DIGEST_TAG = "lidr.model_digest"
 VERDICT_TAG = "lidr.gate_verdict"
 """The gate's decision: promote, keep or stop; `start` for M_0, which no gate judges."""
 
+PARENT_TAG = "lidr.parent_version"
+"""The version it was trained from, as `<registered model>/<number>`."""
+
 AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
 

@@ -270,7 +270,7 @@ def plan_for(
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero=launch.zero,
-        bfloat16=settings.precision == "bfloat16" or (settings.precision == "auto" and gpu),
+        bfloat16=settings.in_bfloat16(gpu=gpu),
         checkpointing=launch.gradient_checkpointing,
         lora_rank=settings.lora.rank,
         gpu=gpu,

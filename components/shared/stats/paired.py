@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.core.languages import NAMES, UNDETERMINED
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.store.stage import open_stage
 
@@ -18,7 +19,8 @@ HEAD_TO_HEAD = "head_to_head"
 """The judged task that compares a model with its predecessor (judge.tasks in a recipe)."""
 
 Question = tuple[str, str]
-"""Task without its language, and item: the same in every language of a parallel benchmark."""
+"""Task with `{language}` for its language, and item: the same in two languages only where the item
+is known to be one question (components/evaluate/items/ids.py)."""
 
 Key = tuple[str, str, str]
 """Task, language and item."""
@@ -62,7 +64,10 @@ def is_truncated(item: EvalItem) -> bool:
 
 
 def compare(
-    before: str, after: str, judged_before: str = "", judged_after: str = ""
+    before: str | Sequence[EvalItem],
+    after: str | Sequence[EvalItem],
+    judged_before: str = "",
+    judged_after: str = "",
 ) -> dict[str, PairedItems]:
     """Return the items of two evaluate stages, and of two judge stages if given, per language.
 
@@ -70,15 +75,20 @@ def compare(
     they compare each model with another one.
 
     Args:
-        before: URI of the evaluate stage of M_t.
-        after: URI of the evaluate stage of M_{t+1}.
+        before: URI of the evaluate stage of M_t, or its items if they are already read.
+        after: the same of M_{t+1}.
         judged_before: URI of the judge stage of M_t, or "".
         judged_after: URI of the judge stage of M_{t+1}, or "".
 
     Raises:
         BadInput: the evaluate stages do not hold the same items.
     """
-    old, new = (read_items(uri) for uri in (before, after))
+    old, new = (
+        read_items(each)
+        if isinstance(each, str)
+        else {(item.task, item.language, item.item_id): item for item in each}
+        for each in (before, after)
+    )
     if old.keys() != new.keys():
         missing = sorted(old.keys() ^ new.keys())[0]
         raise BadInput(
@@ -94,22 +104,6 @@ def compare(
     )
 
 
-def compare_common_languages(before: str, after: str) -> dict[str, PairedItems]:
-    """Return the items of two evaluate stages, for the languages in which both have the same items.
-
-    Args:
-        before: URI of one evaluate stage.
-        after: URI of the other, maybe of another recipe.
-    """
-    old, new = (read_items(uri) for uri in (before, after))
-    different = {key[1] for key in old.keys() ^ new.keys()}
-    old, new = (
-        {key: item for key, item in items.items() if key[1] not in different}
-        for items in (old, new)
-    )
-    return _paired(old, new)
-
-
 def read_items(uri: str) -> Items:
     """Return the items of an evaluate or judge stage."""
     items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
@@ -117,15 +111,23 @@ def read_items(uri: str) -> Items:
 
 
 def question_of(key: Key) -> Question:
-    """Return an item's question, which is the same in every language.
-
-    It is the task without the last part that is its language's code, and the item.
-    """
+    """Return an item's question, in which its language does not appear."""
     task, code, item = key
+    return task_of(task, code), item
+
+
+def task_of(task: str, code: str) -> str:
+    """Return a task with `{language}` for the last part that is its language's code or name.
+
+    A task without such a part, as hellaswag, stays another one than hellaswag_{language}: its items
+    are from another data set.
+    """
     parts = re.split("[_-]", task)
-    if code in parts:  # mgsm_en_cot_en has another one
-        del parts[len(parts) - 1 - parts[::-1].index(code)]
-    return "_".join(parts), item
+    for word in (code, NAMES.get(code, code).lower()):
+        if word in parts:  # mgsm_en_cot_en has it twice
+            parts[len(parts) - 1 - parts[::-1].index(word)] = "{language}"
+            break
+    return "_".join(parts)
 
 
 def _paired(
@@ -156,7 +158,9 @@ def by_question(groups: Sequence[PairedItems]) -> tuple[NDArray[np.float64], NDA
     """Split the mean gain over languages by question, as questions are independent.
 
     A question that is asked in several languages is one unit: a model that solves it in one often
-    solves it in all, so its items are not independent evidence.
+    solves it in all, so its items are not independent evidence. Where the questions of languages
+    cannot be matched, items of the same rank are one unit, best gains and worst losses first: of
+    all ways to match them the one with which the mean gain varies most.
 
     Args:
         groups: the items of each language; all languages have equal weight.
@@ -166,14 +170,54 @@ def by_question(groups: Sequence[PairedItems]) -> tuple[NDArray[np.float64], NDA
         values whose mean is the mean gain, for resampling. The latter are linear in how often a
         question is drawn, even if a language lacks some questions.
     """
-    rows: dict[Question, int] = {}
-    for group in groups:
-        for question in group.questions:
-            rows.setdefault(question, len(rows))
-    parts, deviations = np.zeros(len(rows)), np.zeros(len(rows))
-    for group in groups:
-        own = [rows[question] for question in group.questions]
+    rows = _rows_by_rank(groups) if unmatched_tasks(groups) else _rows_by_name(groups)
+    size = 1 + max(int(own.max()) for own in rows)
+    parts, deviations = np.zeros(size), np.zeros(size)
+    for group, own in zip(groups, rows, strict=True):
         weight = 1 / (len(own) * len(groups))
         np.add.at(parts, own, group.gains * weight)
         np.add.at(deviations, own, (group.gains - group.gains.mean()) * weight)
-    return parts, parts.sum() + len(rows) * deviations
+    return parts, parts.sum() + size * deviations
+
+
+def unmatched_tasks(groups: Sequence[PairedItems]) -> list[str]:
+    """Return the tasks whose questions in one language may be those of another, unknown to us.
+
+    Two languages have no question of such a task in common, or only one language has the task,
+    which may be a translation of one that another language has.
+
+    Args:
+        groups: the items of each language.
+    """
+    if len(groups) < 2:
+        return []
+    asked: dict[str, list[set[str]]] = {}
+    for group in groups:
+        own: dict[str, set[str]] = {}
+        for task, item in group.questions:
+            own.setdefault(task, set()).add(item)
+        for task, items in own.items():
+            asked.setdefault(task, []).append(items)
+    return sorted(
+        task
+        for task, items in asked.items()
+        if len(items) < 2 or any(a.isdisjoint(b) for a, b in combinations(items, 2))
+    )
+
+
+def _rows_by_name(groups: Sequence[PairedItems]) -> list[NDArray[np.int64]]:
+    rows: dict[Question, int] = {}
+    return [
+        np.array([rows.setdefault(question, len(rows)) for question in group.questions])
+        for group in groups
+    ]
+
+
+def _rows_by_rank(groups: Sequence[PairedItems]) -> list[NDArray[np.int64]]:
+    """Return each item's rank by its gain; losses count from the end of the longest language."""
+    size = max(len(group.gains) for group in groups)
+    ranks = [np.argsort(np.argsort(-group.gains, kind="stable")) for group in groups]
+    return [
+        own + (size - len(own)) * (group.gains < 0)
+        for group, own in zip(groups, ranks, strict=True)
+    ]

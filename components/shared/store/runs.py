@@ -25,6 +25,9 @@ from lidr.components.shared.store.marker import current_uri
 
 FOLDER = "runs"
 
+PROMOTIONS = "promotions"
+"""Folder of what `lidr promote --evaluate` leaves; like a run's, but without recipe and state."""
+
 EXECUTION_VARIABLE = "KFP_RUN_ID"
 """Environment variable with the id of the KFP run, the same in all of its pods."""
 

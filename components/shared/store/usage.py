@@ -2,7 +2,7 @@
 
 A stage's marker covers only the attempt that finished it. So each process that holds GPUs writes
 `runs/<run>/usage/<iteration>-<step>-<id>.json` and renews it every minute. `runs/<run>/budget.json`
-exists where the budget has stopped the run.
+exists where the budget has stopped the run, and holds the account that it was counted by.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+from pydantic import ValidationError
+
 from lidr.components.shared.config.budget import NOTHING, Account, Amount
-from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.gpu import gpu_count
 from lidr.components.shared.core.json_files import Fields, read_object
@@ -147,15 +149,37 @@ def estimate_remaining(used: Mapping[int, Amount], planned: Amount, iteration: i
     return most.minus(used.get(iteration, NOTHING))
 
 
-def note_budget_stop(store: Store, run: str, iteration: int, reason: str) -> None:
-    """Record that the budget has stopped a run before an iteration, and why."""
-    stop = {"iteration": iteration, "reason": reason}
+def note_budget_stop(
+    store: Store, run: str, iteration: int, reason: str, account: Account | None = None
+) -> None:
+    """Record that the budget has stopped a run before an iteration, why, and by which account."""
+    stop: dict[str, Any] = {"iteration": iteration, "reason": reason}
+    if account:
+        stop["account"] = account.model_dump(mode="json")
     store.write(_stop_key(run), json.dumps(stop).encode())
 
 
 def read_budget_stop(store: Store, run: str) -> dict[str, Any] | None:
     """Return before which iteration the budget stopped a run, and why; None if it did not."""
-    return read_json(store, _stop_key(run), _STOP)
+    found = read_json(store, _stop_key(run), _STOP)
+    return {name: found[name] for name in _STOP} if found else None
+
+
+def read_stop_account(store: Store, run: str) -> Account | None:
+    """Return the account by which the budget stopped a run; None where none is recorded.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    found = read_json(store, _stop_key(run), _STOP) or {}
+    try:
+        return Account.model_validate(found["account"]) if "account" in found else None
+    except ValidationError as error:
+        raise BadInput(
+            "has a wrong 'account'",
+            file=f"{store.uri}/{_stop_key(run)}",
+            remedy="It was damaged or edited: remove it and run again.",
+        ) from error
 
 
 def forget_budget_stop(store: Store, run: str) -> None:

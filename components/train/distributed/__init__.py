@@ -1,4 +1,4 @@
-"""Ranks, ZeRO and checkpoints: what a training run of several processes needs.
+"""Ranks, ZeRO, checkpoints and scratch disks: what a training run of several processes needs.
 
 Imports `shared`.
 """

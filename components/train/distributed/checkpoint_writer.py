@@ -48,7 +48,7 @@ class CheckpointWriter(TrainerCallback):
             ended = time.monotonic()
             self.checkpoint_seconds += ended - began
             self.train_seconds = ended - (self.first_step_began or ended)
-        if self._stopping:
+        if self._stopping or self._ranks.any(self._terminated):  # the latter after the last step
             raise Stopped(
                 "training was asked to end; its checkpoint is complete",
                 remedy="Run the same command again to resume.",
@@ -66,9 +66,9 @@ class CheckpointWriter(TrainerCallback):
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note the time; if a checkpoint is written next, wait until the last one is uploaded.
+        """Note the time; if a checkpoint is written next, wait until the previous one is uploaded.
 
-        So the scratch disk holds one of them at a time.
+        The scratch disk then holds one at a time.
         """
         self._logged = time.monotonic()
         if control.should_save:

@@ -105,13 +105,19 @@ class Checkpoints:
 
         Raises:
             BadInput: another number of ranks, or another ZeRO stage, wrote it.
+            StoreError: the store cannot be read, or this disk is full; raised in every rank.
         """
-        for step, manifest in self._ranks.broadcast(self._newest() if self._ranks.leads else []):
+        with self._ranks.sharing_errors():
+            newest = self._newest() if self._ranks.leads else []
+        for step, manifest in self._ranks.broadcast(newest):
             self._require_topology(step, manifest)
-            if not self._ranks.any(not self._fetch(step, manifest["files"], folder)):
+            with self._ranks.sharing_errors():
+                undamaged = self._fetch(step, manifest["files"], folder)
+            if not self._ranks.any(not undamaged):
                 return step
-            if self._ranks.leads:
-                self._remove(step)  # it is damaged
+            with self._ranks.sharing_errors():
+                if self._ranks.leads:
+                    self._remove(step)  # it is damaged
         return 0
 
     def clear(self) -> None:

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
 from lidr.components.shared.forward.loading import num_elements
 from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, settings_beyond_factors
+from lidr.components.train.distributed.ranks import Ranks
+from lidr.components.train.distributed.scratch import explaining_full_disk
 from lidr.components.train.distributed.zero import full_tensor
 
 _PREFIX = "base_model.model."
@@ -55,13 +57,16 @@ class Adapter:
         return frozenset(name.rpartition(".")[2] for name in self.layers)
 
 
-def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
+def write_adapter(
+    model: Any, start: Path | None, folder: Path, ranks: Ranks | None = None
+) -> float:
     """Check a trained model's adapter and write it, joined with the start model's.
 
     Args:
         model: peft's model; every rank must call this, and all of them write the same.
         start: folder of the start model's adapter, if it has one.
         folder: for the two files of PEFT's format.
+        ranks: the ranks of the run; None for one.
 
     Returns:
         The share of the model's weights that changed.
@@ -69,12 +74,22 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
     Raises:
         BadInput: the start model's adapter is of a kind that cannot be added to.
         TrainingFailed: a factor is not finite, or the adapter does nothing.
+        StoreError: the disk of a rank's folder is full; raised in every rank.
     """
     new = trained_adapter(model)
     changed = _count_changed(new)
     if not changed:
         raise TrainingFailed("training changed no weight", remedy="Raise training.learning_rate.")
     adapter = joined(read_adapter(start), new) if start else new
+    size = "An adapter is written in float32."
+    with (ranks or Ranks()).sharing_errors(), explaining_full_disk(folder, "the adapter", size):
+        _write(adapter, _target_modules(model, adapter), folder)
+    base = model.get_base_model()
+    total = sum(num_elements(part) for name, part in base.named_parameters() if "lora_" not in name)
+    return changed / total
+
+
+def _write(adapter: Adapter, targets: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {
@@ -92,13 +107,10 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
         "r": adapter.rank,
         "lora_alpha": adapter.rank,  # the scale is in the factors
         "lora_dropout": 0.0,
-        "target_modules": _target_modules(model, adapter),
+        "target_modules": targets,
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
-    base = model.get_base_model()
-    total = sum(num_elements(part) for name, part in base.named_parameters() if "lora_" not in name)
-    return changed / total
 
 
 def trained_adapter(model: Any) -> Adapter:

@@ -1,7 +1,8 @@
 """Export of a trained model: plain safetensors beside the start model's own files, checked.
 
 Files are written one by one. Weights sharded over ranks are gathered tensor by tensor, and only the
-rank that writes the file keeps them, so no rank ever holds more than one file's tensors.
+rank that writes the file keeps them: at most one file's tensors, old and new. Models with packed
+experts are the exception (`sources_of`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from safetensors.torch import save_file
 from lidr.components.shared.core.errors import LidrError, TrainingFailed
 from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
+from lidr.components.train.distributed.scratch import explaining_full_disk
 from lidr.components.train.distributed.zero import gathered
 from lidr.components.train.export.precision import Exported, Rounding, UpdateTally
 from lidr.components.train.export.sources import (
@@ -71,6 +74,7 @@ class Export:
 
         Raises:
             TrainingFailed: tensors are missing, misshapen or not finite, or none has changed.
+            StoreError: the disk of a rank's folder is full; raised in every rank.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         start_files = tensor_files(self.start)
@@ -120,7 +124,8 @@ class Export:
             _check_tensor(name, old, new)
             tensors[name] = self.rounding.stored(name, new, old.dtype).contiguous()
             tally.add(old, new, tensors[name], self.rounding)
-        save_file(tensors, self.folder / file, metadata={"format": "pt"})
+        with self._explaining_full_disk(f"the model's {file}"):
+            save_file(tensors, self.folder / file, metadata={"format": "pt"})
 
     def _shards(self, sizes: dict[str, int]) -> dict[str, list[str]]:
         """Return the tensor names of each file, given the tensors' bytes."""
@@ -147,12 +152,19 @@ class Export:
                 "metadata": {"total_size": sum(sizes.values())},
                 "weight_map": {name: file for file, names in shards.items() for name in names},
             }
-            (self.folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True), "utf-8")
+            text = json.dumps(index, indent=2, sort_keys=True)
+            with self._explaining_full_disk(f"the model's {INDEX}"):
+                (self.folder / INDEX).write_text(text, "utf-8")
             self._deliver(INDEX, deliver)
         for path in sorted({path for pattern in MODEL_FILES for path in self.start.glob(pattern)}):
             if not any(path.match(pattern) for pattern in _WEIGHTS):
-                shutil.copyfile(path, self.folder / path.name)
+                with self._explaining_full_disk(f"the model's {path.name}"):
+                    shutil.copyfile(path, self.folder / path.name)
                 self._deliver(path.name, deliver)
+
+    def _explaining_full_disk(self, content: str) -> AbstractContextManager[None]:
+        largest = f"{self.shard_bytes / 1e9:.3g} GB (training.shard_gigabytes)"
+        return explaining_full_disk(self.folder, content, f"Weight files have up to {largest}.")
 
     def _deliver(self, name: str, deliver: Callable[[Path], object]) -> None:
         deliver(self.folder / name)

@@ -12,6 +12,7 @@ from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import end_group, kill_marked
 from lidr.components.shared.core.termination import raising_terminated
+from lidr.components.shared.core.threads import threads_of_each
 from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch.exchange import exchange_of
 from lidr.components.train.trainer import run_training
@@ -52,12 +53,12 @@ class LocalLauncher:
         )
 
     def _run_node(self, job: TrainingJob) -> int:
-        mark = uuid.uuid4().hex
+        mark, threads = uuid.uuid4().hex, threads_of_each(self._processes)
         with raising_terminated():
             node = subprocess.Popen(
                 node_command(job.store, job.stage, self._processes, "--alone", *self._options),
                 stdin=subprocess.PIPE,
-                env={**os.environ, **events_environment(), **self._threads(), _MARK: mark},
+                env={**os.environ, **events_environment(), **threads, _MARK: mark},
                 start_new_session=True,
             )
             try:
@@ -67,12 +68,6 @@ class LocalLauncher:
                     end_group(node)
                 node.communicate()
                 kill_marked(_MARK, mark)
-
-    def _threads(self) -> dict[str, str]:
-        """Divide the cores among the ranks, unless the user has set OMP_NUM_THREADS."""
-        if "OMP_NUM_THREADS" in os.environ:
-            return {}
-        return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self._processes))}
 
 
 def node_command(store: str, stage: str, processes: int, *options: str) -> list[str]:

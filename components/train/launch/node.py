@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,16 +54,19 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     if options.alone:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    exchange = TrainExchange(Stage(open_store(options.store), options.stage))
-    with tempfile.TemporaryDirectory(prefix="lidr-node-") as name:
-        try:
+    exchange = None
+    try:
+        exchange = TrainExchange(Stage(open_store(options.store), options.stage))
+        with tempfile.TemporaryDirectory(prefix="lidr-node-") as name:
             failure = _run(exchange, options, Path(name))
-        except LidrError as error:
-            failure = failure_of(error)
+    except LidrError as error:
+        failure = failure_of(error)
     if failure is None:
         return 0
     print(failure.as_error(), file=sys.stderr)
-    exchange.fail(failure)
+    if exchange:
+        with suppress(LidrError):  # the store may be what failed
+            exchange.fail(failure)
     return failure.exit_code
 
 

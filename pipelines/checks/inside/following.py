@@ -13,6 +13,7 @@ from lidr.components.shared.config.yaml_text import NotYaml
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
+from lidr.components.shared.kubernetes.api_errors import POLICY_SIGNS
 from lidr.components.shared.kubernetes.pods import Pod
 from lidr.pipelines.checks.argo import argo_settings, artifact_store
 from lidr.pipelines.checks.finding import (
@@ -29,6 +30,10 @@ from lidr.pipelines.checks.inside.seen import findings_of
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 POLL_SECONDS = 1.0
+
+REFUSED_SECONDS = 30.0
+"""Time without a pod after which a refusal counts. The Job's controller tries again after ten: a
+webhook may not have heard of the Job when its first pod comes (Kueue's says "not found")."""
 
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
@@ -61,6 +66,8 @@ _REMEDIES = {
     "denied the request": _POLICY,  # an admission webhook: Kyverno, Gatekeeper
     "denied request": _POLICY,  # a ValidatingAdmissionPolicy
     "violates PodSecurity": _POLICY,
+    "is being terminated": "Create the namespace again once it is gone, or name another in the "
+    "profile.",
     "service account": "Apply the overlay (manifests/README.md), or correct service_account.",
 }
 
@@ -166,16 +173,12 @@ def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> li
         return [_failed(run.probe, error.message, error.remedy)]
 
 
-_POLICY_SIGNS = ("quota", "denied the request", "denied request", "violates PodSecurity")
-"""In the message of a 403 that is no missing right."""
-
-
 def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
     """Create a probe's Job; return that a quota or a policy forbids it, else []."""
     try:
         api.create(_jobs(run.probe), run.probe.body)
     except Denied as error:
-        if not any(sign in error.message for sign in _POLICY_SIGNS):
+        if not any(sign in error.message for sign in POLICY_SIGNS):
             raise
         return [_failed(run.probe, error.message)]
     except BadInput as error:
@@ -191,7 +194,7 @@ def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Fi
     pod = _pod(api, probe, check)
     if pod is None:
         refused = "; ".join(_warnings(api, probe))
-        if refused or late:
+        if late or (refused and time.monotonic() - run.began >= REFUSED_SECONDS):
             return [_failed(probe, refused or "its Job has created no pod")]
         return []
     if _has_ended(pod, probe.container):
@@ -250,8 +253,13 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
     """Return the findings of a probe whose pod has ended, from its log."""
     probe = run.probe
     path = f"/api/v1/namespaces/{probe.namespace}/pods/{pods.name_of(pod)}/log"
-    log = api.text(path, container=probe.container)
     why = pods.why_failed(pod, probe.container)
+    try:
+        log = api.text(path, container=probe.container)
+    except Denied:
+        if not why:
+            raise
+        log = ""  # the pod's status says why
     if not log and not why:
         return [_unread(api, probe)]
     if answer := _answer_in(log):

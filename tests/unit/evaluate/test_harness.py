@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lidr.components.evaluate.harness import Scored, run_tasks
@@ -194,6 +196,66 @@ def test_a_task_without_scores_from_0_to_1_is_refused(tmp_path):
     folder = write_tasks(tmp_path, "metric_list:\n  - metric: bleu\n")
     with pytest.raises(BadInput, match=r"'mine_en': bleu gives an item no score from 0 to 1"):
         run_own(folder, FakeEngine(says("1")))
+
+
+ROWS_LOADER = """
+import json
+from pathlib import Path
+from datasets import Dataset
+
+def load(*, language, **_):
+    rows = json.loads(Path(__file__).with_name(f"{language}.json").read_text())
+    return {"test": Dataset.from_list([{"question": "?", "answer": "1", **row} for row in rows])}
+"""
+
+
+def ids_of(folder, rows: dict[str, list[dict]], **settings: object) -> dict[str, list[str]]:
+    """Return the ids of a task's items by language, given what its docs have besides the rest."""
+    write_tasks(folder, f"{EXACT_MATCH}dataset_kwargs: {{language: CODE}}\n")
+    (folder / "loader.py").write_text(ROWS_LOADER)
+    for code in LANGUAGES:
+        (folder / f"{code}.json").write_text(json.dumps(rows.get(code, rows["en"])))
+    scored = run_own(folder, FakeEngine(says("1")), **settings)
+    return {code: [each.item_id for each in scored if each.language == code] for code in LANGUAGES}
+
+
+@pytest.mark.parametrize("field", ["item_id", "id", "question_id", "sample_id", "story_id", "ind"])
+def test_items_keep_the_data_sets_own_ids_where_a_language_lacks_rows(tmp_path, field):
+    every = [{field: f"Mercury_{n}", "n": n} for n in range(4)]
+    found = ids_of(tmp_path, {"en": every, "es": every[:1] + every[2:]})
+    assert found["en"] == found["de"] == ["Mercury_0", "Mercury_1", "Mercury_2", "Mercury_3"]
+    assert found["es"] == ["Mercury_0", "Mercury_2", "Mercury_3"]
+
+
+def test_numbers_that_do_not_just_count_rows_are_ids(tmp_path):
+    every = [{"ind": number} for number in (24, 92, 106)]
+    found = ids_of(tmp_path, {"en": every, "es": every[::2]})
+    assert found == {"en": ["24", "92", "106"], "es": ["24", "106"], "de": ["24", "92", "106"]}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}, {}, {}],
+        [{"id": "a"}, {"id": "a"}, {"id": "b"}],
+        [{"id": None}, {"id": "a"}, {"id": "b"}],
+        [{"id": ""}, {"id": "a"}, {"id": "b"}],
+        [{"id": True}, {"id": False}, {"id": None}],
+    ],
+    ids=["none", "double", "missing", "empty", "no ids"],
+)
+def test_items_without_ids_of_their_own_are_other_questions_in_every_language(tmp_path, rows):
+    found = ids_of(tmp_path, {"en": rows})
+    assert found == {code: [f"{code}:{n}" for n in range(3)] for code in LANGUAGES}
+
+
+def test_ids_that_count_rows_are_the_same_question_only_if_all_languages_have_all_rows(tmp_path):
+    counting = [{"id": n} for n in range(3)]
+    alike = ids_of(tmp_path / "alike", {"en": counting})
+    assert alike == {code: ["0", "1", "2"] for code in LANGUAGES}
+    # A row was dropped before the rest was numbered; a limit must not hide it.
+    shorter = ids_of(tmp_path / "shorter", {"en": counting, "es": counting[:2]}, limit=2)
+    assert shorter == {code: [f"{code}:0", f"{code}:1"] for code in LANGUAGES}
 
 
 CHOICES = "doc_to_choice: ['0', '1', '2']\n"

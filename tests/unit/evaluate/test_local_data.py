@@ -20,8 +20,9 @@ from lidr.components.evaluate.limits import TASKS, published_items
 from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.config.source import Source
 from lidr.components.shared.core.digest import digest_of_file
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.events import listening
+from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.engines import ChatRequest
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
@@ -83,6 +84,26 @@ def test_our_tasks_read_every_shard_of_a_folder(tmp_path):
     assert [(row["item_id"], row["answer"]) for row in rows] == [("0", "1"), ("1", "2"), ("2", "3")]
 
 
+def test_a_language_s_own_file_goes_before_the_split_s(tmp_path):
+    write(tmp_path / "test.jsonl", [{"question": "How many?", "answer": "7"}])
+    write(tmp_path / "es.jsonl", [{"question": "¿Cuántos?", "answer": "8"}])
+    (row,) = problems("mgsm", "es", {"mgsm": str(tmp_path)})
+    assert row["answer"] == "8"
+    with pytest.raises(BadInput, match=r"has a file of es, and none of de.*Add de\.jsonl"):
+        problems("mgsm", "de", {"mgsm": str(tmp_path)})
+
+
+@pytest.mark.parametrize("task", ["mgsm_paper_{language}", "mgsm_direct_{language}"])
+@pytest.mark.parametrize("given", ["", "test.jsonl"])
+def test_one_file_is_not_the_items_of_several_languages(tmp_path, task, given):
+    write(tmp_path / "test.jsonl")
+    data = {"juletxara/mgsm": str(tmp_path / given)}
+    settings = {"tasks": [task], "languages": {task: ["es", "de"]}, "data": data}
+    with pytest.raises(BadInput, match="would be the items of es and de alike") as refused:
+        run_tasks(FakeEngine(says("2")), make_recipe(evaluation=settings), [TASKS], Path())
+    assert refused.value.file == str(tmp_path / "test.jsonl")
+
+
 @pytest.mark.parametrize(("set_to", "used"), [(0, 2048), (100, 100)])
 def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path, set_to, used):
     write(tmp_path / "es.jsonl")
@@ -120,6 +141,32 @@ def test_tasks_of_the_harness_read_local_files(tmp_path):
         ("mgsm_direct_es", float(n == 2)) for n in range(3)
     ]
     assert scored[0].prompt == f"Pregunta: {ITEMS[0]['query']}\nRespuesta:"
+
+
+@pytest.mark.parametrize("task", ["mgsm_direct_{language}", "mgsm_paper_{language}"])
+@pytest.mark.parametrize(
+    ("dropped", "ids"),
+    [
+        (None, {"es": ["0", "1", "2"], "de": ["0", "1", "2"]}),
+        (1, {"es": ["es:0", "es:1", "es:2"], "de": ["de:0", "de:1"]}),
+    ],
+    ids=["parallel", "a row is missing"],
+)
+def test_rows_of_mgsm_are_the_same_questions_if_no_language_lacks_some(
+    tmp_path, task, dropped, ids
+):
+    write(tmp_path / "es.jsonl")
+    write(tmp_path / "de.jsonl", [row for n, row in enumerate(ITEMS) if n != dropped])
+    data = {"juletxara/mgsm": str(tmp_path / "{language}.jsonl")}
+    settings = {"tasks": [task], "languages": {task: ["es", "de"]}, "data": data}
+    scored = run_tasks(FakeEngine(says("2")), make_recipe(evaluation=settings), [TASKS], Path())
+    assert {code: [each.item_id for each in scored if each.language == code] for code in ids} == ids
+
+
+def test_a_local_file_of_our_own_tasks_may_name_its_items(tmp_path):
+    named = [{"id": f"gsm-{n}", **row} for n, row in enumerate(ITEMS)]
+    given = str(write(tmp_path / "es.jsonl", named[::2]))
+    assert [s.item_id for s in run("mgsm_paper_{language}", {"mgsm": given})] == ["gsm-0", "gsm-2"]
 
 
 def test_so_do_groups_by_their_data_sets_configurations(tmp_path):
@@ -446,7 +493,24 @@ def test_without_local_items_they_are_downloaded(tmp_path, server, monkeypatch):
     assert [s.score for s in scored] == [0, 1, 0]
 
 
+def test_a_query_is_no_part_of_a_file_s_name(tmp_path, server, monkeypatch):
+    file = write(tmp_path / "web" / "mgsm_es.jsonl")
+    url = server + "/mgsm_{language}.jsonl?download=true"
+    given = Source(url, {"": digest_of_file(file)}).text()
+    assert [row["answer"] for row in problems("mgsm", "es", {"mgsm": given})] == ["1", "2", "3"]
+
+
 def test_what_cannot_be_downloaded_names_the_way_out(server, monkeypatch):
     published_at(monkeypatch, server + "/gone_{language}.tsv", "0" * 64)
-    with pytest.raises(BadInput, match=r"gone_es.tsv.*404.*evaluation.data: \{mgsm: "):
+    with pytest.raises(BadInput, match=r"gone_es.tsv.*404.*evaluation.data: \{mgsm: ") as refused:
         run("mgsm_paper_{language}", {})
+    assert refused.value.file == f"{server}/gone_es.tsv"
+    assert refused.value.remedy.startswith("Correct the address. Or give a copy: evaluation.data")
+
+
+def test_a_server_that_is_away_is_no_missing_file(monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0")
+    published_at(monkeypatch, "http://127.0.0.1:9/mgsm_{language}.tsv", "0" * 64)
+    with pytest.raises(Unavailable, match="does not answer") as away:
+        problems("mgsm", "es", {})
+    assert "HTTPS_PROXY" in away.value.remedy

@@ -319,7 +319,7 @@ def test_a_users_own_tasks_are_run(tmp_path, monkeypatch):
     start(monkeypatch, says("1"))
     uri = run(world_at(tmp_path / "store"), **own_task(write_tasks(tmp_path / "tasks")))
     assert [(i.task, i.item_id, i.prompt, i.target, i.score) for i in items_of(uri, "es")] == [
-        ("mine_es", str(n), f"What is {n}?", str(n), float(n == 1)) for n in range(3)
+        ("mine_es", f"es:{n}", f"What is {n}?", str(n), float(n == 1)) for n in range(3)
     ]
 
 

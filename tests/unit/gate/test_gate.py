@@ -274,6 +274,28 @@ def test_the_bound_stops_a_loop_that_gains_and_says_so(tmp_path):
     assert outcome(decision(tmp_path, *same, iteration=2, bound=2)) == ("keep", "stop", False)
 
 
+def test_questions_that_cannot_be_matched_are_said_and_promote_only_on_more_evidence():
+    def found(*names: str) -> dict:
+        gains = np.array([1.0] * 9 + [-1.0] * 2 + [0.0] * 89)
+        rows = [np.roll(gains, 20 * k) for k in range(3)]
+        paired = {
+            code: PairedItems([(name, str(n)) for n in range(100)], own)
+            for code, name, own in zip(("es", "de", "fr"), names, rows, strict=True)
+        }
+        languages = {"dominant": "en", "others": ["es", "de", "fr"]}
+        return decide(make_recipe(languages=languages), paired, 1, 2)
+
+    known = found("t", "t", "t")
+    assert (known["decision"], known["remarks"]) == ("promote", [])
+    unknown = found("t_es", "t_de", "t_fr")
+    assert unknown["p"] > known["p"]
+    assert unknown["mean_gain"]["low"] < known["mean_gain"]["low"]
+    assert unknown["remarks"] == [
+        "the questions of t_de and 2 more could not be matched between languages: "
+        "the mean gain is tested as if all languages rose and fell together"
+    ]
+
+
 def test_the_first_verdict_says_where_the_premise_does_not_hold(tmp_path):
     premise = {
         "holds": False,

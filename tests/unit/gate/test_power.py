@@ -80,13 +80,16 @@ def test_a_bar_needs_so_many_items_that_one_side_alone_can_win(tests, least):
 def test_languages_that_share_their_questions_are_not_independent_evidence():
     """With sums of single items instead of questions twice as many copies are promoted."""
     rng, case = np.random.default_rng(0), Case(100, 4, (0.5,), 0.9)
-    alone = 0
+    alone = unmatched = 0
     for _ in range(300):
         gains = simulate_copies(case, rng)
+        items = np.concatenate(gains) / 400
+        alone += items.sum() > 1.645 * sqrt((items**2).sum())
         own = [(gain, [(str(k), str(n)) for n in range(100)]) for k, gain in enumerate(gains)]
         parts, _ = by_question([PairedItems(names, gain) for gain, names in own])
-        alone += parts.sum() > 1.645 * sqrt((parts**2).sum())
+        unmatched += parts.sum() > 1.645 * sqrt((parts**2).sum())
     assert alone / 300 > 2 * ALPHA
+    assert unmatched / 300 < ALPHA + 0.02, "though nobody says which items are one question"
 
 
 def test_a_gain_as_large_as_the_table_says_is_found():

@@ -98,8 +98,12 @@ def test_samples_without_a_text_are_not_asked_about(tmp_path: Path, server: Scri
 
 def test_what_the_judge_does_not_say_is_no_score(tmp_path: Path, server: ScriptedJudge):
     server.script = lambda asked: Says("I like it.") if "Vier" in asked.text else by_number(asked)
-    found = scores_of(run(answered(tmp_path), max_failed_share=0.5))
+    uri = run(answered(tmp_path), max_failed_share=0.5)
+    found = scores_of(uri)
     assert (found["de", 1].value, found["de", 1].failure) == (None, "unparsable")
+    assert open_stage(uri).counts()["failures"] == {"unparsable": 1}
+    with pytest.raises(EngineFailed, match=r"failed 1 of 6 .*\(1 unparsable\) in .*/grade/"):
+        run(answered(tmp_path), max_failed_share=0.1)
     server.script = lambda asked: Says("I like it.")
     with pytest.raises(EngineFailed, match="the judge failed"):
         run(answered(tmp_path), max_failed_share=0.5, max_tokens=99)

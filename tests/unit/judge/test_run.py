@@ -19,6 +19,7 @@ from lidr.components.shared.core.events import listening
 from lidr.components.shared.records.judged import Order
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.stage import open_stage
 from tests.judges import Asked, Says, ScriptedJudge, prefers
 from tests.unit.judge.evaluations import (
@@ -126,6 +127,7 @@ def test_head_to_head_compares_with_the_model_before(tmp_path, server):
     uri = run(recipe(server.url, tasks), answered(tmp_path), before)
     found = counts_of(uri, "head_to_head", "fr")
     assert (found["won"], found["lost"]) == (5, 1)
+    assert open_stage(uri).marker()["identity"]["inputs"].keys() == step_named("judge").reads.keys()
     assert {item.target for item in items_of(uri) if item.task == "head_to_head"} == {
         "x",
         "y" * 999,
@@ -223,7 +225,37 @@ def test_a_server_that_fails_is_counted_after_retries(tmp_path, server, says, re
     found = counts_of(uri, "x_alpacaeval", "fr")
     assert (found["failures"], found["left_out"]) == ({reason: 2}, 1)
     times = sum(asked.block("user") == "q0?" for asked in server.asked)
-    assert times == (2 if reason == "rejected" else 4)
+    assert times == (2 if reason == "rejected" else 8)  # those of the server once more at the end
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_what_the_server_failed_at_is_asked_once_more_at_the_end(tmp_path, server, status):
+    decide = prefers(len)
+
+    def fails_at_first(asked: Asked) -> Says:
+        others = [each for each in server.asked if each.block("user") != "q0?"]
+        early = asked.block("user") == "q0?" and len(others) < 10
+        return Says(status=status) if early else decide(asked)
+
+    server.script = fails_at_first
+    server_settings = {"retries": 0, "concurrency": 1}
+    settings = recipe(server.url, [alpaca(tmp_path)], server=server_settings, max_failed_share=0.2)
+    uri = run(settings, answered(tmp_path))
+    assert [item.score for item in items_of(uri)] == [0, 0, 0, 0.5, 1, 1]
+    assert counts_of(uri, "x_alpacaeval", "fr")["failures"] == {}
+    assert all(each.failure is None for each in judgements_of(uri))
+
+
+def test_a_finished_stage_with_more_failures_than_the_share_is_not_reused(tmp_path, server):
+    server.script = lambda asked: Says("Both!" if asked.block("user") == "q0?" else "A")
+    loose = recipe(server.url, [alpaca(tmp_path)], max_failed_share=0.2)
+    uri = run(loose, answered(tmp_path))
+    asked = len(server.asked)
+    strict = recipe(server.url, [alpaca(tmp_path)], max_failed_share=0.1)
+    with pytest.raises(EngineFailed, match=r"failed 2 of 12 .*\(2 unparsable\) in .*/judge/"):
+        run(strict, answered(tmp_path))
+    assert run(loose, answered(tmp_path)) == uri
+    assert len(server.asked) == asked
 
 
 def test_faults_that_pass_change_nothing(tmp_path, server):

@@ -21,8 +21,8 @@ from lidr.components.pair.rewarders.lidr.candidates import candidates
 from lidr.components.pair.rewarders.lidr.observations import direction_keys, observe, pooled
 from lidr.components.pair.run import decide, languages_of
 from lidr.components.pair.stage import after_pairs
-from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.languages import LanguageIdentifier
+from lidr.components.shared.config.recipe import Languages, Recipe
+from lidr.components.shared.core.languages import NAMES, LanguageIdentifier
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import make_recipe
@@ -329,6 +329,19 @@ def test_round_trips_that_lose_everything_stop():
     [found] = [each for each in found_in(records) if each.level == "stop"]
     assert found.measure == "round_trip"
     assert "from English to Spanish in chrF (0 to 100); the bar is 30" in found.text
+
+
+@pytest.mark.parametrize("count", [4, 19])
+def test_round_trips_that_lose_everything_stop_in_any_number_of_languages(count):
+    codes = sorted(set(NAMES) - {"en"})[:count]
+    recipe = settings().model_copy(update={"languages": Languages(dominant="en", others=codes)})
+    rng = random.Random(0)
+    made = {key: outcomes(1.0, 20, rng) for key in direction_keys(recipe)}
+    for found in made.values():
+        found.round_trips += [(f"p{number}", 2 * rng.random()) for number in range(20)]
+    [found] = findings(recipe, measure(pooled("en", made)), 100, 0.0)
+    assert (found.level, found.measure) == ("stop", "round_trip")
+    assert len(found.places) == 2 * count
 
 
 def test_too_few_pairs_for_one_step_stop_by_default():

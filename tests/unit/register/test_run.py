@@ -255,6 +255,19 @@ def test_the_candidate_is_the_newest_version_that_passed_the_gate(store, client,
     assert versions(client, name)[3].tags["lidr.gate_verdict"] == "keep"
 
 
+def test_an_m_0_of_a_later_run_takes_the_candidate_from_no_other_version(store, client, name):
+    def another_start(source: str) -> dict[str, object]:
+        model = finished_stage(store, "prepare", {"model/config.json": b"{}"}, model=source).uri
+        return arguments(store, name, model, inputs=model)
+
+    register(**arguments(store, name))
+    assert register(**another_start("a second base")) == f"{name}/2"
+    assert candidate(client, name) == 1
+    assert register(**after_training(store, name, "good")) == f"{name}/3"
+    assert register(**another_start("a third base")) == f"{name}/4"
+    assert candidate(client, name) == 3
+
+
 def test_a_recipe_may_promote_what_its_gate_compared_with_the_champion(store, client, name):
     text = make_recipe(registry={"model_name": name, "promote": "gated"}).model_dump_json()
 
@@ -310,6 +323,30 @@ def test_a_promotion_that_mlflow_does_not_answer_is_recorded_once(store, client,
     with pytest.raises(TrackingFailed):
         register(**arguments(store, name, recipe=settings.model_dump_json()))
     assert [row.note for row in history(client, name).rows] == ["not carried out"]
+
+
+@pytest.mark.parametrize("last", ["the tag", "the confirmation"])
+def test_a_promotion_that_was_cut_off_after_the_champion_had_moved_is_finished_by_a_repeat(
+    store, client, name, monkeypatch, last
+):
+    text = make_recipe(registry={"model_name": name, "promote": "gated"}).model_dump_json()
+    given = arguments(store, name, recipe=text)
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        if last == "the tag":
+            patch.setattr(MlflowClient, "set_model_version_tag", dies)
+        else:
+            patch.setattr("lidr.components.shared.registry.promotion.confirm", dies)
+        register(**given)
+    assert [row.note for row in history(client, name).rows] == ["not confirmed"]
+    assert register(**given) == f"{name}/1"
+    [row] = history(client, name).rows
+    assert (row.note, row.entry.done) == ("", True)
+    noted = json.loads(versions(client, name)[1].tags["lidr.promotion"])
+    assert noted["time"] == row.entry.time
 
 
 def test_what_another_gate_lets_pass_is_promoted_though_the_first_one_kept_it(store, client, name):

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from lidr.components.report.blocks import Section
+from lidr.components.report.common_languages import paired_items
 from lidr.components.report.comparison import Evaluated, compare, evaluated, render
 from lidr.components.report.flips import flips
 from lidr.components.report.words import signed
+from lidr.components.shared.stats import paired
 from tests.unit.report.runs import recipe, state_of, write_run
 
 
@@ -35,6 +37,12 @@ def test_two_models_are_compared_item_by_item(models):
     assert result["p"] < 0.001
     values = [result["gains"][code]["gain"]["value"] for code in ("es", "de", "fr")]
     assert result["mean_gain"]["value"] == pytest.approx(sum(values) / 3)
+
+
+def test_comparison_reads_no_items_twice(models, monkeypatch):
+    monkeypatch.setattr(paired, "read_items", lambda uri: pytest.fail(f"{uri} is read again"))
+    assert set(compare(recipe(), models)["gains"]) == {"en", "es", "de", "fr"}
+    assert set(paired_items(*models)) == {"en", "es", "de", "fr"}
 
 
 def test_one_model_has_scores_alone(models):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from lidr.components.report.registered_model import render_model
 from lidr.components.report.runs import Run, read_run, reused, runs_of_model
 from lidr.components.report.two_runs import render_two_runs
 from lidr.components.report.words import percent
-from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.recipe import Languages, Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.store.marker import sealed, unsealed
@@ -58,10 +59,20 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path):
     home.write("runs/young/recipe.json", json.dumps(settings).encode())
     home.write("runs/old/recipe.json", json.dumps(settings | {"gone": 1}).encode())
     home.write("runs/old/iteration-0/state.json", json.dumps(state_of(home.uri, 0)).encode())
-    home.write("runs/broken/recipe.json", b"{")
+    for number, text in enumerate((b"{", b"[]", b'{"registry": null}')):
+        home.write(f"runs/broken{number}/recipe.json", text)
+    write_run(tmp_path, 1, run="damaged", worse=0.06)
+    damaged = json.loads(home.read("runs/damaged/iteration-1/state.json"))["model"]
+    Path(damaged, "metrics.jsonl").write_text("{}")
     runs, unread = runs_of_model(home, "tiny-world")
     assert [run.name for run in runs] == [RUN]
-    assert sorted(reason.partition(":")[0] for reason in unread) == ["broken", "old", "young"]
+    names = ["broken0", "broken1", "broken2", "damaged", "old", "young"]
+    assert sorted(reason.partition(":")[0] for reason in unread) == names
+    with pytest.raises(BadInput, match=r"runs/old/recipe\.json: is not the recipe of a run"):
+        read_run(home, "old")
+    home.delete("runs/old/recipe.json")
+    with pytest.raises(BadInput, match=r"run 'old' in .* has no recipe\.json"):
+        read_run(home, "old")
     page = render_model("tiny-world", runs, unread, {}, "")
     assert "A run is left out: young: run &#39;young&#39; in" in page
 
@@ -118,6 +129,17 @@ def test_stages_are_the_same_on_a_store_that_was_copied(store, tmp_path):
     times = durations_of(second.rounds, reused(home, "second"))
     fresh = {(each.item.iteration, each.step) for each in times if not each.reused}
     assert fresh == {(t, step) for t in (1, 2) for step in ("train", "evaluate")}
+
+
+def test_a_damaged_state_of_the_run_itself_is_an_error_and_of_another_run_is_not(tmp_path):
+    home = open_store(write_run(tmp_path, 1))
+    write_run(tmp_path, 1, run="second", month=9)
+    earlier = reused(home, "second")
+    home.write("runs/third/iteration-0/state.json", b"{")
+    assert reused(home, "second") == earlier != frozenset()
+    home.write("runs/second/iteration-1/state.json", b"{")
+    with pytest.raises(BadInput, match=r"second/iteration-1/state\.json"):
+        reused(home, "second")
 
 
 def test_runs_that_do_not_say_when_they_ended_claim_no_stage_of_others(tmp_path):
@@ -256,10 +278,77 @@ def test_languages_with_other_items_are_left_out_of_the_gain(tmp_path):
     assert "German" in gains[: gains.index("</table>")]
 
 
-def test_runs_of_other_languages_have_scores_but_no_gain(store):
+def with_languages(run: Run, dominant: str, *others: str) -> Run:
+    """Return a run as of another recipe, whose evaluation measured the same languages."""
+    languages = Languages(dominant=dominant, others=others)
+    return replace(run, settings=run.settings.model_copy(update={"languages": languages}))
+
+
+def averages(page: str) -> list[str]:
+    """Return the last models' averages in the table of scores; [] without that row."""
+    cells = r'<th scope="row">Average of the other languages</th>' + r"<td>([\d.]+%) .*?</td>" * 2
+    found = re.search(cells, page)
+    return list(found.groups()) if found else []
+
+
+@pytest.mark.parametrize(
+    ("dominant", "others", "left_out", "average"),
+    [
+        ("en", ("es",), "German and French are left out.", ["99.0%", "93.0%"]),
+        ("de", ("en", "es"), "German, French and English are left out.", ["99.0%", "93.0%"]),
+        ("en", ("fr", "de"), "Spanish is left out.", ["99.3%", "93.3%"]),
+    ],
+)
+def test_averages_of_two_runs_are_over_the_languages_of_both(
+    store, dominant: str, others: tuple[str, ...], left_out: str, average: list[str]
+):
     first, second = both(store)
-    languages = {"dominant": "en", "others": ["es"]}
-    other = Recipe.model_validate(second.settings.model_dump() | {"languages": languages})
-    page = render_two_runs(first, Run(second.name, other, second.rounds))
-    assert "Settings that differ" in page
-    assert "languages.others" in page
+    page = render_two_runs(first, with_languages(second, dominant, *others))
+    assert averages(page) == average
+    said = f"Only the other languages of both runs are averaged: {left_out}"
+    assert page.count(said) == 3, "by iteration, of the scores and of the gains"
+    gains = page[page.index("Gain in points") :]
+    assert "German" in gains[: gains.index("</table>")]
+    assert f"<td>{average[0]} " in page[page.index('id="paths"') : page.index('id="accuracy"')]
+    assert "languages.others" in page[page.index("Settings that differ") :]
+
+
+def test_mean_gain_of_two_runs_is_over_the_languages_of_both(tmp_path):
+    """B is worse in French, which it does not learn, and no different in Spanish."""
+    store = write_run(tmp_path, 1)
+    write_run(tmp_path, 1, run="second", worse=0.06, month=9)
+    first, second = both(store)
+    a, b = (open_stage(str(run.rounds[-1].state["evaluation"])) for run in (first, second))
+    items: dict[str, list[EvalItem]] = {code: [] for code in ("en", "es", "de", "fr")}
+    for stage, codes in ((a, ("en", "es", "de")), (b, ("fr",))):
+        for item in stage.read_records(["items.parquet"], EvalItem):
+            if item.language in codes:
+                items[item.language].append(item)
+    again = replace(b, identity=b.marker()["identity"])
+    again.write_records("items.parquet", [one for each in items.values() for one in each], EvalItem)
+    again.finish(b.counts())
+    page = render_two_runs(first, with_languages(second, "en", "es", "de"))
+    assert "<h1>B against A, mean over the other languages: 0.0 points (0.0 to 0.0)." in page
+    page = render_two_runs(first, second)
+    assert "<h1>B against A, mean over the other languages: −2.0 points" in page
+
+
+def test_two_runs_without_a_common_language_have_no_average(store):
+    first, second = both(store)
+    page = render_two_runs(with_languages(first, "en", "es"), with_languages(second, "en", "fr"))
+    assert "<h1>The two runs have no other language in common.</h1>" in page
+    assert "The runs have no other language in common, so no averages are compared." in page
+    assert averages(page) == [] and 'id="gain"' not in page
+    assert "Average of the other languages by iteration" not in page, "a chart of averages"
+
+
+def test_two_runs_that_have_only_evaluated_the_start_have_no_pairs(tmp_path):
+    write_run(tmp_path, 0)
+    page = render_two_runs(*both(write_run(tmp_path, 0, run="second", month=9)))
+    assert 'id="yields"' not in page and 'id="paths"' in page
+
+
+def test_pairs_of_two_runs_stand_beside_the_model_that_they_made(store):
+    page = render_two_runs(*both(store))
+    table = page[page.index("Pairs kept of the candidates") :]
+    assert re.search(r"<th[^>]*>Model</th>\s*<th[^>]*>Pairs, A</th>", table)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from lidr.components.report.run import report, report_failure
-from lidr.components.shared.config.budget import ACCOUNT, Account
+from lidr.components.shared.config.budget import ACCOUNT, Account, Budget
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.usage import note_budget_stop
+from lidr.components.state.budget import used_so_far
 from tests.unit.report.runs import RUN, recipe, write_run
 from tests.usages import plant_usage
 
@@ -41,7 +43,7 @@ def test_report_says_what_all_attempts_have_used_and_what_was_lost(tmp_path, mon
     assert result["used"] == {"gpu_hours": 3.5, "cost": 9.5, "currency": "USD"}
     said = (
         "All attempts together used 3.50 GPU hours (9.50 USD) of a budget of 20 GPU hours; 0.50 "
-        "GPU hours (1.50 USD) of that were lost to interruptions."
+        "GPU hours (1.50 USD) of that in processes that did not end in order."
     )
     assert said in page and said in overview
 
@@ -61,11 +63,66 @@ def test_report_counts_what_was_lost_of_the_iterations_of_which_it_says_what_was
     state = json.loads(store.read(key)) | {"used": {"gpu_hours": 7.25, "cost": 0.0}}
     store.write(key, json.dumps(state).encode())
     plant_usage(store, RUN, 2, hours=0.5, ended=False)
-    plant_usage(store, RUN, 3, hours=99.0, ended=False)  # of an iteration that failed
-    assert "0.50 GPU hours of that were lost to interruptions" in pages(store.uri)[1]
+    plant_usage(store, RUN, 3, hours=99.0, ended=False)  # of a longer execution before
+    assert "0.50 GPU hours of that in processes that did not end in order" in pages(store.uri)[1]
 
 
-@pytest.mark.parametrize("used", [5, {"gpu_hours": -1.0}, {"hours": 1.0}, {"gpu_hours": "much"}])
+ACCOUNT_IN_EUROS = Account.model_validate(
+    {"budget": {"cost": 250.0}, "currency": "EUR", "prices": {"train": 2.5}}
+)
+
+
+def count_and_keep(store: Store, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a state hold what the loop's task counted, which has an account; later there is none."""
+    monkeypatch.setenv(ACCOUNT, ACCOUNT_IN_EUROS.text())
+    key = f"runs/{RUN}/iteration-{iteration}/state.json"
+    used = used_so_far(store, RUN).model_dump(mode="json")
+    store.write(key, json.dumps(json.loads(store.read(key)) | {"used": used}).encode())
+    monkeypatch.delenv(ACCOUNT)
+
+
+def test_report_without_a_profile_counts_by_the_account_of_the_run(tmp_path, monkeypatch):
+    store = open_store(write_run(tmp_path))
+    plant_usage(store, RUN, 1, hours=80.0)
+    count_and_keep(store, 2, monkeypatch)
+    result, page, _ = pages(store.uri)
+    assert result["used"] == {"gpu_hours": 80.0, "cost": 200.0, "currency": "EUR"}
+    assert "80.00 GPU hours (200.00 EUR) of a budget of 250 EUR." in page
+
+
+def test_report_without_a_profile_counts_by_the_account_of_the_budget_stop(tmp_path, monkeypatch):
+    store = open_store(write_run(tmp_path, 1))
+    count_and_keep(store, 1, monkeypatch)
+    plant_usage(store, RUN, 1, hours=160.0)
+    account = ACCOUNT_IN_EUROS.model_copy(update={"budget": Budget(cost=450.0)})
+    note_budget_stop(store, RUN, 2, REASON, account)
+    result, page, _ = pages(store.uri)
+    assert result["used"] == {"gpu_hours": 160.0, "cost": 400.0, "currency": "EUR"}
+    assert "160.00 GPU hours (400.00 EUR) of a budget of 450 EUR." in page
+    assert result["stopped"] == {"iteration": 2, "reason": REASON}
+
+
+def test_report_of_a_run_that_has_not_ended_counts_its_failed_iteration(tmp_path, monkeypatch):
+    store = open_store(write_run(tmp_path, 2))
+    store.delete(f"runs/{RUN}/iteration-2/state.json")
+    plant_usage(store, RUN, 1, hours=80.0)
+    count_and_keep(store, 1, monkeypatch)
+    plant_usage(store, RUN, 2, hours=80.0, ended=False)
+    result, page, _ = pages(store.uri)
+    assert result["used"] == {"gpu_hours": 160.0, "cost": 400.0, "currency": "EUR"}
+    assert "; 80.00 GPU hours (200.00 EUR) of that in processes that did not end" in page
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        5,
+        {"gpu_hours": -1.0},
+        {"hours": 1.0},
+        {"gpu_hours": "much"},
+        {"account": {"prices": 3}},
+    ],
+)
 def test_damaged_usage_in_a_state_names_iteration_and_remedy(tmp_path, used: object):
     store = open_store(write_run(tmp_path))
     key = f"runs/{RUN}/iteration-2/state.json"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,8 @@ from lidr.components.score.run import SampleLogp, score
 from lidr.components.score.stage import scoring_models
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.forward import loading
+from lidr.components.shared.models.sources import ModelFiles
 from lidr.components.shared.records.chat import scoring_messages
 from lidr.components.shared.records.schema import Failure, Prompt, Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE
@@ -71,6 +76,25 @@ def answered(root: Path, changed: dict[tuple[str, int], Response] | None = None)
 
 def run(settings: Recipe, given: dict[str, str]) -> str:
     return score(recipe=settings.model_dump_json(), iteration=1, **given)
+
+
+def test_one_model_is_in_memory_at_a_time(root, monkeypatch):
+    loaded: list[weakref.ref] = []
+    load = loading.load_model
+
+    def load_model(files: ModelFiles) -> Any:
+        assert not any(each() for each in loaded), "the one before is still there"
+        model = load(files)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(loading, "load_model", load_model)
+    gc.disable()  # as good as off where millions of older objects live
+    try:
+        run(recipe(root, beta=0.3), answered(root))
+    finally:
+        gc.enable()
+    assert len(loaded) == 2
 
 
 def scores_of(uri: str) -> dict[tuple[str, int], Score]:

@@ -15,6 +15,7 @@ import pytest
 from lidr.components.serve.__main__ import main
 from lidr.components.serve.files import fetch, run, vllm_command
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.engines.vllm_start import vllm_lora_rank
 from lidr.components.shared.models.outside import ModelLocation
 from tests.models import CHAT_TEMPLATE, safetensors
 
@@ -66,6 +67,19 @@ def test_an_adapter_is_served_as_champion_over_its_base(model: Path, adapter: Pa
     command = " ".join(vllm_command(place, []))
     assert "--served-model-name champion-base --enable-lora --max-loras 1" in command
     assert f"--max-lora-rank 32 --lora-modules champion={place / 'adapter'}" in command
+
+
+@pytest.mark.parametrize(
+    ("config", "rank"),
+    [
+        ({"r": 8, "rank_pattern": {"q_proj": 64}}, 64),
+        ({"r": 64, "rank_pattern": {"q_proj": 8}}, 64),
+        ({"r": 8, "rank_pattern": None}, 8),
+    ],
+)
+def test_the_rank_that_vllm_makes_room_for_is_that_of_the_largest_layer(adapter, config, rank):
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    assert vllm_lora_rank(adapter) == rank
 
 
 def test_a_container_that_is_restarted_forgets_the_last_adapter(model, adapter, place):

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from lidr.components.serve.__main__ import main
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.tracking import mlflow_client
+from tests.json_server import serving
 from tests.kubernetes_api import NAMESPACE, SERVERS, KubernetesApi, serve, write_kubeconfig
 
 COMPONENTS = Path(__file__).resolve().parents[3] / "manifests" / "components"
@@ -78,6 +79,13 @@ def test_before_the_first_promotion_there_is_nothing_to_do(registry, api, server
     assert run(server=server) == 0
     assert "nothing to serve yet: " in capsys.readouterr().out
     assert not [path for method, path in api.requests if method == "PATCH"]
+
+
+def test_a_server_that_is_not_mlflow_is_an_error(api: KubernetesApi, monkeypatch, capsys):
+    with serving(lambda request, body: (404, "<html>404</html>")) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert run() == 2
+    assert "is no MLflow server" in capsys.readouterr().err
 
 
 def test_an_alias_that_is_gone_is_an_error(registry, api: KubernetesApi, capsys):

@@ -37,7 +37,7 @@ exec(compile(sys.stdin.read(), "steps.py", "exec"), module.__dict__)
 from lidr.components.report.history import STATE_KEYS
 from lidr.components.report.lineage import _STEPS
 from lidr.components.shared.lineage.graph import MAKERS
-from lidr.components.shared.registry.ancestry import EVIDENCE
+from lidr.components.shared.registry.ancestry import JUDGING_TAGS
 from lidr.components.shared.store.runs import _OPTIONAL_STATE
 from lidr.pipelines.maintenance.prune_plan import _ABOUT
 from lidr.pipelines.placement import KIND_BY_COMPONENT
@@ -46,7 +46,7 @@ from lidr.pipelines.status import SHOWN, STEP_NAMES, logged_by
 assert STATE_KEYS["critique"] == "critiques" and "critiques" in _OPTIONAL_STATE
 assert _STEPS.index("judge") < _STEPS.index("critique") < _STEPS.index("gate")
 assert MAKERS["critiqued"] == ("train", "prepare", "model")
-assert EVIDENCE["critique"] == "lidr.critiques_digest" and _ABOUT["critique"] == "pairs"
+assert JUDGING_TAGS["critique"] == "lidr.critiques_digest" and _ABOUT["critique"] == "pairs"
 assert KIND_BY_COMPONENT["critique"] == "judge"
 assert SHOWN.index("judge") < SHOWN.index("critique") < SHOWN.index("gate")
 assert STEP_NAMES["critique"] == "critique" and logged_by("critique") == {"critique"}
@@ -85,6 +85,11 @@ def test_every_step_has_its_folder():
     folders = {path.parent.name for path in COMPONENTS.glob("*/run.py")}
     without = {"model", "rollout", "reference"}  # part of evaluate's command, of tasks, of train
     assert folders == BY_NAME.keys() - without
+
+
+def test_a_task_with_a_step_s_name_is_that_step_s_component():
+    own = {step.name for step in STEPS if step.name in step.tasks}
+    assert {name for name in own if not (COMPONENTS / name / "component.py").is_file()} == set()
 
 
 def test_a_task_that_joins_steps_has_the_place_of_its_first():

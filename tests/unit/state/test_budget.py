@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from lidr.components.shared.config.budget import ACCOUNT, Account, Amount
+from lidr.components.shared.config.budget import ACCOUNT, Account, Used
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.usage import read_budget_stop
+from lidr.components.shared.store.usage import read_budget_stop, read_stop_account
 from lidr.components.state.budget import stopped_by_budget, used_so_far
 from tests.usages import plant_usage
 
@@ -35,6 +35,7 @@ def test_iteration_begins_where_it_fits_and_not_where_it_would_pass_the_budget(s
         "another 3.50 GPU hours, and budget.gpu_hours is 7.9"
     )
     assert read_budget_stop(store, "mine") == {"iteration": 2, "reason": reason}
+    assert read_stop_account(store, "mine") == Account.from_environment()
     told(monkeypatch, budget={"gpu_hours": 8.0})
     assert stopped_by_budget(store, "mine", 2) == ""
     assert read_budget_stop(store, "mine") is None
@@ -46,7 +47,8 @@ def test_first_iteration_is_taken_from_the_plan(store, monkeypatch):
     prices = {"evaluate": 3.0}
     told(monkeypatch, budget={"cost": 9.0}, prices=prices, planned=plan)
     assert stopped_by_budget(store, "mine", 1) == ""
-    assert used_so_far(store, "mine") == Amount(gpu_hours=1.0, cost=3.0)
+    account = Account.from_environment()
+    assert used_so_far(store, "mine") == Used(gpu_hours=1.0, cost=3.0, account=account)
     told(monkeypatch, budget={"cost": 8.5}, prices=prices, planned=plan)
     assert stopped_by_budget(store, "mine", 1).endswith(
         "1.00 GPU hours (3.00 USD) are used, this iteration needs another 2.00 GPU hours (6.00 "

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
 import sys
+import tempfile
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +27,7 @@ from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
+from lidr.components.train import assembly
 from lidr.components.train.assembly import training_order
 from lidr.components.train.forward.loss import PairLosses
 from lidr.components.train.metrics import StepSums, TroubleMonitor, find_troubles
@@ -190,6 +194,26 @@ def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
     assert row["grad_norm"] == pytest.approx(rows(train(**other))[0]["grad_norm"], rel=1e-5)
 
 
+def test_the_reference_model_is_gone_before_the_start_model_is_loaded(tmp_path, monkeypatch):
+    loaded: list[weakref.ref] = []
+    load = assembly.load_model
+
+    def load_model(*given: Any) -> Any:
+        assert not any(each() for each in loaded), "the one before is still there"
+        model = load(*given)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(assembly, "load_model", load_model)
+    given = arguments(tmp_path, batch_size=20, reference="base")
+    gc.disable()  # as good as off where millions of older objects live
+    try:
+        train(**{**given, "model": model_stage(tmp_path, 1)})
+    finally:
+        gc.enable()
+    assert len(loaded) == 2
+
+
 def test_the_last_smaller_batch_weighs_its_own_pairs_only(tmp_path: Path):
     """20 pairs in batches of 16: the second step has 4, in one micro-batch or in four."""
     whole, parts = (
@@ -235,6 +259,29 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     for name in open_stage(uri).files(prefix="model/"):
         assert open_stage(uri).read(name) == open_stage(undisturbed).read(name), name
     assert untimed(uri) == untimed(undisturbed)
+
+
+def test_a_restored_checkpoint_is_deleted_once_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given = arguments(tmp_path, machine={"checkpoint_steps": 2}, epochs=2)
+    killed(given, uploads=6)  # in the second checkpoint
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    load, step = PreferenceTrainer._load_rng_state, PreferenceTrainer.training_step
+    found: list[bool] = []
+
+    def note(then: Any) -> Any:
+        def noting(*given: Any, **keys: Any) -> Any:
+            found.append(any(scratch.rglob("restored")))
+            return then(*given, **keys)
+
+        return noting
+
+    monkeypatch.setattr(PreferenceTrainer, "_load_rng_state", note(load))
+    monkeypatch.setattr(PreferenceTrainer, "training_step", note(step))
+    train(**given)
+    assert found == [True, False, False, False]
 
 
 def killed(given: dict[str, object], uploads: int) -> str:

@@ -51,7 +51,7 @@ def adapter(candidate: ModelCandidate) -> str:
     setting = next(settings_beyond_factors(folder), "")
     if setting and choose_engine(recipe)[0] is EngineName.VLLM:
         raise BadInput(
-            f"the adapter has {setting}, which vLLM does not apply",
+            f"the adapter has {setting}, and lidr gives vLLM adapters of plain factors only",
             file=folder,
             remedy="Merge it into the weights where you trained it, and name the merged model.",
         )

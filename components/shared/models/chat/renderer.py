@@ -19,6 +19,7 @@ from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
 from lidr.components.shared.models.chat.thoughts import THINK, final_channel, strip_thoughts
 from lidr.components.shared.models.chat.turns import Turn, TurnReader, eos_token_ids
+from lidr.components.shared.records.chat import TRANSLATION_PRIMER
 from lidr.components.shared.records.kinds import Failure, Message
 
 _CHATS_AT_ONCE = 32
@@ -112,8 +113,8 @@ class ChatRenderer:
             bos = self._tokenizer.bos_token_id
             first = min(self.stops) if bos is None else int(bos)
             return [first], [self._encoder.encode_untemplated(text) for text in texts]
-        prefix = self._before_answer(request.messages)
-        tokens, rest = prefix.tokens, prefix.text + request.primer
+        prefix = self._before_text(request)
+        tokens, rest = prefix.tokens, prefix.text
         encoder = self._encoder
         context = tokens + encoder.encode_template(rest.rstrip())
         wholes = (
@@ -144,25 +145,20 @@ class ChatRenderer:
             ended: whether the turn ends after it; False for an answer that was cut off.
         """
         text = valid_unicode(text)
-        roles = tuple(message["role"] for message in messages)
-        turn = self._turns.turn(roles)
+        turn = self._turn_after(messages)
         head = "" if self._trains_thoughts else turn.head
         if head.strip() or text.startswith(head):
             head = ""
         if ended:  # the text may already hold the white space that the template puts before the end
             text = text.removesuffix(turn.end[: -len(turn.end.lstrip())])
         if not self._encoder.has_control(text):
-            before, prefix = self._prompt_ends(roles)
+            before, prefix = self._prompt_ends(_roles(messages))
             end = turn.end if ended else ""
             whole = self._encoder.encode_template(before + head + text + end)
             fits = not ended or tuple(whole[-1:]) == turn.tokens[-1:]
             if whole[: len(prefix)] == prefix and fits and len(whole) > len(prefix):
                 return whole[len(prefix) :]
         return self._encoder.encode(head + text) + (list(turn.tokens) if ended else [])
-
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of untrusted text: special tokens spelt out in it stay text."""
-        return self._encoder.encode(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of generated tokens without special tokens; white space is untouched.
@@ -178,7 +174,9 @@ class ChatRenderer:
 
     def thinks(self, chat: Chat) -> bool:
         """Tell whether a thought may precede the answer; stop strings do not count in it."""
-        return self.template.thinking == "remove" and not self.primed(chat)
+        thinking = self.template.thinking
+        removed = thinking == "remove" or (thinking == "keep" and bool(chat.primer))
+        return removed and not self.primed(chat)
 
     @property
     def needs_tokens(self) -> bool:
@@ -198,14 +196,15 @@ class ChatRenderer:
         answer = self._without_thoughts(chat, text)
         if answer is None:
             return "", Failure.UNCLOSED_THOUGHT, False
-        if chat.primer and not self.primed(chat):  # the model had to write it itself
-            answer = answer.partition(chat.primer)[2]
+        if chat.primer and not self.primed(chat):  # the model may write it itself
+            _, found, rest = answer.partition(chat.primer)
+            # Translations are asked for between tags; other primers are in no instruction.
+            answer = rest if found or chat.primer == TRANSLATION_PRIMER else answer
         ends = [answer.find(s) + len(s) for s in stop if s in answer] if self.thinks(chat) else []
         return (answer[: min(ends)], None, True) if ends else (answer, None, False)
 
     def _without_thoughts(self, chat: Chat, text: str) -> str | None:
-        thinking = self.template.thinking
-        if thinking == "keep" and not chat.primer:
+        if self.template.thinking == "keep" and not chat.primer:
             return text
         if self.template.harmony:
             return text if self.primed(chat) else final_channel(text)
@@ -224,10 +223,14 @@ class ChatRenderer:
 
     def _prefix(self, chat: Chat) -> _Prefix:
         if chat.primer and self.primed(chat):
-            prefix, turn = self._before_answer(chat.messages), self._turn_after(chat.messages)
-            space = turn.head if turn.direct and not turn.head.strip() else ""
-            return _Prefix(prefix.tokens, prefix.text + space + chat.primer)
+            return self._before_text(chat)
         return self._rendered(chat.messages)
+
+    def _before_text(self, chat: Chat) -> _Prefix:
+        """Return a chat up to the text of an answer, with its primer as the template writes it."""
+        prefix, head = self._before_answer(chat.messages), self._turn_after(chat.messages).head
+        space = head if chat.primer and not head.strip() else ""
+        return _Prefix(prefix.tokens, prefix.text + space + chat.primer)
 
     @property
     def _trains_thoughts(self) -> bool:
@@ -235,7 +238,7 @@ class ChatRenderer:
         return self.template.thinking == "keep"
 
     def _turn_after(self, messages: Sequence[Message]) -> Turn:
-        return self._turns.turn(tuple(message["role"] for message in messages))
+        return self._turns.turn(_roles(messages))
 
     def _before_answer(self, messages: Sequence[Message]) -> _Prefix:
         """Return a chat up to where the text of an answer begins, except for white space."""
@@ -280,3 +283,7 @@ class ChatRenderer:
             tokens += self._encoder.encode_template(before)
             tokens += self._encoder.encode_plain(message["content"])
         return _Prefix(tokens, rest)
+
+
+def _roles(messages: Sequence[Message]) -> tuple[str, ...]:
+    return tuple(message["role"] for message in messages)

@@ -26,7 +26,7 @@ class Turn:
     """How a template writes an assistant's turn after messages of certain roles.
 
     Attributes:
-        direct: whether a finished turn begins like a turn that the model continues.
+        direct: whether a finished chat starts with the generation prompt.
         head: if direct, what comes between that beginning and the text; else "".
         end: what ends the turn; "" if the template writes no end.
         tokens: token ids of the end.
@@ -40,14 +40,14 @@ class Turn:
 
 def eos_token_ids(folder: Path) -> frozenset[int]:
     """Return the EOS token ids in a model's configuration files."""
-    found: set[object] = set()
+    found: list[object] = []
     for name in ("config.json", "generation_config.json"):
         file = folder / name
         settings = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         for part in (settings, settings.get("text_config") or {}):
             ids = part.get("eos_token_id")
-            found |= {*ids} if isinstance(ids, list) else {ids}
-    return frozenset(each for each in found if isinstance(each, int))
+            found += ids if isinstance(ids, list) else [ids]
+    return frozenset(each for each in found if type(each) is int)  # true is an int to Python
 
 
 class TurnReader:

@@ -55,7 +55,15 @@ def test_head_to_head_is_about_the_answers_of_x_alpacaeval(tmp_path):
     ("tasks", "words"),
     [
         ([], "judge.tasks is empty"),
-        ([CARE, CARE], "care appears twice"),
+        ([CARE, CARE], "each name may appear once, not twice: care"),
+        (
+            [CARE, ALPACA, CARE, ALPACA],
+            "each name may appear once, not twice: care, x_alpacaeval",
+        ),
+        (
+            [{**CARE, "languages": ["es", "de", "es"]}],
+            "languages must differ from one another: es, de, es",
+        ),
         ([{"name": "care"}], "care needs questions"),
         ([{**CARE, "questions": "q.jsonl"}], "must hold {language}"),
         ([{**CARE, "references": "r.{language}"}], "care takes no references"),

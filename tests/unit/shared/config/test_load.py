@@ -264,6 +264,11 @@ def test_generation_settings_that_contradict_are_refused(tmp_path, section, word
             ["engine.endpoint.url"],
         ),
         ("name: x\njudge: {url: judge/v1}\n", 2, ["judge.url"]),
+        (
+            "name: x\nkubeflow:\n  oidc: {token_url: 'http://sso/token', client_id: l}\n",
+            3,
+            ["kubeflow.oidc.token_url", "secret is sent there: write https://"],
+        ),
         ("store: here\n", 1, ["'name' is missing"]),
     ],
 )

@@ -53,6 +53,8 @@ def test_a_source_becomes_one_line_which_says_all_of_it(given, text):
         ("https://h/a", "needs its sha256"),
         ({"source": "https://h/a", "sha256": "abc"}, "is not 64"),
         ({"source": "https://h/a", "sha256": {"xx": PIN}}, "not a language"),
+        ({"source": "p.de.jsonl", "sha256": {"de": PIN}}, "is one file.*give the digest alone"),
+        (f"p.de.jsonl#sha256.de={PIN}", "is one file"),
         ({"source": "https:///a", "sha256": PIN}, "no host"),
         ({"source": "a", "sha265": PIN}, "no 'sha265'.*sha256"),
         ({"source": "a", "revision": "abc"}, "revision belongs"),

@@ -81,7 +81,7 @@ def test_a_null_takes_a_key_away(tmp_path):
 
 
 def test_nulls_of_a_mapping_leave_the_default_where_the_base_has_none(tmp_path):
-    over = "kubeflow: {oidc: {token_url: 'http://i', client_id: l, scope: null}}\n"
+    over = "kubeflow: {oidc: {token_url: 'https://i', client_id: l, scope: null}}\n"
     alone = layered(tmp_path, BASE + over.replace(", scope: null", ""))
     assert layered(tmp_path, BASE + "kubeflow: {oidc: null}\n", over) == alone
     assert layered(tmp_path, BASE, over) == alone

@@ -131,7 +131,8 @@ RECIPE = make_recipe().model_dump(mode="json") | {
         "tasks": [{"name": "mt_bench", "questions": "{language}.jsonl"}],
     }
 }
-PROFILE = {"name": "mine", "kubeflow": {"oidc": Oidc(token_url="http://i", client_id="l").__dict__}}
+OIDC = Oidc(token_url="https://i", client_id="l")
+PROFILE = {"name": "mine", "kubeflow": {"oidc": OIDC.__dict__}}
 FIELDS = [(Recipe, RECIPE, *each) for each in paths(Recipe)]
 FIELDS += [(Profile, PROFILE, *each) for each in paths(Profile)]
 

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from lidr.components.shared.core import threads
-from lidr.components.shared.core.threads import allowed_cores, fit_threads, idle_cores
+from lidr.components.shared.core.threads import (
+    allowed_cores,
+    fit_threads,
+    idle_cores,
+    threads_of_each,
+)
 
 LARGE = 135_000_000
 
@@ -55,6 +60,16 @@ def test_threads_are_as_many_as_cores_are_free(monkeypatch, tmp_path, idle, file
     assert torch.get_num_threads() == expected
 
 
+@pytest.mark.parametrize(("processes", "idle", "expected"), [(2, 8.0, 4), (4, 8.0, 2), (4, 4.0, 1)])
+def test_processes_that_share_a_machine_share_its_idle_cores(
+    monkeypatch, tmp_path, processes, idle, expected
+):
+    machine(monkeypatch, tmp_path, idle)
+    monkeypatch.setenv(threads.SHARING, str(processes))
+    fit_threads(LARGE)
+    assert torch.get_num_threads() == expected
+
+
 def test_threads_are_said_once_a_model(monkeypatch, tmp_path, capsys):
     machine(monkeypatch, tmp_path, 3.2)
     fit_threads(LARGE)
@@ -75,6 +90,35 @@ def test_a_number_of_threads_that_is_given_stands(monkeypatch, tmp_path):
     before = torch.get_num_threads()
     fit_threads(LARGE)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("processes", "files", "each"),
+    [
+        (2, {}, "4"),
+        (3, {}, "2"),
+        (16, {}, "1"),
+        (2, {"cpu.max": "250000 100000\n"}, "1"),
+    ],
+)
+def test_processes_of_one_machine_share_the_cores_that_they_may_use(
+    monkeypatch, tmp_path, processes, files, each
+):
+    machine(monkeypatch, tmp_path, 8.0, files=files)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert threads_of_each(processes) == {"OMP_NUM_THREADS": each}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_of_each(processes) == {}
+
+
+@pytest.mark.parametrize("text", ["cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0\n", "", None])
+def test_a_kernel_that_does_not_count_leaves_all_cores(monkeypatch, tmp_path, text):
+    stat = tmp_path / "stat"
+    if text is not None:
+        stat.write_text(text)
+    monkeypatch.setattr(threads, "_STAT", stat)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert idle_cores(0.0) == 8.0
 
 
 def test_the_real_machine_says_what_is_idle():

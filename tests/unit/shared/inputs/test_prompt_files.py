@@ -14,7 +14,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.inputs.fetched import source_stage
-from lidr.components.shared.inputs.files import is_parquet
+from lidr.components.shared.inputs.files import is_parquet, json_rows
 from lidr.components.shared.inputs.prompt_files import (
     listed_tasks,
     load_prompt_file,
@@ -362,3 +362,15 @@ def test_what_is_neither_true_nor_false_is_no_flag(tmp_path, task):
 def test_an_answer_keeps_no_lone_surrogate(tmp_path):
     row = {"prompt_id": "1", "text": "One", "answer": "a\ud800"}
     assert load(write(tmp_path, json.dumps(row)))[0].answer == "a\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "remedy"),
+    [
+        (b"[{},\n1]", 2, "Each element must be an object."),
+        (b"{}\n1", 2, "One JSON object a line."),
+    ],
+)
+def test_a_row_that_is_no_object_has_the_remedy_of_its_format(data, line, remedy):
+    with pytest.raises(BadInput, match=f"^f:{line}: not a JSON object. {remedy}$"):
+        list(json_rows("f", data))

@@ -38,6 +38,19 @@ def test_a_download_goes_on_after_a_fault(host, tmp_path, fault):
     assert 0 <= again < 3 * (1 << 16), "at most the piece that a connection broke off in"
 
 
+def test_a_download_goes_on_after_any_number_of_faults_while_it_gets_further(
+    host, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(RETRY_VARIABLE, "0")  # as if each interruption came after a retry's time
+    host.faults.extend(["truncated"] * 3)
+    download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+    host.faults.extend(["truncated", 503, "truncated"])
+    with pytest.raises(Unavailable, match="HTTP 503"):
+        download(f"{host.url}/a.jsonl", tmp_path / "b", SHA)
+    assert len(host.faults) == 1
+
+
 def test_a_download_continues_what_an_earlier_process_left(host, tmp_path):
     (tmp_path / "a.part").write_bytes(DATA[:1_000_000])
     download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
@@ -57,6 +70,7 @@ def test_a_file_that_changed_under_its_pin_is_refused(host, tmp_path):
     with pytest.raises(BadInput, match=r"a\.jsonl: has the SHA-256 .*, the recipe pins"):
         download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
     assert list(tmp_path.iterdir()) == []
+    assert host.starts == [("/a.jsonl", 0)], "nothing was resumed, so nothing is fetched again"
 
 
 @pytest.mark.parametrize(("status", "remedy"), [(404, "address"), (403, r"netrc"), (410, "addr")])

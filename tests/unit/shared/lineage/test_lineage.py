@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, StoreError, StoreUnavailable
 from lidr.components.shared.lineage.graph import Presence, trace
 from lidr.components.shared.lineage.verify import recipe_fault, verify
 from lidr.components.shared.models.sources import adapter_uri, model_uri
-from lidr.components.shared.registry.ancestry import read_ancestry
+from lidr.components.shared.registry.ancestry import open_existing, read_ancestry
 from lidr.components.shared.registry.versions import Version
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault, sealed
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_state, recipe_key
+from lidr.components.shared.store.runs import read_state, recipe_key, state_key
 from lidr.components.shared.store.stage import Stage, open_stage
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 
@@ -128,7 +128,39 @@ def test_a_changed_recipe_and_a_changed_state_are_found(chain):
     state.write_text(state.read_text().replace(chain.model(2).digest, chain.model(1).digest))
     assert places(chain) == ["runs/first", recipe_key("first")]
     state.write_text("{")
+    assert places(chain) == ["runs/first"]
+    [finding] = read_ancestry(None, chain.version(2), chain.store).findings
+    assert finding.what == "has a damaged state of iteration 2"
+    state.unlink()
     assert places(chain) == ["runs"]
+
+
+def test_a_folder_among_the_runs_that_is_none_is_no_finding(chain):
+    shutil.copytree(Path(chain.store, "runs/first"), Path(chain.store, "runs/first (copy)"))
+    assert places(chain) == []
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), StoreUnavailable("HTTP 503")])
+def test_a_store_that_fails_at_a_state_is_no_store_without_runs(chain, monkeypatch, error):
+    read = LocalStore.read
+
+    def failing(store: LocalStore, key: str) -> bytes:
+        if key == state_key("first", 2):
+            raise error
+        return read(store, key)
+
+    monkeypatch.setattr(LocalStore, "read", failing)
+    with pytest.raises(StoreError, match=error.message):
+        read_ancestry(None, chain.version(2), chain.store)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_store_that_must_exist_is_not_made(tmp_path, scheme):
+    with pytest.raises(BadInput, match="there is no store at"):
+        open_existing(f"{scheme}{tmp_path}/gone")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    assert open_existing(f"{scheme}{tmp_path}/there").uri.endswith("/there")
 
 
 def test_a_marker_of_another_stage_is_found(chain):

@@ -11,9 +11,15 @@ from huggingface_hub import HfApi
 
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.outside import fetch_model, model_fingerprint, resolve_model
+from lidr.components.shared.models.outside import (
+    NotRegistered,
+    fetch_model,
+    model_fingerprint,
+    resolve_model,
+)
 from lidr.components.shared.models.sources import model_files, model_uri
 from tests.fakes import finished_stage
+from tests.json_server import serving
 from tests.models import safetensors
 
 FILES = {
@@ -165,6 +171,23 @@ def test_a_registered_model_is_followed_to_its_files(registry):
 def test_a_model_that_is_not_registered_is_refused(registry, source):
     with pytest.raises(BadInput, match=r"is not in MLflow.*models:/name@alias"):
         resolve_model(source)
+
+
+def test_a_server_that_is_not_mlflow_is_no_empty_registry(monkeypatch):
+    with serving(lambda request, body: (404, "<html>404</html>")) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(BadInput, match=r"is no MLflow server\. Correct") as refused:
+            resolve_model("models:/mine@champion")
+    assert not isinstance(refused.value, NotRegistered)
+    assert address in str(refused.value)
+
+
+def test_a_server_s_own_refusal_is_an_empty_registry(monkeypatch):
+    answer = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no model mine"}
+    with serving(lambda request, body: (404, answer)) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(NotRegistered, match="no model mine"):
+            resolve_model("models:/mine@champion")
 
 
 def test_a_registered_model_is_named_with_a_version_or_an_alias(registry):

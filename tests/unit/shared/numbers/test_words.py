@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from unicode_rbnf import RbnfEngine
 
@@ -49,6 +52,22 @@ def test_what_cldr_writes_is_read_in_every_language_that_is_said_to_be_readable(
     assert len(found) >= (0.95 if language != "ko" else 0.7) * len(numbers)
 
 
+NATURAL = json.loads(Path(__file__).with_name("natural_numbers.json").read_text("utf-8"))
+"""Numbers as people write them, by language: also where CLDR spells or declines them otherwise."""
+
+
+@pytest.mark.parametrize("language", sorted(NATURAL))
+def test_what_people_write_is_read(language):
+    for number, text in NATURAL[language].items():
+        assert list(spelled(f"( {text} )", language)) == [int(number)], text
+        assert leading_number(text, language) == int(number)
+
+
+def test_what_people_write_is_tested_in_all_49_languages_that_are_said_to_be_readable():
+    assert set(NATURAL) == {code for code in NAMES if can_read(code)} - {"ja", "zh"}
+    assert len(NATURAL) == 49
+
+
 @pytest.mark.parametrize(
     ("text", "language", "values"),
     [
@@ -64,10 +83,20 @@ def test_what_cldr_writes_is_read_in_every_language_that_is_said_to_be_readable(
         ("cent un dalmatiens", "fr", [101]),
         ("elfu mbili", "sw", [2000]),
         ("책 세 권", "ko", [3]),
+        ("két macska és három kutya", "hu", [2, 3]),
+        ("nyolcvankétezer", "hu", [82_000]),
+        ("خمسون ألفا وخمسة كتب", "ar", [50_005]),
+        ("خمسون ألف كتاب وخمسة أقلام", "ar", [50_000, 5]),
+        ("isto", "sr", []),
+        ("исто", "mk", []),
+        ("ثلاث وعشرون امرأة", "ar", [23]),
+        ("doi și trei", "ro", [2, 3]),
+        ("dva i tri", "sr", [2, 3]),
         ("이 책", "ko", []),
         ("someone alone", "en", []),
         ("", "en", []),
         ("one", "bn", []),
+        ("tri chant", "cy", []),
     ],
 )
 def test_written_out_numbers_are_read_in_order(text, language, values):
@@ -77,6 +106,7 @@ def test_written_out_numbers_are_read_in_order(text, language, values):
 def test_a_number_counts_only_where_it_begins():
     assert leading_number("eighteen dollars and two cents", "en") == 18
     assert leading_number("exactly eighteen", "en") is None
+    assert leading_number("tri chant", "cy") is None, "its larger numbers are not parsed"
 
 
 @pytest.mark.parametrize(

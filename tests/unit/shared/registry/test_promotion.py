@@ -16,7 +16,12 @@ from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefus
 from lidr.components.shared.registry.audit import AliasMove, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
-from lidr.components.shared.registry.promotion import PromotionOrder, promote, rollback
+from lidr.components.shared.registry.promotion import (
+    PromotionOrder,
+    finish_promotion,
+    promote,
+    rollback,
+)
 from lidr.components.shared.registry.versions import (
     VERDICT_TAG,
     audit_log_of,
@@ -253,6 +258,20 @@ def test_a_promotion_that_was_cut_off_is_no_rollback_to_finish(store, client, na
     record(audit_log, AliasMove("promote", "champion", start.number, None))
     with pytest.raises(BadInput, match="has no previous champion"):
         rollback(client, name, audit_log)
+
+
+def test_a_rollback_that_was_cut_off_is_no_promotion_to_finish(store, client, name, audit_log):
+    """Its own repeat would find it confirmed, and go back again."""
+    start, first = registered(client, store, name, "promote")
+    promote(client, start, audit_log, PromotionOrder())
+    assert finish_promotion(client, start, audit_log) is None
+    record(audit_log, AliasMove("rollback", "champion", start.number, first.number))
+    assert finish_promotion(client, start, audit_log) is None
+    promoted = record(audit_log, AliasMove("promote", "champion", first.number, start.number))
+    assert finish_promotion(client, first, audit_log) is None, "the alias has not moved"
+    client.set_registered_model_alias(name, "champion", str(first.number))
+    assert finish_promotion(client, first, audit_log) == replace(promoted, done=True)
+    assert read_model(client, name).aliases == {"champion": first.number, "previous": start.number}
 
 
 def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):

@@ -51,3 +51,9 @@ def test_without_the_dominant_language_there_is_nothing_to_compare():
 def test_a_task_whose_name_holds_another_language_s_code_is_paired():
     found = check_premise(items({"en": 60, "de": 70}, task="mgsm_en_cot_{}"), "en", ["de"])
     assert [row["p"] for row in found["stronger"]] == [pytest.approx(2**-10)]
+
+
+def test_the_english_task_and_its_translation_are_compared_without_a_test():
+    english = items({"en": 60}, task="hellaswag")
+    found = check_premise([*english, *items({"es": 70}, task="hellaswag_{}")], "en", ["es"])
+    assert [row["p"] for row in found["stronger"]] == [None]

@@ -24,6 +24,7 @@ from lidr.components.shared.store.usage import (
     forget_budget_stop,
     note_budget_stop,
     read_budget_stop,
+    read_stop_account,
     read_usage,
     total,
 )
@@ -145,5 +146,16 @@ def test_stop_is_kept_until_the_run_goes_on(store):
     assert read_budget_stop(store, "mine") is None
     note_budget_stop(store, "mine", 2, "too dear")
     assert read_budget_stop(store, "mine") == {"iteration": 2, "reason": "too dear"}
+    assert read_stop_account(store, "mine") is None
     forget_budget_stop(store, "mine")
     assert read_budget_stop(store, "mine") is None
+
+
+def test_account_of_a_stop_that_was_edited_is_refused_with_its_file(store):
+    note_budget_stop(store, "mine", 2, "too dear", Account(currency="EUR"))
+    assert read_stop_account(store, "mine") == Account(currency="EUR")
+    key = "runs/mine/budget.json"
+    store.write(key, store.read(key).replace(b'"EUR"', b"5"))
+    with pytest.raises(BadInput, match="has a wrong 'account'") as caught:
+        read_stop_account(store, "mine")
+    assert caught.value.file == f"{store.uri}/{key}"

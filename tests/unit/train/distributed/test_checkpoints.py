@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import DamagedObject
+from lidr.components.shared.core.errors import DamagedObject, Stopped
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.components.train.distributed.checkpoint_writer import CheckpointWriter
 from lidr.components.train.distributed.checkpoints import COMPLETE, Checkpoints
+from lidr.components.train.distributed.ranks import Ranks
 
 
 @pytest.fixture
@@ -48,6 +52,23 @@ def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_
     stage.store.write(stage.key("checkpoints/00000004/optimizer.pt"), b"damaged")
     assert checkpoints.restore(tmp_path / "back") == 2
     assert (tmp_path / "back/model.safetensors").read_text() == "weights 2"
+
+
+def test_writer_stops_a_run_that_is_asked_to_end_while_its_last_checkpoint_is_written(
+    stage: Stage, tmp_path: Path
+):
+    class Interrupted(LocalStore):
+        def upload(self, path: Path, key: str) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().upload(path, key)
+
+    checkpoints = Checkpoints(Stage(Interrupted(tmp_path / "store"), stage.prefix))
+    with (
+        pytest.raises(Stopped, match="its checkpoint is complete"),
+        CheckpointWriter(checkpoints, Ranks()).writing(),
+    ):
+        checkpoints.save(written(tmp_path, 2), 2)
+    assert checkpoints.restore(tmp_path / "back") == 2
 
 
 @pytest.mark.parametrize("method", ["download", "read"])

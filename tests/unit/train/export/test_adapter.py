@@ -12,7 +12,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from lidr.components.shared.config.training import Lora
-from lidr.components.shared.core.errors import BadInput, CorruptStage, TrainingFailed
+from lidr.components.shared.core.errors import (
+    BadInput,
+    CorruptStage,
+    StoreError,
+    TrainingFailed,
+)
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.sources import (
     ModelFiles,
@@ -26,6 +31,7 @@ from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.export.adapter import joined, read_adapter, write_adapter
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.run import train
+from tests.disks import small_disk
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
 from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
@@ -113,6 +119,18 @@ def test_an_adapter_that_does_nothing_or_is_not_finite_is_refused(tmp_path: Path
     with pytest.raises(TrainingFailed, match="not finite"):
         write_adapter(model, None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_adapter_names_a_disk_that_is_too_full(tmp_path: Path):
+    model = add_adapters(load_model(ModelFiles(tiny_model(tmp_path / "base"))), Lora(rank=8), 1)
+    for name, part in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.ones_(part)
+    with (
+        small_disk("16k") as disk,
+        pytest.raises(StoreError, match=r"too full for the adapter.*TMPDIR"),
+    ):
+        write_adapter(model, None, disk)
 
 
 @pytest.mark.parametrize(("key", "value"), [("use_dora", True), ("bias", "all")])

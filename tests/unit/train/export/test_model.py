@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lidr.components.shared.core.errors import TrainingFailed
+from lidr.components.shared.core.errors import StoreError, TrainingFailed
 from lidr.components.shared.models.admission import check_model
 from lidr.components.train.export.model import Export
 from lidr.components.train.export.precision import Exported, Rounding
 from lidr.components.train.export.tensors import tensor_files, tensor_headers
+from tests.disks import small_disk
 from tests.models import tiny_model
 
 
@@ -81,6 +82,16 @@ def test_several_files_with_an_index(start: Path, tmp_path: Path):
     assert all(torch.equal(again[name], t) for name, t in model.state_dict().items())
     export(nudged(tmp_path / "new"), tmp_path / "new", tmp_path / "next")  # and back into one
     assert (tmp_path / "next/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("size", "file"), [("16k", "model-00001"), ("2M", "vocabulary.json")])
+def test_export_names_a_disk_that_is_too_full(start: Path, size: str, file: str):
+    (start / "vocabulary.json").write_text("x" * (4 << 20))
+    rounding = Rounding.of("auto", torch.float32, {torch.float32}, seed=1)
+    with small_disk(size) as disk:
+        exporter = Export(nudged(start), start, disk, 60_000, rounding)
+        with pytest.raises(StoreError, match=rf"too full for the model's {file}.*TMPDIR"):
+            exporter.run(lambda path: None)
 
 
 def test_an_unchanged_model_is_refused(start: Path, tmp_path: Path):

@@ -42,6 +42,8 @@ def behave(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "crash":
         raise RuntimeError("something unforeseen")
+    if how == "threads":
+        print(f"{os.environ['OMP_NUM_THREADS']} threads", flush=True)
     if how == "hang":
         time.sleep(600)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.core import threads
 from lidr.components.shared.core.errors import (
     BadInput,
     LaunchFailed,
@@ -60,6 +61,17 @@ def test_two_processes_give_back_a_summary(monkeypatch, tmp_path: Path, job: Tra
     told = [json.loads(line) for line in events.read_text().splitlines()]
     (progress,) = [event for event in told if event["event"] == "progress"]
     assert (progress["step"], progress["total"]) == ("train", 2)
+
+
+def test_the_ranks_share_the_cores_that_they_may_use(
+    monkeypatch, tmp_path: Path, job: TrainingJob, capfd
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    behave(monkeypatch, r0="threads")
+    assert LocalLauncher(2, *PROGRAM).run(job) == jobs.SUMMARY
+    assert "[rank0] 3 threads" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -146,7 +158,7 @@ def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
         env={**os.environ, **ranks, "LIDR_RANKS_TIMEOUT": "2"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     said = f"not all 2 nodes reached 127.0.0.1:{port} within 2 s"
     assert said in done.stderr

@@ -13,13 +13,14 @@ import pytest
 from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.kubernetes.failure import (
     DIED,
+    FAILED,
     FOLDER_VARIABLE,
     RecordedFailure,
     failure_of,
     record_failure,
     root_cause,
 )
-from lidr.components.train.launch.node import _cause
+from lidr.components.train.launch.node import _cause, main
 
 SILENT = pytest.mark.parametrize("silent", [0.0, 7200.0])
 """Seconds for which rank 1 had printed nothing: ranks above 0 may print nothing for hours."""
@@ -83,3 +84,11 @@ def test_a_node_that_lost_another_comes_behind_that_one_s_death():
         kind="launch_failed", message="rank 1 exited with 1", order=DIED, time=lost.time + 60
     )
     assert root_cause([lost, died_later]) is died_later
+
+
+def test_a_node_without_a_store_says_so_in_one_line(tmp_path, capsys):
+    (tmp_path / "train").touch()  # where the folder of the stage would be
+    for store, word in (("gs://x", "unknown scheme"), (str(tmp_path), "Not a directory")):
+        assert main([store, "train/x", "--processes", "1"]) == FAILED
+        (line,) = capsys.readouterr().err.splitlines()
+        assert word in line

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch import launcher_of
 from lidr.components.train.launch.trainjob import ClusterLauncher
 from tests.crds import needs_crds
+from tests.json_server import serving
 from tests.kubernetes_api import (
     KubernetesApi,
+    Refused,
     ended,
     running,
     serve,
@@ -509,6 +512,30 @@ def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
         settings.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(LaunchFailed, match="does not answer"):
             namespace.read("x")
+        with pytest.raises(LaunchFailed, match=r"cannot read TrainingRuntime .* does not answer"):
+            create(namespace)
+        namespace._backend.custom_api.api_client.close()  # as at exit: it waits for its threads
+
+
+def create(namespace: cluster.Cluster) -> bool:
+    return namespace.create("x", "train", {}, ["a", "b", "c"], jobs.LAUNCH, Placement())
+
+
+def test_an_api_server_that_falls_silent_as_a_trainjob_is_made_is_given_up(api, monkeypatch):
+    monkeypatch.setattr(cluster, "_CALL_SECONDS", 1)
+    ended_test = threading.Event()
+    api.before_create = lambda name: ended_test.wait(60)
+    try:
+        with pytest.raises(LaunchFailed, match=r"cannot create TrainJob x: .* does not answer"):
+            create(cluster.Cluster("lidr", seconds=0.1))
+    finally:
+        ended_test.set()
+
+
+def test_a_cluster_is_known_without_a_request(api):
+    """Outside of the retries, a silent API server would stop the launcher for ever."""
+    assert cluster.Cluster("lidr").namespace == "lidr"
+    assert api.requests == []
 
 
 def test_a_missing_right_is_no_passing_fault(api, launched):
@@ -519,10 +546,64 @@ def test_a_missing_right_is_no_passing_fault(api, launched):
         future.result(timeout=30)
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "remedy"),
+    [
+        (403, 'trainjobs is forbidden: User "me" cannot create resource "trainjobs"', "the Role"),
+        (403, 'User "me" cannot create resource "x" in the namespace "team-quota"', "the Role"),
+        (403, 'admission webhook "k" denied the request: no team label', "policy or quota"),
+        (403, '"x" is forbidden: exceeded quota: lidr, requested: count/trainjobs=1', "quota"),
+        (403, "unable to create x in namespace lidr because it is being terminated", "namespace"),
+        (401, "Unauthorized", "Renew the service account's token or the kubeconfig"),
+    ],
+)
+def test_a_request_that_is_denied_has_the_remedy_of_its_cause(api, status, message, remedy):
+    def refuse(name: str) -> None:
+        raise Refused(status, "Forbidden", message)
+
+    api.before_create = refuse
+    with pytest.raises(BadInput) as denied:
+        create(cluster.Cluster("lidr", seconds=0.1))
+    verb = "may not" if remedy == "the Role" else "cannot"
+    assert denied.value.message == f"{verb} create TrainJob x: {message}"
+    assert remedy in denied.value.remedy
+    assert ("Role" in denied.value.remedy) == (verb == "may not")
+
+
+def no_chunk(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, str, dict[str, str]]:
+    return 200, "no chunk", {"Transfer-Encoding": "chunked"}
+
+
+def cut(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, str]:
+    request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    raise ConnectionAbortedError
+
+
+@pytest.mark.parametrize("answer", [no_chunk, cut])
+def test_an_answer_that_breaks_off_is_one_of_an_api_server_that_fails(api, answer):
+    """Its status and headers came; with an unread body the call had counted as answered."""
+    namespace = cluster.Cluster("lidr", seconds=0.1)
+    with serving(answer) as url:
+        namespace._backend.core_api.api_client.configuration.host = url
+        for ask in (namespace.pods, namespace.pod):
+            with pytest.raises(LaunchFailed, match="does not answer"):
+                ask("x")
+        assert namespace.log("x", "node") == ""
+
+
 def test_a_missing_runtime_is_named_before_anything_is_made(api, launched):
     api.runtimes.clear()
     with pytest.raises(BadInput, match="no TrainingRuntime 'lidr-training' in namespace lidr"):
         launched().result(timeout=30)
+    assert posts(api) == 0
+
+
+def test_a_runtime_that_the_sdk_cannot_use_is_named_with_the_reason(api, launched):
+    del api.runtimes["lidr-training"]["metadata"]["labels"]["trainer.kubeflow.org/framework"]
+    with pytest.raises(BadInput) as refused:
+        launched().result(timeout=30)
+    assert "cannot use TrainingRuntime 'lidr-training' in namespace lidr: " in str(refused.value)
+    assert "must have trainer.kubeflow.org/framework label" in str(refused.value)
     assert posts(api) == 0
 
 

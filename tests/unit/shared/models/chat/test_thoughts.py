@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.engines.base import ChatRequest, ScoreRequest
 from lidr.components.shared.models.chat.thoughts import THINK, find_marks, strip_thoughts
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
 from lidr.components.shared.records.schema import Failure
@@ -91,8 +91,9 @@ def test_the_primer_is_the_answer_s_beginning_or_not_used(name, settings, end):
     assert rendered(name, TRANSLATED, **settings).endswith(end)
 
 
-def test_what_follows_an_unused_primer_is_read_from_the_answer():
-    chat = renderer(SHAPES["deepseek-r1"])
+@pytest.mark.parametrize("thinking", ["remove", "keep"])
+def test_what_follows_an_unused_primer_is_read_from_the_answer(thinking):
+    chat = renderer(SHAPES["deepseek-r1"], thinking=thinking)
     stop = (TRANSLATION_STOP,)
     thought = "I write <translated> and </translated>.\n</think>\n\n"
     assert chat.thinks(TRANSLATED)
@@ -100,6 +101,16 @@ def test_what_follows_an_unused_primer_is_read_from_the_answer():
     assert said == ("4</translated>", None, True)
     assert chat.parse_answer(TRANSLATED, f"{thought}4", stop) == ("", None, False)
     assert chat.parse_answer(TRANSLATED, "I write", stop) == ("", Failure.UNCLOSED_THOUGHT, False)
+
+
+def test_an_answer_without_an_unused_primer_is_whole_where_no_instruction_asks_for_it():
+    chat = renderer(SHAPES["deepseek-r1"])
+    asked = ChatRequest("", ASKED.messages, primer="The best answer is")
+    thought = "B?\n</think>\n\n"
+    said = chat.parse_answer(asked, f"{thought}The correct answer is B.\n\nQ:", ("Q:",))
+    assert said == ("The correct answer is B.\n\nQ:", None, True)
+    said = chat.parse_answer(asked, f"{thought}The best answer is B.")
+    assert said == (" B.", None, False)
 
 
 def test_a_primed_answer_is_read_as_it_is():
@@ -225,6 +236,25 @@ def test_given_answers_are_scored_as_answers():
     context, answers = chat.render_continuations(Asked())
     assert tokenizer.decode(context).endswith("<|channel|>final<|message|>")
     assert [tokenizer.decode(answer) for answer in answers] == [" 4", " 5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("llama-2", "[/INST] The answer is"),
+        ("glm-4.5", "<think></think>\nThe answer is"),
+        ("gpt-oss", "<|channel|>final<|message|>The answer is"),
+    ],
+)
+def test_given_answers_follow_a_primer_as_in_generation(name, end):
+    asked = ScoreRequest("", ASKED.messages, (" 4", " 5"), primer="The answer is")
+    chat, tokenizer = renderer(SHAPES[name]), shaped_tokenizer(SHAPES[name])
+    context, answers = chat.render_continuations(asked)
+    assert tokenizer.decode(context).endswith(end)
+    assert context == chat.render(ChatRequest("", ASKED.messages, primer=asked.primer))
+    assert [tokenizer.decode(context + each) for each in answers] == [
+        tokenizer.decode(context) + text for text in asked.continuations
+    ]
 
 
 def test_one_day_is_told_whatever_day_it_is(monkeypatch):

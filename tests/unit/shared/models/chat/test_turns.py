@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.models.chat.settings import ChatSettings
+from lidr.components.shared.models.chat.turns import eos_token_ids
 from tests.models import SENTENCES
 from tests.shapes import SHAPES, Shape, ends_of, shaped_tokenizer
 from tests.unit.train.stages import preference
@@ -69,6 +72,22 @@ def test_a_model_whose_turns_nothing_ends_is_refused():
     assert "eos_token_id" in refusal.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (1, {1}),
+        ([1, 2], {1, 2}),
+        ([[1]], set()),
+        ([True, 2, "3"], {2}),
+        (True, set()),
+        (None, set()),
+    ],
+)
+def test_eos_token_ids_are_whole_numbers(tmp_path, named, found):
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": named}))
+    assert eos_token_ids(tmp_path) == found
+
+
 def test_a_cut_side_has_no_end():
     from lidr.components.shared.records.samples import CutSide, pair_key
 
@@ -77,7 +96,8 @@ def test_a_cut_side_has_no_end():
     cut = [CutSide(pair_key(record), "rejected")]
     [pair] = tokenize_pairs([record], chat, 512, cut=cut).pairs
     assert pair.chosen[-1] in chat.stops
-    assert pair.rejected.tolist() == chat.encode("At first")
+    assert pair.rejected.tolist() == chat.encode_answer(record.prompt, "At first", ended=False)
+    assert pair.rejected[-1] not in chat.stops
 
 
 def test_system_text_goes_where_the_template_has_no_role_for_it(capsys):

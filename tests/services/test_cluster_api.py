@@ -1,0 +1,111 @@
+"""Requests to the Kubernetes API over HTTP: what refusals and broken answers become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.pipelines.cluster.api import ClusterApi, Denied
+from lidr.pipelines.cluster.namespace import RunNamespaces
+from tests.json_server import serving
+from tests.kubernetes_api import KubernetesApi, write_kubeconfig
+
+LOG = "/api/v1/namespaces/lidr/pods/x/log"
+BROKEN = (200, "no chunk", {"Transfer-Encoding": "chunked"})
+
+Answers = dict[str, tuple[Any, ...]]
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path, monkeypatch) -> Path:
+    path = tmp_path / "kubeconfig"
+    place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(place, str(path))
+    return path
+
+
+@pytest.fixture
+def answers(kubeconfig: Path) -> Iterator[Answers]:
+    """Answers by path, of a server that the kubeconfig leads to."""
+    found: Answers = {"/version": (200, {"gitVersion": "v1.36.2"})}
+    with serving(lambda request, body: found[request.path.partition("?")[0]]) as url:
+        write_kubeconfig(KubernetesApi(url=url), kubeconfig)
+        yield found
+
+
+@pytest.fixture
+def api(answers: Answers) -> ClusterApi:
+    connected = ClusterApi(5.0)
+    connected.reach()
+    return connected
+
+
+def test_an_object_in_a_namespace_that_does_not_exist_is_refused(answers: Answers, api: ClusterApi):
+    answers["/jobs"] = (404, {"message": 'namespaces "lidt" not found'})
+    with pytest.raises(BadInput, match=r'HTTP 404.*namespaces "lidt" not found') as caught:
+        api.create("/jobs", {})
+    assert "namespace in the profile" in caught.value.remedy
+    assert not isinstance(caught.value, Unavailable)
+
+
+@pytest.mark.parametrize("status", [405, 410, 413, 422])
+def test_a_refusal_is_no_silence_and_is_quoted(answers: Answers, api: ClusterApi, status: int):
+    answers["/x"] = (status, {"message": "not so"})
+    with pytest.raises(BadInput, match=rf"/x is refused \(HTTP {status}\): not so") as caught:
+        api.get("/x")
+    assert not isinstance(caught.value, Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(403, Denied), (408, Unavailable), (503, Unavailable)]
+)
+@pytest.mark.parametrize("ask", [ClusterApi.get, ClusterApi.text])
+def test_a_log_is_refused_as_an_object_is(
+    answers: Answers, api: ClusterApi, ask: Callable[..., Any], status: int, kind: type[BadInput]
+):
+    answers[LOG] = (status, {})
+    with pytest.raises(kind):
+        ask(api, LOG)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_log_that_is_not_there_yet_is_empty(answers: Answers, api: ClusterApi, status: int):
+    answers[LOG] = (status, {"message": "container has not started"})
+    assert api.text(LOG) == ""
+
+
+def test_a_log_that_breaks_off_is_an_api_that_does_not_answer(answers: Answers, api: ClusterApi):
+    answers[LOG] = answers["/api/v1/namespaces/lidr/pods"] = BROKEN
+    with pytest.raises(Unavailable, match="does not answer"):
+        api.text(LOG)
+    with pytest.raises(Unavailable, match="cannot read the log of pod x"):
+        RunNamespaces("lidr").log("x", "main")
+    with pytest.raises(Unavailable, match="cannot list the pods"):
+        RunNamespaces("lidr").pods("1")
+
+
+def test_a_list_that_is_null_is_empty(answers: Answers, api: ClusterApi):
+    answers["/x"] = (200, {"items": None, "metadata": None})
+    assert list(api.items("/x")) == []
+
+
+def test_a_connection_that_is_not_trusted_is_one_line_and_names_the_certificate(
+    answers: Answers, kubeconfig: Path
+):
+    kubeconfig.write_text(kubeconfig.read_text().replace("http://", "https://"))
+    with pytest.raises(BadInput, match="is not trusted: SSLError") as caught:
+        ClusterApi(5.0).reach()
+    assert "certificate-authority-data" in caught.value.remedy
+    assert "\n" not in str(caught.value) and "HTTP" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n", "clusters: 1\n"])
+def test_a_kubeconfig_that_is_none_is_named(kubeconfig: Path, text: str):
+    kubeconfig.write_text(text)
+    with pytest.raises(BadInput, match="is no kubeconfig") as caught:
+        ClusterApi(5.0).reach()
+    assert caught.value.file == str(kubeconfig)

@@ -58,7 +58,7 @@ def require_few_failures(stage: Stage, judge: Judge) -> None:
         raise EngineFailed(
             f"{failures_text(failures, total)} in {stage.uri}, which was finished with a higher "
             "judge.max_failed_share",
-            remedy="Raise it again, or delete that stage: the judge is then asked anew.",
+            remedy="Raise it again, or change the judge's settings for a stage of its own.",
         )
 
 

@@ -70,8 +70,7 @@ def give_aliases(
             model = read_model(client, name)
             home = audit_log_of(client, model, audit_log)
             # An M_0, which no gate has judged, takes the alias from nobody.
-            if verdict.word == PASSED or CANDIDATE not in model.aliases:
-                advance(client, name, CANDIDATE, number, home)
+            advance(client, name, CANDIDATE, number, home, if_unset=verdict.word != PASSED)
         return model, version, home
 
     model, version, home = ask_mlflow(make_candidate)

@@ -27,7 +27,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import bootstrap_mean
-from lidr.components.shared.stats.paired import PairedItems, by_question
+from lidr.components.shared.stats.paired import PairedItems, by_question, unmatched_tasks
 from lidr.components.shared.stats.paired import compare as pair_items
 from lidr.components.shared.stats.tests import holm, sign_flip
 from lidr.components.shared.stats.truncation import truncation_warning
@@ -76,7 +76,7 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         language `gain` (an interval by paired bootstrap), `won` and `lost` items and `p` (two-sided
         sign-flip test, McNemar's for items that are right or wrong, Holm-corrected); `mean_gain`
         over the other languages and its `p` count a question that is asked in several languages
-        once.
+        once. `unmatched` names the tasks whose questions could not be matched.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -151,12 +151,14 @@ def gains_of(
         "seed": seed_of(settings.seed, "comparison"),
     }
     codes = [code for code in settings.languages.all if code in paired]
-    parts, values = by_question([paired[code] for code in averaged if code in paired])
+    others = [paired[code] for code in averaged if code in paired]
+    parts, values = by_question(others)
     confidence = settings.gate.confidence
     adjusted = holm([sign_flip(paired[code].gains, **draws) for code in codes])
     return {
         "mean_gain": bootstrap_mean(values, confidence=confidence, **draws),
         "p": sign_flip(parts, **draws),
+        "unmatched": unmatched_tasks(others),
         "gains": {
             code: {
                 "gain": bootstrap_mean(paired[code].gains, confidence=confidence, **draws),
@@ -211,6 +213,15 @@ def _answers(settings: Recipe, names: Sequence[str], rows: Sequence[Any]) -> Tab
     )
 
 
+def _unmatched(tasks: Sequence[str]) -> str:
+    if not tasks:
+        return ""
+    return (
+        f" The questions of {listed(tasks)} could not be matched between languages: the mean's "
+        "interval and p are those of the least favourable match."
+    )
+
+
 def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]) -> Section:
     """Return the gains of the second of two models over the first, as `compare` returns them."""
     languages = settings.languages
@@ -249,7 +260,7 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
         "Gain",
         f"On the same items, by paired bootstrap; {level(settings.gate.confidence)} intervals. "
         "p: two-sided sign-flip test; those of the languages are corrected for their number "
-        "(Holm), that of the mean is not.",
+        f"(Holm), that of the mean is not.{_unmatched(result['unmatched'])}",
         charts=[Chart(title, image)],
         tables=[table],
     )

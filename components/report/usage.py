@@ -58,9 +58,8 @@ class RunUsage:
         """
         usages, stop = read_usage(store, run), read_budget_stop(store, run)
         stored = _used(state or {})
-        account = read_stop_account(store, run) or (
-            stored.account if stored else Account.from_environment()
-        )
+        own = stored.account if stored else None
+        account = read_stop_account(store, run) or own or Account.from_environment()
         counts = stored if ended and not stop else None
         if state and counts:
             usages = [usage for usage in usages if usage.iteration <= state["iteration"]]

@@ -143,9 +143,9 @@ def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None
             lease.stop_renewing()
 
 
-def current_owner(store: str, run: str) -> LeaseOwner | None:
+def current_owner(store: str, run: str, parent: str = FOLDER) -> LeaseOwner | None:
     """Return who has a run's lease; None if nobody has, or its owner was here and has ended."""
-    folder = _folder(store, run)
+    folder = _folder(store, run, parent)
     head = find_head(folder)
     held = None if head.free else _parse_owner(read_lease(folder, head.number))
     return None if held is None or held.ended_here else held

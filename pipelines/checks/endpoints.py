@@ -74,7 +74,7 @@ def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
             verify=os.environ.get("SSL_CERT_FILE") or True,  # as the client of a run does
         )
     except (OSError, ValueError) as error:
-        detail = f"{url} does not answer ({_cause(error)})"
+        detail = f"{url} does not answer ({cause_of(error)})"
         remedy = f"See that it runs, or correct {endpoint.key} in the profile."
         return missing(name, detail, remedy)
     status = answer.status_code
@@ -115,10 +115,3 @@ def _model_names(body: bytes) -> list[str] | None:
         return [str(each["id"]) for each in json.loads(body)["data"]]
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _cause(error: Exception) -> str:
-    """Return the class of a network error: of the one that requests wraps, if it does."""
-    wrapped = isinstance(error, requests.ConnectionError) and error.args
-    inner = error.args[0] if wrapped else error
-    return cause_of(inner if isinstance(inner, BaseException) else error)

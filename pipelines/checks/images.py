@@ -165,8 +165,8 @@ def _in_registry(name: str, image: str, reference: ImageReference, seconds: floa
 def _refused(name: str, image: str, registry: str, status: int) -> Finding:
     login = _login(registry)
     if not login and _has_helper(registry):
-        detail = f"{registry} wants a login (HTTP {status}), and the login is in a credential "
-        detail += "helper, which is not started"
+        detail = f"{registry} wants a login (HTTP {status}), which is in a credential helper that "
+        detail += "is not started here; or the image does not exist"
         return unknown(name, detail, f"docker manifest inspect {image}")
     what = "the login known here" if login else "requests without a login"
     detail = f"{registry} refuses {what} (HTTP {status}): the image is private, or does not exist"
@@ -231,9 +231,8 @@ def _login(registry: str) -> str:
 def _has_helper(registry: str) -> bool:
     """Return whether docker keeps the login of a registry in a credential helper."""
     helpers = _docker_settings("credHelpers")
-    return bool(_docker_config().get("credsStore")) or any(
-        helpers.get(name) for name in _login_names(registry)
-    )
+    known = _docker_settings("auths") if _docker_config().get("credsStore") else {}
+    return any(name in known or helpers.get(name) for name in _login_names(registry))
 
 
 def _login_names(registry: str) -> tuple[str, ...]:

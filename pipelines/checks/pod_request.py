@@ -78,10 +78,9 @@ def amount_text(resource: str, amount: Decimal) -> str:
         resource: its name, as pods or quotas have it, e.g. `memory` or `requests.memory`.
         amount: in bytes, or in whatever the resource is counted in.
     """
-    if resource.rpartition(".")[2] in _IN_BYTES:
+    if resource.rpartition(".")[2] in _IN_BYTES or "hugepages-" in resource:
         for unit, size in _UNITS:
             number = amount / size
             if abs(number) >= 1 and (unit != "Ti" or number % 1 == 0):
-                digits = ".4g" if abs(number) < 1000 else ".0f"
-                return f"{float(number):{digits}}{unit}"
+                return f"{float(number):.6g}{unit}"
     return f"{amount.normalize():f}"

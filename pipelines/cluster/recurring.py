@@ -237,6 +237,8 @@ def _require_same(found: Any, submission: Submission, when: Recurrence, version:
     """
     require_same_stamp(found, submission)
     name, cancel_first = submission.run, f"`lidr cancel {submission.run}` first"
+    if found.status == "DISABLED":
+        raise BadInput(f"schedule {name!r} is switched off", remedy=f"{cancel_first}.")
     if Recurrence.of(found.trigger) != when:
         raise BadInput(
             f"schedule {name!r} checks {Recurrence.of(found.trigger)}, not {when}",
@@ -255,8 +257,6 @@ def _require_same(found: Any, submission: Submission, when: Recurrence, version:
             f"schedule {name!r} runs another pipeline than recipe and profile give now",
             remedy=f"{cancel_first}, or choose another --run.",
         )
-    if found.status == "DISABLED":
-        raise BadInput(f"schedule {name!r} is switched off", remedy=f"{cancel_first}.")
 
 
 def _create(client: Client, submission: Submission, when: Recurrence) -> Any:

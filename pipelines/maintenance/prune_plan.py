@@ -23,13 +23,17 @@ from lidr.components.shared.registry.ancestry import (
 )
 from lidr.components.shared.registry.copies import COPIED_TO_TAG
 from lidr.components.shared.registry.versions import Version
+from lidr.components.shared.run_lease import current_owner
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
-from lidr.components.shared.store.runs import FOLDER, read_states, run_names
+from lidr.components.shared.store.runs import FOLDER, PROMOTIONS, read_states, run_names
 from lidr.pipelines.maintenance.prune_stages import StoredStage, StoredStages, list_stages
 
 _ABOUT = {step.name: step.about for step in STEPS if step.about}
 """By step: the input that its stages are about; they are kept as long as it is."""
+
+_PROMOTION_SECONDS = 600.0
+"""A promotion that did not renew its lease for so long has ended; it does every 12 seconds."""
 
 _STARTING_SECONDS = 86400.0
 """A run without a first state that wrote nothing for so long was given up."""
@@ -178,7 +182,8 @@ def _require_known(stages: StoredStages, own: Sequence[Version], policy: PrunePo
 def _roots_of_runs(stages: StoredStages, policy: PrunePolicy) -> set[str]:
     """Return the young stages, and those that runs which have not ended refer to or use next."""
     roots = {each.uri for each in stages.by_uri.values() if policy.is_young(each.newest)}
-    changed = _changed_runs(stages.store)
+    _require_no_promotion(stages.store, policy)
+    changed = _last_changes(stages.store, FOLDER)
     started = set(run_names(stages.store))
     for run, moment in changed.items():
         if run not in started:
@@ -190,10 +195,22 @@ def _roots_of_runs(stages: StoredStages, policy: PrunePolicy) -> set[str]:
     return roots
 
 
-def _changed_runs(store: Store) -> dict[str, float]:
-    """Return for each run when anything in its folder was last written."""
+def _require_no_promotion(store: Store, policy: PrunePolicy) -> None:
+    """Refuse while a version is evaluated for its promotion: it need not have an alias yet."""
+    for name, moment in _last_changes(store, PROMOTIONS).items():
+        if moment > policy.now - _PROMOTION_SECONDS and (
+            owner := current_owner(store.uri, name, PROMOTIONS)
+        ):
+            raise BadInput(
+                f"{owner.who} on {owner.host} promotes a version of {store.uri} after evaluation",
+                remedy="Wait for `lidr promote --evaluate` to end.",
+            )
+
+
+def _last_changes(store: Store, parent: str) -> dict[str, float]:
+    """Return for each folder of a folder when anything in it was last written."""
     changed: dict[str, float] = {}
-    for entry in store.list(FOLDER):
+    for entry in store.list(parent):
         run = entry.key.split("/")[1]
         changed[run] = max(changed.get(run, 0.0), entry.modified)
     return changed

@@ -24,9 +24,11 @@ from lidr.components.shared.lineage.graph import Graph, Presence, read_node, tra
 from lidr.components.shared.lineage.verify import verify
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.ancestry import judging_stages_of, read_ancestry
+from lidr.components.shared.run_lease import LeaseOwner, run_lease
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import PROMOTIONS
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.pipelines.local import running
 from lidr.pipelines.maintenance.prune_plan import PrunePlan, PrunePolicy, RemovalReason, make_plan
@@ -414,6 +416,16 @@ def test_a_run_that_is_being_executed_here_is_known(chain):
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert running(chain.store) == ["first"]
+
+
+def test_nothing_goes_while_a_promotion_is_executed_anywhere(chain, monkeypatch):
+    monkeypatch.setattr(LeaseOwner, "ended_here", False)  # as if another machine had it
+    with (
+        run_lease(chain.store, "promotion-0-2", PROMOTIONS),
+        pytest.raises(BadInput, match="promotes a version"),
+    ):
+        planned(chain)
+    planned(chain)
 
 
 def test_a_promotion_that_is_being_executed_here_is_known(chain):

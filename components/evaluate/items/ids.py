@@ -23,8 +23,9 @@ def item_ids(
     """Return the ids of every task's items, by document number.
 
     An id is the data set's own. Row numbers, and ids that merely count rows, name questions only
-    where a task has equally many items in all languages, row numbers only in data sets known to be
-    parallel. Elsewhere a translation may have dropped rows, and the id begins with the language.
+    where a task has equally many items in all languages: ids if they count from one number in all
+    of them, row numbers in data sets known to be parallel. Elsewhere a translation may have dropped
+    rows, and the id begins with the language.
 
     Args:
         results: the harness's.
@@ -35,13 +36,21 @@ def item_ids(
     for task, language in tasks:
         size = results["n-samples"][task]["original"]  # whatever the recipe's limit is
         sizes.setdefault(task_of(task, language), set()).add(size)
+    docs = {
+        task: {sample["doc_id"]: sample["doc"] for sample in results["samples"][task]}
+        for task, _ in tasks
+    }
+    offsets: dict[str, set[int | None]] = {}
+    for task, language in tasks:
+        offsets.setdefault(task_of(task, language), set()).add(_offset(own_ids(docs[task])))
     found = {}
     for task, language in tasks:
-        docs = {sample["doc_id"]: sample["doc"] for sample in results["samples"][task]}
-        equally_many = len(sizes[task_of(task, language)]) == 1
+        group = task_of(task, language)
+        equally_many = len(sizes[group]) == 1
+        counting = equally_many and len(offsets[group]) == 1
         aligned = equally_many and datasets.get(task) in _PARALLEL_BY_ROWS
-        found[task] = own_ids(docs, counting=equally_many) or {
-            row: str(row) if aligned else f"{language}:{row}" for row in docs
+        found[task] = own_ids(docs[task], counting=counting) or {
+            row: str(row) if aligned else f"{language}:{row}" for row in docs[task]
         }
     return found
 
@@ -58,7 +67,7 @@ def own_ids(docs: Mapping[int, Mapping[str, Any]], *, counting: bool = True) -> 
         if not all(_is_id(value) for value in values.values()):
             continue
         ids = {row: str(value) for row, value in values.items()}
-        if len(set(ids.values())) == len(ids) and (counting or not _counts_rows(ids)):
+        if len(set(ids.values())) == len(ids) and (counting or _offset(ids) is None):
             return ids
     return {}
 
@@ -67,7 +76,9 @@ def _is_id(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool) and value != ""
 
 
-def _counts_rows(ids: Mapping[int, str]) -> bool:
+def _offset(ids: Mapping[int, str]) -> int | None:
+    """Return by how much ids that merely count rows differ from them; None for other ids."""
     if not all(name.isdecimal() and len(name) < _MAX_DIGITS for name in ids.values()):
-        return False
-    return len({int(name) - row for row, name in ids.items()}) == 1
+        return None
+    found = {int(name) - row for row, name in ids.items()}
+    return found.pop() if len(found) == 1 else None

@@ -85,7 +85,7 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
     require_read(manager, names, settings)
     for key in sorted(data.keys() & _OWN_KEYS):
         if not _is_data_set(data[key]):
-            require_own_file(data[key], _languages_reading(manager, names, key))
+            require_own_file(data[key], _languages_reading(manager, names, key, data))
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
@@ -157,20 +157,22 @@ def _pinned(config: Mapping[str, Any], commit: str) -> list[str]:
     return [f"dataset_kwargs: {json.dumps(arguments)}"]
 
 
-def _keys_of_family(config: Mapping[str, Any]) -> set[str]:
-    """Return the keys of `evaluation.data` that mean the items of one of our own tasks."""
+def _keys_of_family(config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of `evaluation.data` that mean one of our own tasks; the first one counts."""
     family = (config.get("dataset_kwargs") or {}).get("family")
-    return {family, SOURCES[family].dataset} if family in SOURCES else set()
+    return [family, SOURCES[family].dataset] if family in SOURCES else []
 
 
-def _languages_reading(manager: Any, names: Mapping[str, str], key: str) -> list[str]:
+def _languages_reading(
+    manager: Any, names: Mapping[str, str], key: str, data: Mapping[str, str]
+) -> list[str]:
     """Return the languages of the single tasks that read a key of `evaluation.data`."""
-    codes = (
-        language
-        for name, language in names.items()
-        for entry in map(manager.task_index.get, leaf_tasks(manager, name))
-        if key == _dataset_of(entry) or key in _keys_of_family(entry.cfg or {})
-    )
+    codes = []
+    for name, language in names.items():
+        for entry in map(manager.task_index.get, leaf_tasks(manager, name)):
+            own = [each for each in _keys_of_family(entry.cfg or {}) if each in data]
+            if key in (_dataset_of(entry), *own[:1]):
+                codes.append(language)
     return list(dict.fromkeys(codes))
 
 

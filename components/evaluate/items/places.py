@@ -77,7 +77,7 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     found = {split: _in_folder(place, split) for split in splits}
     if own := _in_folder(place, language):
         found[splits[0]] = own
-    elif others := _languages_in(place):
+    elif splits[0] not in NAMES and (others := _languages_in(place)):
         raise BadInput(
             f"the folder has a file of {', '.join(others)}, and none of {language}",
             file=place,
@@ -119,7 +119,9 @@ def require_own_file(pattern: str, languages: Sequence[str]) -> None:
 
 def _languages_in(folder: Path) -> list[str]:
     """Return the languages that files of a folder are named after."""
-    stems = {path.stem.partition("-")[0] for path in folder.iterdir() if path.suffix in SUFFIXES}
+    files = [path for path in folder.iterdir() if path.suffix in SUFFIXES]
+    stems = {path.stem for path in files}
+    stems |= {path.stem.partition("-")[0] for path in files if path.suffix == ".parquet"}
     return sorted(stems & NAMES.keys())
 
 

@@ -137,7 +137,7 @@ class Account(FromEnvironment):
 class Used(Amount):
     """What a run has used, and the budget and prices by which it was counted."""
 
-    account: Account = Account()
+    account: Account | None = None
     """Of the process that counted it."""
 
 

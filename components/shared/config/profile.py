@@ -129,7 +129,8 @@ class Oidc(Strict):
     """How a token for an ingress is fetched: OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
     token_url: str = Field(pattern=r"^https?://[^\s@]+$")
-    """The identity provider's token endpoint, with https; http only on this machine, for tests."""
+    """The identity provider's token endpoint, with https; http only on this
+    machine, for tests, with OAUTHLIB_INSECURE_TRANSPORT=1."""
     client_id: str = Field(min_length=1)
     """Name of the client."""
     client_secret_env: EnvironmentName = "LIDR_KFP_CLIENT_SECRET"  # noqa: S105

@@ -46,34 +46,40 @@ def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: Non
     if path.is_file() and digest_of_file(path) == sha256:  # left by a process that was killed
         return
     part = path.with_name(f"{path.name}.part")
-    resumed = _size(part) > 0
+    resumed, again = False, True
     while True:
-        _receive_to_the_end(url, part, advance)
+        resumed = _receive_to_the_end(url, part, advance) or resumed
         if (actual := digest_of_file(part)) == sha256:
             part.replace(path)
             return
         part.unlink()
-        if not resumed:
+        if not (resumed and again):
             raise BadInput(
                 f"has the SHA-256 {actual}, the recipe pins {sha256}",
                 file=url,
                 remedy="The file changed, or the pin is another file's: look at the file, then "
                 "correct sha256 in the recipe.",
             )
-        resumed = False  # what was resumed may be of another version: start over
+        again = False  # what was resumed may be of another version: start over, once
 
 
-def _receive_to_the_end(url: str, part: Path, advance: Advance) -> None:
-    """Complete a partial file, as long as each retry brings more of it: a download takes hours."""
+def _receive_to_the_end(url: str, part: Path, advance: Advance) -> bool:
+    """Complete a partial file, as long as each retry brings more of it: a download takes hours.
+
+    Returns:
+        Whether bytes of several requests are in it.
+    """
+    resumed: list[bool] = []
     while True:
         before = _size(part)
+
+        def receive() -> None:
+            resumed.append(_size(part) > 0)
+            _receive(url, part, advance)
+
         try:
-            return retry(
-                lambda: _receive(url, part, advance),
-                urlsplit(url).netloc,
-                _explain(url),
-                long=True,
-            )
+            retry(receive, urlsplit(url).netloc, _explain(url), long=True)
+            return any(resumed)
         except Unavailable:
             if _size(part) <= before:
                 raise

@@ -10,7 +10,7 @@ from math import prod
 from lidr.components.shared.numbers import words
 
 _AFTER: dict[str, dict[str, int]] = {
-    "ar": {"آلاف": 10**3, "ألف": 10**3, "ملايين": 10**6, "مليارات": 10**9},
+    "ar": {"آلاف": 10**3, "ألف": 10**3},
     "bn": {"শত": 100, "হাজার": 10**3, "লক্ষ": 10**5, "লাখ": 10**5, "কোটি": 10**7},
     "de": {"tsd.": 10**3, "mio.": 10**6, "mio": 10**6, "mrd.": 10**9, "mrd": 10**9},
     "en": {
@@ -51,10 +51,10 @@ _AFTER: dict[str, dict[str, int]] = {
     "th": {"ร้อย": 100},
     "uk": {"тис.": 10**3, "млн": 10**6, "млрд": 10**9},
     "ur": {"سو": 100, "ہزار": 10**3, "لاکھ": 10**5, "کروڑ": 10**7},
-    "vi": {"trăm": 100, "ngàn": 10**3, "tỉ": 10**9, "tỷ": 10**9},
+    "vi": {"trăm": 100, "tỷ": 10**9},
     "zh": {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8},
 }
-"""Words that are missing in CLDR's (`words.scale_words`): abbreviations, South Asia, Han."""
+"""Words that are missing in `words.scale_words`: abbreviations, South Asia, Han."""
 
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 

@@ -42,6 +42,7 @@ VALUES: Mapping[str, Mapping[str, int]] = {
         **_ARABIC_TENS,
         "ثمان": 8,
         "عشر": 10,
+        "أحد عشر": 11,
         "إحدى عشرة": 11,
         "اثنتا عشرة": 12,
         "اثني عشر": 12,
@@ -58,7 +59,11 @@ VALUES: Mapping[str, Mapping[str, int]] = {
         **dict.fromkeys(("مليونان", "مليونين", "مليوني"), 2 * 10**6),
         **dict.fromkeys(("ملياران", "مليارين", "ملياري"), 2 * 10**9),
     },
-    "fr": {"septante": 70, "huitante": 80, "octante": 80, "nonante": 90},
+    "fr": {
+        word: value
+        for ten, tens in (("septante", 70), ("huitante", 80), ("octante", 80), ("nonante", 90))
+        for word, value in ((ten, tens), (f"{ten} et un", tens + 1), (f"{ten} et une", tens + 1))
+    },
     "he": _each(3, 1, "שלושת ארבעת חמשת ששת שבעת שמונת תשעת עשרת"),
     "hu": {"két": 2, "tizenkét": 12, "huszonkét": 22},
     "it": {"tré": 3},
@@ -122,6 +127,7 @@ SCALES: Mapping[str, Mapping[str, int]] = {
         "miljardu": 10**9,
     },
     "mk": {"илјади": 10**3, "милиони": 10**6, "милијарди": 10**9, "билиони": 10**12},
+    "ro": {"de mii": 10**3, "de milioane": 10**6, "de miliarde": 10**9},
     "sk": {"miliárd": 10**9},
     "sl": {
         "milijoni": 10**6,
@@ -140,7 +146,6 @@ JOINERS: Mapping[str, frozenset[str]] = {
     "en": frozenset(("and",)),
     "hr": frozenset(("i",)),
     "mk": frozenset(("и",)),
-    "ro": frozenset(("de",)),
     "sr": frozenset(("i", "и")),
     "vi": frozenset(("linh",)),
 }

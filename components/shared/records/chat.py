@@ -105,18 +105,19 @@ def recover_translation(output: str) -> tuple[str, Recovery] | None:
         output: what the model wrote after the primer, to the end of its turn; not truncated.
     """
     rule, text = Recovery.END_OF_TURN, output.rstrip()
-    if (tag := _CLOSING.search(text)) and _is_ours(tag[1]):
+    if (tag := _CLOSING.search(text)) and _is_ours(tag[1], tag[0]):
         rule, text = Recovery.MISSPELT_TAG, text[: tag.start()]
     text = _bare(text)
     return (_unmasked(text), rule) if text and not _TAG_PIECE.search(text) else None
 
 
-def _is_ours(word: str) -> bool:
+def _is_ours(word: str, tag: str) -> bool:
     """Return whether a closing tag's word is `sentence`, or similar enough to `translated`."""
     word = word.lower()
     similarity = difflib.SequenceMatcher(None, word, "translated", autojunk=False).ratio()
-    # [related] and [isolated] are similar too
-    return word == "sentence" or (word.startswith("tran") and similarity >= _MIN_SIMILARITY)
+    # [related] and [isolated] are similar too, but no closing tags
+    closes = word.startswith("tran") or "/" in tag or "\\" in tag
+    return word == "sentence" or (closes and similarity >= _MIN_SIMILARITY)
 
 
 def _bare(text: str) -> str:

@@ -159,6 +159,7 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
     """Return the runs that name a version, and where they disagree with the registry."""
     runs: list[str] = []
     findings: list[LineageFinding] = []
+    damaged: list[LineageFinding] = []
     iteration = int(version.tags.get("lidr.iteration", "0") or 0)
     for run in run_names(store):
         try:
@@ -167,15 +168,14 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
             raise
         except BadInput:
             what = f"has a damaged state of iteration {iteration}"
-            findings.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
+            damaged.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
             continue
         if state.get("version") == version.label:
             runs.append(run)
             findings += _differences(store, run, state, version)
-    if not (runs or findings):
-        findings.append(
-            LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
-        )
+    if not runs:  # it may have been one of these
+        lacking = LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
+        findings = damaged or [lacking]
     return tuple(runs), tuple(findings)
 
 

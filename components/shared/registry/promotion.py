@@ -113,19 +113,17 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
         return _carry_out(client, version.name, audit_log, lease, entry)
 
 
-def finish_promotion(
-    client: Any, version: Version, audit_log: Store, alias: str = CHAMPION
-) -> AuditEntry | None:
-    """Finish a promotion that was cut off after the alias had moved; return its audit entry.
+def finish_promotion(client: Any, version: Version, audit_log: Store) -> AuditEntry | None:
+    """Finish a promotion that was cut off after the champion had moved; return its audit entry.
 
     None if there is none: the alias is elsewhere, or its last move is confirmed or a rollback.
     """
     with exclusive(audit_log) as lease:
-        entry = _cut_off(audit_log, alias)
+        entry = _cut_off(audit_log, CHAMPION)
         if not entry or (entry.move.action, entry.move.version) != ("promote", version.number):
             return None
         model = ask_mlflow(lambda: read_model(client, version.name))
-        if model.aliases.get(alias) != version.number:
+        if model.aliases.get(CHAMPION) != version.number:
             return None
         return _carry_out(client, version.name, audit_log, lease, entry)
 
@@ -242,12 +240,23 @@ def _set_alias(client: Any, lease: Lease, name: str, alias: str, version: str) -
     ask_mlflow(move, max_refusals=1)
 
 
-def advance(client: Any, name: str, alias: str, number: int, audit_log: Store) -> None:
+def advance(
+    client: Any, name: str, alias: str, number: int, audit_log: Store, *, if_unset: bool = False
+) -> None:
     """Point an alias at a version, unless it is at a newer one: steps may be repeated.
 
     No audit entry is written, because nobody decided it.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+        alias: to point.
+        number: of the version.
+        audit_log: of the model, for its lease.
+        if_unset: leave the alias where it is, if it is anywhere.
     """
     with exclusive(audit_log) as lease:
-        if read_model(client, name).aliases.get(alias, 0) < number:
+        held = read_model(client, name).aliases.get(alias, 0)
+        if held < number and not (if_unset and held):
             lease.require()
             client.set_registered_model_alias(name, alias, str(number))

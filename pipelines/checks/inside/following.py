@@ -256,7 +256,7 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
     why = pods.why_failed(pod, probe.container)
     try:
         log = api.text(path, container=probe.container)
-    except Denied:
+    except (Denied, Unavailable):
         if not why:
             raise
         log = ""  # the pod's status says why

@@ -219,7 +219,9 @@ def ids_of(folder, rows: dict[str, list[dict]], **settings: object) -> dict[str,
     return {code: [each.item_id for each in scored if each.language == code] for code in LANGUAGES}
 
 
-@pytest.mark.parametrize("field", ["item_id", "id", "question_id", "sample_id", "story_id", "ind"])
+@pytest.mark.parametrize(
+    "field", ["item_id", "id", "question_id", "sample_id", "story_id", "idx", "ind"]
+)
 def test_items_keep_the_data_sets_own_ids_where_a_language_lacks_rows(tmp_path, field):
     every = [{field: f"Mercury_{n}", "n": n} for n in range(4)]
     found = ids_of(tmp_path, {"en": every, "es": every[:1] + every[2:]})

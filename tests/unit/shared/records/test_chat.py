@@ -116,6 +116,8 @@ def test_a_translation_is_read_or_has_a_reason(output, finish_reason, text, fail
         ("Hola.</sentence></sentence></translated>", None),
         ("Hola.</sentence><translated>Hola.</translated>", None),
         ("See also: [related]", ("See also: [related]", "end_of_turn")),
+        ("Hola</traslated>", ("Hola", "misspelt_tag")),
+        ("Hola</tanslated>", ("Hola", "misspelt_tag")),
         ("<translated> Hola\n", ("Hola", "end_of_turn")),
         ("usa \u2039\u00b7sentence\u203a", ("usa <sentence>", "end_of_turn")),
         ("3 < 4 y <b>Hola</b>", ("3 < 4 y <b>Hola</b>", "end_of_turn")),

@@ -229,6 +229,15 @@ def test_items_keep_the_data_sets_own_ids_where_a_language_lacks_rows(tmp_path, 
     assert found["es"] == ["Mercury_0", "Mercury_2", "Mercury_3"]
 
 
+def test_ids_that_count_from_another_number_in_one_language_name_no_questions(tmp_path):
+    rows = {
+        code: [{"id": n + first, "n": n} for n in range(4)]
+        for code, first in (("en", 0), ("es", 1), ("de", 0))
+    }
+    found = ids_of(tmp_path, rows)
+    assert [ids[0] for ids in found.values()] == ["en:0", "es:0", "de:0"]
+
+
 def test_numbers_that_do_not_just_count_rows_are_ids(tmp_path):
     every = [{"ind": number} for number in (24, 92, 106)]
     found = ids_of(tmp_path, {"en": every, "es": every[::2]})

@@ -90,6 +90,18 @@ def test_report_without_a_profile_counts_by_the_account_of_the_run(tmp_path, mon
     assert "80.00 GPU hours (200.00 EUR) of a budget of 250 EUR." in page
 
 
+def test_state_without_an_account_is_counted_by_that_of_the_process(tmp_path, monkeypatch):
+    store = open_store(write_run(tmp_path))
+    plant_usage(store, RUN, 1, hours=80.0)
+    count_and_keep(store, 2, monkeypatch)
+    key = f"runs/{RUN}/iteration-2/state.json"
+    state = json.loads(store.read(key))
+    state["used"]["account"] = None
+    store.write(key, json.dumps(state).encode())
+    monkeypatch.setenv(ACCOUNT, ACCOUNT_IN_EUROS.text())
+    assert pages(store.uri)[0]["used"] == {"gpu_hours": 80.0, "cost": 200.0, "currency": "EUR"}
+
+
 def test_report_without_a_profile_counts_by_the_account_of_the_budget_stop(tmp_path, monkeypatch):
     store = open_store(write_run(tmp_path, 1))
     count_and_keep(store, 1, monkeypatch)

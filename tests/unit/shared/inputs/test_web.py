@@ -73,6 +73,19 @@ def test_a_file_that_changed_under_its_pin_is_refused(host, tmp_path):
     assert host.starts == [("/a.jsonl", 0)], "nothing was resumed, so nothing is fetched again"
 
 
+def test_a_file_that_changed_while_a_download_was_interrupted_is_fetched_anew(host, tmp_path):
+    versions = [b"x" * len(DATA), DATA, DATA]
+
+    class Files(dict[str, bytes]):
+        def __getitem__(self, path: str) -> bytes:
+            return versions.pop(0)
+
+    host.files = Files({"/a.jsonl": DATA})
+    host.faults.append("truncated")
+    download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
 @pytest.mark.parametrize(("status", "remedy"), [(404, "address"), (403, r"netrc"), (410, "addr")])
 def test_a_server_that_refuses_is_an_error_at_once(host, tmp_path, status, remedy):
     host.faults.append(status)

@@ -72,6 +72,7 @@ def test_what_people_write_is_tested_in_all_49_languages_that_are_said_to_be_rea
     ("text", "language", "values"),
     [
         ("two, three and four", "en", [2, 3, 4]),
+        ("două sute de trei", "ro", [200, 3]),
         ("one hundred and five, twenty-one", "en", [105, 21]),
         ("two thousand, three hundred and six", "en", [2306]),
         ("twelve hundred", "en", [1200]),

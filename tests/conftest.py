@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lidr.components.shared.config.machine import MACHINE
 
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy cores cost those cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script's `&` starts this
 
 LONGEST = (
     "tests/e2e/test_demo.py",

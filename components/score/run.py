@@ -20,6 +20,7 @@ from lidr.components.score.stage import ScoringModels, score_stage, scoring_mode
 from lidr.components.score.texts import LanguageTexts, SampleKey, TextEncoder
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.chat import ChatSettings
@@ -129,7 +130,6 @@ def _write_logps(
         for code in left:
             stage.write_records(_logps_file(role, code), [], SampleLogp)
         return
-    from lidr.components.shared.core.device import best_device
     from lidr.components.shared.forward.loading import free_models, load_model
     from lidr.components.shared.forward.logps import pair_logps
     from lidr.components.shared.forward.scoring import install_scoring

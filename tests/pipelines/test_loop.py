@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lidr.components.shared.config.budget import NOTHING_USED, Used
+from lidr.components.shared.config.budget import Account, Used
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
@@ -40,7 +40,7 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
         json.loads((one_round.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
     )
     assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
-    assert Used.model_validate(start.pop("used")) == NOTHING_USED
+    assert Used.model_validate(start.pop("used")) == Used(account=Account())
     assert start == {
         "iteration": 0,
         "inputs": start["inputs"],

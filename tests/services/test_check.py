@@ -608,8 +608,12 @@ def test_a_login_in_a_credential_helper_is_said_to_be_there(bare: Checked, helpe
     image = f"{host}/lidr/train:0.1.0"
     row = bare.check("--only", "images")[1][f"image {image}"]
     assert row["state"] == "unknown"
-    assert row["detail"].endswith("the login is in a credential helper, which is not started")
+    assert "which is in a credential helper that is not started here" in row["detail"]
     assert row["remedy"] == f"docker manifest inspect {image}"
+    if helper == "credsStore":  # set for all registries, whether there is a login or not
+        (folder / "config.json").write_text(json.dumps({"auths": {}, helper: "pass"}))
+        row = bare.check("--only", "images")[1][f"image {image}"]
+        assert "the image is private, or does not exist" in row["detail"]
 
 
 def test_registry_is_asked_through_the_proxy_but_not_one_on_this_machine(monkeypatch):

@@ -57,7 +57,8 @@ def decide(
             remedy="Check evaluation.tasks and evaluation.languages.",
         )
     seed = seed_of(settings.seed, iteration, "gate")
-    mean, p = _mean_gain(settings.gate, [paired[code] for code in others], seed)
+    groups = [paired[code] for code in others]
+    mean, p = _mean_gain(settings.gate, groups, seed)
     languages = _languages(settings.gate, {code: paired[code] for code in codes}, seed)
     counts = {"mean_gain": mean, "p": p, "languages": languages}
     name = others[0] if len(others) == 1 else f"mean of {', '.join(others)}"
@@ -74,11 +75,7 @@ def decide(
         "promoted": decision == "promote",
         "cause": cause,
         "reason": "; ".join(filter(None, parts)),
-        "remarks": [
-            *remarks(settings.gate, languages),
-            *_few_resamples(settings.gate, languages),
-            *_unmatched([paired[code] for code in others]),
-        ],
+        "remarks": [*remarks(settings.gate, languages), *_doubts(settings.gate, languages, groups)],
         "alpha": settings.gate.alpha,
         **counts,
     }
@@ -166,20 +163,18 @@ def _broken_bars(rules: Gate, languages: Mapping[str, Any]) -> Iterator[Finding]
                 yield "stop", name, f"{said} ({p_text(row[name]['p'])})"
 
 
-def _few_resamples(rules: Gate, languages: Mapping[str, Any]) -> Iterator[str]:
-    """Yield that a fall of graded scores cannot be proven: p is 1 / (resamples + 1) at least."""
+def _doubts(
+    rules: Gate, languages: Mapping[str, Any], groups: Sequence[PairedItems]
+) -> Iterator[str]:
+    """Yield why tests prove less than they might: few resamples, questions without a match."""
     bars = [row[name] for row in languages.values() for name in BARS]
     tests = len(languages) + sum(each["bar"] < 1 and each["n"] > 0 for each in bars)
-    least = math.ceil(tests / rules.alpha) - 1
+    least = math.ceil(tests / rules.alpha) - 1  # p is 1 / (resamples + 1) at least
     if rules.resamples < least:
         yield (
             f"{rules.resamples} resamples cannot prove a fall of graded scores: "
             f"set gate.resamples to {least} or more"
         )
-
-
-def _unmatched(groups: Sequence[PairedItems]) -> Iterator[str]:
-    """Yield that the mean gain is tested with less power, as questions could not be matched."""
     if tasks := unmatched_tasks(groups):
         more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
         yield (

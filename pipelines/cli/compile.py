@@ -60,7 +60,7 @@ def compile_command(
             remedy="Leave them out.",
         )
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
-    given = run_name(run, asked) if run else ""
+    given = run_name(run, asked) if run is not None else ""
     store, problem = _open(place)
     begun = _begin(asked, place, store, given)
     science = begun.recipe

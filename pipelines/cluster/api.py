@@ -13,7 +13,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import status_of
 from lidr.pipelines.cluster.client import reason_in
-from lidr.pipelines.cluster.namespace import connect
+from lidr.pipelines.cluster.kubeconfig import connect
 
 Object = dict[str, Any]
 

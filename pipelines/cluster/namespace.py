@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from urllib3.exceptions import HTTPError
-from yaml import YAMLError
 
 from lidr.components.shared.config.pools import QUEUE_LABEL
 from lidr.components.shared.config.profile import Profile
@@ -23,12 +21,12 @@ from lidr.components.shared.kubernetes.api_errors import message_of, status_of
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 from lidr.components.shared.kubernetes.runs import RUN_LABEL
 from lidr.components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
+from lidr.pipelines.cluster.kubeconfig import connect
 
 _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")
 _VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
 _TIMEOUT_SECONDS = 20
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
@@ -255,36 +253,6 @@ def namespace_of(profile: Profile) -> RunNamespaces:
         BadInput: there is no access to a cluster.
     """
     return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
-
-
-def connect() -> str:
-    """Load the kubeconfig, or else the pod's service account; return its namespace.
-
-    Raises:
-        BadInput: there is neither, or the kubeconfig cannot be read.
-    """
-    from kubernetes import config
-
-    try:
-        config.load_kube_config()
-        _, active = config.list_kube_config_contexts()
-        return str(active["context"].get("namespace") or "default")
-    except config.ConfigException:
-        pass
-    except (YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise BadInput(
-            f"is no kubeconfig ({type(error).__name__})",
-            file=config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION,
-            remedy="Correct the file, or set $KUBECONFIG to another.",
-        ) from error
-    try:
-        config.load_incluster_config()
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except (config.ConfigException, OSError) as error:
-        raise BadInput(
-            "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
-            remedy="Set $KUBECONFIG.",
-        ) from error
 
 
 def _time_of(event: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.logs import progress_in
@@ -88,24 +88,50 @@ def inspect_pods(
         failed: what has failed according to Kubeflow.
     """
     rows: list[StepRow] = []
+    logs = _Logs(namespace)
     for place, group in step_pods(found, first, drivers=True).items():
         if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
-            rows.append(_open_row(namespace, place, open_pods, jobs))
+            rows.append(_open_row(namespace, logs, place, open_pods, jobs))
         elif place in failed.steps and (died := _died_last(group)):
             whose = "its driver: " if is_driver(_node_name(died)) else ""
-            note = whose + _why_dead(namespace, died)
+            note = whose + _why_dead(logs, died)
             rows.append(StepRow(*place, note=note, pod=pods.name_of(died)))
-    return PodReport(tuple(rows), dict(_others(namespace, found, first, failed.others)))
+    others = dict(_others(namespace, logs, found, first, failed.others))
+    return PodReport(tuple(rows), others, tuple(dict.fromkeys(logs.refusals)))
+
+
+class _Logs:
+    """Reads the ends of pods' logs.
+
+    Attributes:
+        refusals: why logs may not be read, for users.
+    """
+
+    def __init__(self, namespace: RunNamespaces) -> None:
+        self._namespace = namespace
+        self.refusals: list[str] = []
+
+    def end_of(self, pod: Pod, lines: int) -> str:
+        """Return the end of a log; "" if it cannot be read, e.g. since its node is gone."""
+        try:
+            return self._namespace.log(pods.name_of(pod), CONTAINER, tail_lines=lines)
+        except Unavailable:
+            return ""
+        except BadInput as error:
+            why = error.message.partition(" of pod ")
+            self.refusals.append(f"progress and last words are not shown: {why[0]}")
+            return ""
 
 
 def _open_row(
     namespace: RunNamespaces,
+    logs: _Logs,
     place: tuple[int, str],
     open_pods: list[Pod],
     jobs: list[RunTrainJob],
 ) -> StepRow:
     reasons = [reason for pod in open_pods if (reason := _why_waiting(namespace, pod))]
-    progress = _progress(namespace, open_pods)
+    progress = _progress(logs, open_pods)
     runs = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
     own = [job for job in jobs if job.name.startswith(f"lidr-{place[1]}-")]
     if own:
@@ -117,7 +143,7 @@ def _open_row(
 
 
 def _others(
-    namespace: RunNamespaces, found: list[Pod], first: int, failed: frozenset[str]
+    namespace: RunNamespaces, logs: _Logs, found: list[Pod], first: int, failed: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of tasks that belong to no step, and why they wait or failed; newest last."""
     for pod in sorted(found, key=_created):
@@ -128,7 +154,7 @@ def _others(
             if reason := _why_waiting(namespace, pod):
                 yield name, one_line(reason)
         elif name in failed and pods.why_failed(pod, CONTAINER):
-            yield name, f"{_why_dead(namespace, pod)} (pod {pods.name_of(pod)})"
+            yield name, f"{_why_dead(logs, pod)} (pod {pods.name_of(pod)})"
 
 
 def _node_name(pod: Pod) -> str:
@@ -144,18 +170,10 @@ def _created(pod: Pod) -> str:
     return str(pod["metadata"].get("creationTimestamp", ""))
 
 
-def _log(namespace: RunNamespaces, pod: Pod, lines: int) -> str:
-    """Return the end of a pod's log; "" if it cannot be read, e.g. since its node is gone."""
-    try:
-        return namespace.log(pods.name_of(pod), CONTAINER, tail_lines=lines)
-    except BadInput:
-        return ""
-
-
-def _why_dead(namespace: RunNamespaces, pod: Pod) -> str:
+def _why_dead(logs: _Logs, pod: Pod) -> str:
     """Return how a pod ended, and its step's last line."""
     reason = pods.why_failed(pod, CONTAINER)
-    log = _log(namespace, pod, _ERROR_LINES)
+    log = logs.end_of(pod, _ERROR_LINES)
     words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)
 
@@ -182,13 +200,13 @@ def _training_waits(
             yield f"node {pods.name_of(pod)}: {reason}"
 
 
-def _progress(namespace: RunNamespaces, running: list[Pod]) -> dict[str, Any]:
+def _progress(logs: _Logs, running: list[Pod]) -> dict[str, Any]:
     """Return the latest progress in a step's logs, as fields of a `StepRow`; rates are summed."""
     total: dict[str, Any] = {}
     for pod in running:
         if not pods.is_running(pod, CONTAINER):
             continue
-        last = _last_progress(_log(namespace, pod, _PROGRESS_LINES))
+        last = _last_progress(logs.end_of(pod, _PROGRESS_LINES))
         if len(running) == 1 and last:
             total |= {name: int(last[name]) for name in ("done", "total") if name in last}
             total["unit"] = str(last.get("unit", ""))

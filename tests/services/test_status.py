@@ -338,6 +338,19 @@ def test_a_log_that_cannot_be_read_hides_no_wait_and_no_failure(cluster: Cluster
     assert not any("is not shown" in note for note in status["notes"])
 
 
+def test_logs_that_may_not_be_read_are_told_once(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"), task(f"{ROUND}.pair", "Failed"))
+    kubernetes = cluster.kubernetes
+    kubernetes.put_step(submitted, f"{ROUND}.generate.executor", **running("main"))
+    kubernetes.put_step(submitted, f"{ROUND}.pair.executor", **ended("Error", 2, "main"))
+    kubernetes.allowed = lambda method, path: not path.endswith("/log")
+    status = cluster.json("status", RUN)
+    assert "Error (exit code 2)" in rows(status)[1, "pair"]["note"]
+    assert [note for note in status["notes"] if "last words are not shown" in note] == [
+        "progress and last words are not shown: may not read the log"
+    ]
+
+
 def test_a_run_of_another_version_of_lidr_is_told_of(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):

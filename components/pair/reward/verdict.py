@@ -241,15 +241,7 @@ def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -
 
 
 def _p_value(place: Place, measure: str, limit: float, seed: int, needed: float) -> float:
-    """Return the p-value that a measure is below a limit.
-
-    Args:
-        place: where it was measured.
-        measure: its name.
-        limit: the bar's.
-        seed: of the resampling.
-        needed: p-value that Holm's correction asks of the first test.
-    """
+    """Return the p-value that a measure is below a limit; Holm's first test asks for `needed`."""
     if measure != ROUND_TRIP:
         return place.shares[measure].p_below(limit)
 

@@ -11,19 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.components.shared.config.pools import queue_labels
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.shared.core.retry import retry, retry_seconds
 from lidr.components.shared.core.text import one_line
-from lidr.components.shared.kubernetes.api_errors import no_api, status_of, transient_reason
+from lidr.components.shared.kubernetes.api_errors import status_of, transient_reason
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
+from lidr.components.shared.kubernetes.trainer_sdk import sdk_backend, trainer_and_options
 
 STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_CALL_SECONDS = 30  # the client ignores a float
 _SHORT_RETRY_SECONDS = 20.0
 
 
@@ -60,7 +59,7 @@ class Cluster:
     """
 
     def __init__(self, namespace: str = "", seconds: float | None = None) -> None:
-        self._backend = _sdk_backend(namespace)
+        self._backend = sdk_backend(namespace)
         self._seconds = retry_seconds() if seconds is None else seconds
         self._who = f"the Kubernetes API at {self._backend.core_api.api_client.configuration.host}"
         self.namespace: str = self._backend.namespace
@@ -96,7 +95,7 @@ class Cluster:
                 f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
                 remedy="Apply manifests/base/training-runtime.yaml, or set training.runtime.",
             )
-        trainer, options = _trainer_and_options(
+        trainer, options = trainer_and_options(
             name, component, annotations, command, launch, placement
         )
         created = self._call(
@@ -206,97 +205,6 @@ class Cluster:
             )
 
         return retry(call, self._who, explain, self._seconds)
-
-
-def _sdk_backend(namespace: str) -> Any:
-    """Return the SDK's backend with a timeout for each of its requests.
-
-    Raises:
-        BadInput: nothing says where the API server is.
-    """
-    from kubeflow.common.types import KubernetesBackendConfig
-    from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
-    from kubernetes.config import ConfigException
-
-    class Backend(KubernetesBackend):
-        def verify_backend(self) -> None:
-            """Skip a request without a timeout: it only warns where a ConfigMap is unreadable."""
-
-    try:
-        backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
-    except ConfigException as error:
-        raise no_api(error) from error
-    client = backend.custom_api.api_client
-    request = client.request
-
-    def request_in_time(*args: Any, **options: Any) -> Any:
-        return request(*args, **{**options, "_request_timeout": _CALL_SECONDS})
-
-    client.request = request_in_time
-    return backend
-
-
-def _trainer_and_options(
-    name: str,
-    component: str,
-    annotations: dict[str, str],
-    command: list[str],
-    launch: Launch,
-    placement: Placement,
-) -> tuple[Any, list[Any]]:
-    """Return a TrainJob as the SDK's trainer and options."""
-    from kubeflow.trainer import CustomTrainerContainer
-    from kubeflow.trainer.options import (
-        ActiveDeadlineSeconds,
-        Annotations,
-        Labels,
-        Name,
-        TrainerArgs,
-        TrainerCommand,
-    )
-
-    trainer = CustomTrainerContainer(
-        image=launch.image,
-        num_nodes=launch.nodes,
-        resources_per_node=placement.resources or None,
-        env={**placement.environment, **launch.nccl} or None,
-    )
-    labels = {"app.kubernetes.io/part-of": "lidr", "app.kubernetes.io/component": component}
-    options = [
-        Name(name),
-        Labels({**labels, **queue_labels(launch.queue, launch.priority)}),
-        Annotations(annotations),
-        TrainerCommand(command[:3]),
-        TrainerArgs(command[3:]),
-        *_patches(launch, placement),
-    ]
-    if launch.deadline_hours:
-        options.append(ActiveDeadlineSeconds(round(launch.deadline_hours * 3600)))
-    return trainer, options
-
-
-def _patches(launch: Launch, placement: Placement) -> list[Any]:
-    from kubeflow.trainer.options import kubernetes as patch
-
-    spec = patch.PodSpecPatch(
-        service_account_name=launch.service_account or None,
-        node_selector=placement.node_selector or None,
-        affinity=placement.affinity or None,
-        tolerations=list(placement.tolerations) or None,
-        # the runtime has a volume of this name, and mounts it
-        volumes=[{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": launch.shm}}]
-        if launch.shm
-        else None,
-    )
-    given = {"labels": launch.pod_labels, "annotations": launch.pod_annotations}
-    metadata = {key: value for key, value in given.items() if value}
-    if spec == patch.PodSpecPatch() and not metadata:
-        return []
-    pod = patch.PodTemplatePatch(metadata=metadata or None, spec=spec)
-    template = patch.JobTemplatePatch(spec=patch.JobSpecPatch(pod))
-    jobs = patch.JobSetSpecPatch([patch.ReplicatedJobPatch("node", template)])
-    runtime = patch.TrainingRuntimeSpecPatch(patch.JobSetTemplatePatch(spec=jobs))
-    return [patch.RuntimePatch(runtime)]
 
 
 def _train_job(found: dict[str, Any]) -> TrainJob:

@@ -262,7 +262,10 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
         log = ""  # the pod's status says why
     if not log and not why:
         return [_unread(api, probe)]
-    if answer := _answer_in(log):
+    answer: Answer | None = None
+    with suppress(ValueError):
+        answer = answer_in(log)
+    if answer:
         node = str(pod.get("spec", {}).get("nodeName", ""))
         return list(findings_of(probe, answer, node, time.monotonic() - run.began))
     why = why or "it ended without an answer"
@@ -279,13 +282,6 @@ def _unread(api: ClusterApi, probe: Probe) -> Finding:
     spec = {"resourceAttributes": asked | {"namespace": probe.namespace}}
     allowed = api.review("SelfSubjectAccessReview", spec)
     return _failed(probe, "its log cannot be read", _again(probe) if allowed else _ROLE)
-
-
-def _answer_in(log: str) -> Answer | None:
-    try:
-        return answer_in(log)
-    except ValueError:
-        return None
 
 
 def _again(probe: Probe) -> str:

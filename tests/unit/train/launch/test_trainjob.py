@@ -22,6 +22,7 @@ from lidr.components.shared.core.errors import (
     TrainingFailed,
     Unavailable,
 )
+from lidr.components.shared.kubernetes import trainer_sdk
 from lidr.components.shared.kubernetes import trainjobs as cluster
 from lidr.components.shared.kubernetes.failure import RecordedFailure, failure_of
 from lidr.components.shared.kubernetes.launch import Launch, Placement
@@ -504,8 +505,10 @@ def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, lau
 
 
 def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
-    limit = type(cluster._CALL_SECONDS)(1)  # a float would be no limit, and this test would hang
-    monkeypatch.setattr(cluster, "_CALL_SECONDS", limit)
+    limit = type(trainer_sdk._CALL_SECONDS)(
+        1
+    )  # a float would be no limit, and this test would hang
+    monkeypatch.setattr(trainer_sdk, "_CALL_SECONDS", limit)
     namespace = cluster.Cluster("lidr", seconds=0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = namespace._backend.custom_api.api_client.configuration
@@ -522,7 +525,7 @@ def create(namespace: cluster.Cluster) -> bool:
 
 
 def test_an_api_server_that_falls_silent_as_a_trainjob_is_made_is_given_up(api, monkeypatch):
-    monkeypatch.setattr(cluster, "_CALL_SECONDS", 1)
+    monkeypatch.setattr(trainer_sdk, "_CALL_SECONDS", 1)
     ended_test = threading.Event()
     api.before_create = lambda name: ended_test.wait(60)
     try:

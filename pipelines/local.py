@@ -23,6 +23,7 @@ from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.core.processes import end_group, kill_marked
 from lidr.components.shared.run_lease import require_held, run_lease
 from lidr.components.shared.store.lease import Lease
+from lidr.components.shared.store.open import local_folder
 from lidr.components.shared.store.runs import FOLDER, PROMOTIONS
 from lidr.pipelines.events import Event, parse_events
 
@@ -108,8 +109,8 @@ def _is_held(lock: Path) -> bool:
 
 
 def _machine_folder(store: str, parent: str) -> Path:
-    if "://" not in store:
-        return Path(store) / parent
+    if folder := local_folder(store):
+        return folder / parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "lidr" / parent / digest_of(store)[:8]
 

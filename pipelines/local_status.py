@@ -14,7 +14,7 @@ from pathlib import Path
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.pipelines.events import Event, parse_events
 from lidr.pipelines.local import COLOUR_CODE, LocalJob
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
@@ -30,7 +30,7 @@ def existing_store(uri: str) -> Store:
     Raises:
         BadInput: there is no such folder.
     """
-    if "://" not in uri and not Path(uri).is_dir():
+    if is_missing_folder(uri):
         raise BadInput("no such store", file=uri, remedy="Check --store.")
     return open_store(uri)
 

@@ -79,6 +79,7 @@ def run(command: list[str]) -> int:
     """
     process = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: process.send_signal(received))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a script's `&` ignores SIGINT
+            signal.signal(number, lambda received, _: process.send_signal(received))
     status = process.wait()
     return status if status >= 0 else 128 - status

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.kubernetes.api_errors import no_api
+from lidr.components.shared.kubernetes.connection import connect
 from lidr.components.shared.models.outside import ModelLocation, NotRegistered, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
@@ -158,32 +158,19 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
         found = resolve_model(f"models:/{model}@{alias}")
     except NotRegistered as error:
         none = f"no version of {model!r} has the alias {alias!r}"
-        _configure_client()
+        connect()
         with ApiClient() as api:
             if server.source(_call(server, "read", lambda: server.read(api))):
                 remedy = f"Give it to one again: `lidr promote {model} VERSION --to {alias}`."
                 raise BadInput(none, remedy=remedy) from error
         raise NothingToServe(none) from error
     patch = server.patch(found)
-    _configure_client()
+    connect()
     with ApiClient() as api:
         if _is_applied(_call(server, "read", lambda: server.read(api)), patch):
             return None
         _call(server, "change", lambda: server.write(api, patch))
     return found
-
-
-def _configure_client() -> None:
-    """Configure the Kubernetes client from the pod's service account, or else from a kubeconfig."""
-    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
-
-    try:
-        load_incluster_config()
-    except ConfigException:
-        try:
-            load_kube_config()
-        except ConfigException as error:
-            raise no_api(error) from error
 
 
 def _is_applied(now: Object, patch: Object) -> bool:

@@ -37,6 +37,7 @@ from lidr.components.shared.inputs.questions import checked_questions
 from lidr.components.shared.models.admission import ModelCandidate
 from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.open import local_folder
 from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.admission import admission_findings
 from lidr.pipelines.checks.evaluation import evaluation_findings
@@ -242,7 +243,7 @@ def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
         yield unknown("memory", f"{memory / _GIB:,.1f} GiB are free")
         return
-    if "://" not in profile.store:
+    if local_folder(profile.store):
         detail = f"the run leaves {store / _GIB:,.1f} GiB, {free_disk / _GIB:,.1f} are free"
         remedy = "Free some space, or set store to another place; lidr prune removes old stages."
         enough = store < free_disk

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import local_folder, open_store
 from lidr.components.shared.store.s3 import ENDPOINT_VARIABLES, S3Store
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.services import port_forward
@@ -24,7 +24,7 @@ _PART_BYTES = 5 << 20
 def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield whether the store does what a run needs, tried on objects deleted afterwards."""
     uri = inputs.profile.store
-    if inputs.on_cluster and _is_folder(uri):
+    if inputs.on_cluster and local_folder(uri):
         detail = f"{uri} is a folder of this machine, which pods cannot reach"
         yield missing("store", detail, "Set store to s3://bucket/prefix in the profile.")
         return
@@ -43,10 +43,6 @@ def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
             yield from _try_operations(store, prefix)
         finally:
             _clear(store, prefix)
-
-
-def _is_folder(uri: str) -> bool:
-    return "://" not in uri or uri.startswith("file://")
 
 
 def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
@@ -69,8 +65,8 @@ def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
 @contextlib.contextmanager
 def _removing_new_folders(uri: str) -> Iterator[None]:
     """Remove a local store's folder afterwards if it was not there before."""
-    folder = Path(uri.removeprefix("file://")).absolute()
-    own = (folder, *folder.parents) if _is_folder(uri) else ()
+    folder = local_folder(uri)
+    own = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
     absent = [each for each in own if not each.exists()]
     try:
         yield
@@ -159,6 +155,6 @@ def _clear(store: Store, prefix: str) -> None:
     with contextlib.suppress(StoreError):
         for entry in store.list(prefix):
             store.delete(entry.key)
-    if "://" not in store.uri:
+    if folder := local_folder(store.uri):
         with contextlib.suppress(OSError):
-            (Path(store.uri) / prefix).rmdir()
+            (folder / prefix).rmdir()

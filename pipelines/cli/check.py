@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ import typer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import located
 from lidr.pipelines.checks.capacity import capacity_findings
@@ -114,7 +113,7 @@ def _located(recipe: Recipe, profile: Profile) -> Recipe:
     with contextlib.suppress(LidrError):
         if profile.store.startswith("s3://"):
             return located(recipe, S3Store(profile.store, seconds=0))
-        if Path(profile.store.removeprefix("file://")).is_dir():
+        if not is_missing_folder(profile.store):
             return located(recipe, open_store(profile.store))
     return recipe
 

@@ -88,11 +88,11 @@ def evaluate_command(
     """Evaluate one model, or two side by side; finished evaluations are reused."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries read it when they are imported
 
-    place = read_profile(*profile)
+    place = read_profile(*profile, store=store)
     begun = begin(read_recipe(recipe, seed, settings), place, here=True)
     science = begun.recipe
     os.environ[MACHINE] = place.machine.text()
-    home = open_store(store or place.store)
+    home = open_store(place.store)
     _require_two(models or [])
     begun.say()
     measured = _evaluate(science, home, models or [])

@@ -59,15 +59,15 @@ def fetch_command(
         raise BadInput("--to makes a bundle, --from unpacks one", remedy="Give one of them.")
     if archives and not to:
         raise BadInput("--archives is for a bundle", remedy="Add --to.")
-    science, place = read_recipe(recipe, None, settings), read_profile(*profile)
+    science, place = read_recipe(recipe, None, settings), read_profile(*profile, store=store)
     try:
         with _progress() as advance:
             if to:
                 results = pack(science, place, to, archives=archives, advance=advance)
             elif source:
-                results = unpack(science, source, open_store(store or place.store), advance)
+                results = unpack(science, source, open_store(place.store), advance)
             else:
-                results = fetch_inputs(science, open_store(store or place.store), advance)
+                results = fetch_inputs(science, open_store(place.store), advance)
     except KeyboardInterrupt:
         message = "lidr: stopped; running the same command again continues from here"
         print(message, file=sys.stderr, flush=True)

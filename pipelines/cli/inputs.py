@@ -43,9 +43,26 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the recipe; repeatable."),
 ]
+
+
+def not_empty(store: str | None) -> str | None:
+    """Refuse an empty --store, as of a variable that is not set, and return any other.
+
+    Raises:
+        BadInput: it is empty.
+    """
+    if store == "":
+        raise BadInput("--store is empty", remedy="Name a folder or s3://bucket/prefix.")
+    return store
+
+
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
+    typer.Option(
+        "--store",
+        help="Folder or s3://bucket/prefix. Default: the profile's.",
+        callback=not_empty,
+    ),
 ]
 RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run. Default: from recipe and seed.")
@@ -83,7 +100,8 @@ def read_profile(*given: str, store: str | None = None) -> Profile:
         BadInput: one does not exist or is invalid.
     """
     profile = load_profile(*(_find(each, "profiles") for each in given))
-    place = _FINAL_SLASHES.sub("", store or profile.store)  # runs are compared by their stores
+    place = profile.store if store is None else store
+    place = _FINAL_SLASHES.sub("", place)  # runs are compared by their stores
     return profile.model_copy(update={"store": place})
 
 

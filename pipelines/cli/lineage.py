@@ -17,6 +17,7 @@ from lidr.components.shared.lineage.verify import bytes_to_read, verify
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import read_version
 from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.inputs import not_empty
 from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.registered import ModelArgument, open_registry
 from lidr.pipelines.cli.sizes import size_text
@@ -33,12 +34,13 @@ def lineage_command(
         str, typer.Argument(metavar="VERSION", help="Its version: a number, or @ and an alias.")
     ],
     store: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--store",
             help="Folder or s3://bucket/prefix with its stages. Default: from the registry.",
+            callback=not_empty,
         ),
-    ] = "",
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and compare its digest.")
     ] = False,
@@ -46,7 +48,7 @@ def lineage_command(
 ) -> None:
     """Follow a version back to the base model and the prompt files."""
     client = open_registry(store or "lidr-store")
-    found = read_ancestry(client, read_version(client, name, version), store)
+    found = read_ancestry(client, read_version(client, name, version), store or "")
     findings = _verify(found) if verify else []
     document = _document(found, findings if verify else None)
     if output is Output.JSON:

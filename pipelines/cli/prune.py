@@ -19,7 +19,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.versions import all_versions, model_names
 from lidr.pipelines.cli.console import PlainConsole
-from lidr.pipelines.cli.inputs import read_profile
+from lidr.pipelines.cli.inputs import not_empty, read_profile
 from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.registered import connect, open_registry
 from lidr.pipelines.cli.sizes import size_text
@@ -37,7 +37,9 @@ _DAY = 86400.0
 
 
 def prune_command(
-    store: Annotated[str, typer.Option("--store", help="Folder or s3://bucket/prefix.")],
+    store: Annotated[
+        str, typer.Option("--store", help="Folder or s3://bucket/prefix.", callback=not_empty)
+    ],
     keep_last: Annotated[
         int,
         typer.Option("--keep-last", min=1, metavar="K", help="Versions of each model to keep."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,8 +15,10 @@ from lidr.components.shared.registry.versions import (
     default_audit_log,
     read_model,
 )
+from lidr.components.shared.store.open import local_folder
 from lidr.components.shared.tracking import client_at, tracking_uri
 from lidr.components.shared.tracking.database import database_file
+from lidr.pipelines.cli.inputs import not_empty
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
@@ -29,6 +30,7 @@ HomeOption = Annotated[
         "--store",
         help="Folder or s3://bucket/prefix of the runs; its mlflow.db is used if "
         "MLFLOW_TRACKING_URI is not set.",
+        callback=not_empty,
     ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
@@ -78,10 +80,11 @@ def audit_log_at(client: Any, name: str, store: str) -> Store:
         return audit_log_of(client, model, "")
     known = [uri for each in all_versions(client, name) if (uri := store_of(each))]
     home = known[-1] if known else store
-    if "://" not in home and not Path(home).is_dir():
+    folder = local_folder(home)
+    if folder is not None and not folder.is_dir():
         raise BadInput(
             f"no store holds the audit log of {name!r}: there is no folder {home}",
             remedy="Restore the store." if known else "Give --store.",
         )
-    root = home if "://" in home else str(Path(home).absolute())
+    root = home if folder is None else str(folder.absolute())
     return audit_log_of(client, model, default_audit_log(root, name))

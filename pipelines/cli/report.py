@@ -15,6 +15,7 @@ from lidr.components.report.two_runs import render_two_runs
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store.runs import read_state, recipe_key, run_key
+from lidr.pipelines.cli.inputs import not_empty
 from lidr.pipelines.cli.outputs import say
 from lidr.pipelines.local_status import existing_store
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of the run.")]
 StoreOption = Annotated[
-    str, typer.Option("--store", help="Folder or s3://bucket/prefix that holds the run.")
+    str,
+    typer.Option(
+        "--store", help="Folder or s3://bucket/prefix that holds the run.", callback=not_empty
+    ),
 ]
 ModelOption = Annotated[
     str | None,

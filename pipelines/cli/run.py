@@ -59,13 +59,13 @@ def run_command(
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
     asked = read_recipe(recipe, seed, settings)
-    place = read_profile(*profile)
+    place = read_profile(*profile, store=store)
     if place.runner != "local":
         raise BadInput(
             f"profile {place.name!r} is for Kubeflow", remedy="Use `lidr submit` for it."
         )
     name = run_name(run, asked) if run is not None else ""
-    home = open_store(store or place.store)
+    home = open_store(place.store)
     begun = begin(asked, place, home, name, today=utc_day())
     science = begun.recipe
     account = account_of(science, place, home, begun.run)

@@ -12,8 +12,8 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import status_of
+from lidr.components.shared.kubernetes.connection import connect
 from lidr.pipelines.cluster.client import reason_in
-from lidr.pipelines.cluster.kubeconfig import connect
 
 Object = dict[str, Any]
 

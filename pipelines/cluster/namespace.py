@@ -18,10 +18,10 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import message_of, status_of
+from lidr.components.shared.kubernetes.connection import connect
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 from lidr.components.shared.kubernetes.runs import RUN_LABEL
 from lidr.components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
-from lidr.pipelines.cluster.kubeconfig import connect
 
 _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")

@@ -162,8 +162,7 @@ class Watcher:
             found = self._namespace.pods(self.run_id)
             if begun and not found:
                 return PodReport(notes=(_NO_PODS.format(self._namespace.name),))
-            jobs = self._namespace.jobs(self.run_id) if found else []
-            return inspect_pods(self._namespace, found, jobs, first, failed)
+            return inspect_pods(self._namespace, found, self.run_id, first, failed)
         except BadInput as error:
             return PodReport(notes=(f"why pods wait is not shown: {error.message}",))
 

@@ -13,7 +13,7 @@ from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.inputs.named import InputKind, named_inputs
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import local_folder, open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_not_stopped, require_same_recipe
 from lidr.pipelines.cluster import runs
@@ -188,7 +188,7 @@ def require_store(profile: Profile) -> None:
         raise BadInput(
             f"profile {profile.name!r} is for this machine", remedy="Use `lidr run` with it."
         )
-    if "://" not in profile.store:
+    if local_folder(profile.store):
         raise BadInput(
             f"store {profile.store!r} is a folder of this machine, which pods cannot reach",
             remedy="Set store to s3://bucket/prefix in the profile.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.text import one_line
@@ -24,6 +24,8 @@ _NODE_NAME = "workflows.argoproj.io/node-name"
 _PROGRESS_LINES = 40
 _ERROR_LINES = 200
 """Lines at the end of a log in which progress, or an error, is looked for."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def step_pods(
 def inspect_pods(
     namespace: RunNamespaces,
     found: list[Pod],
-    jobs: list[RunTrainJob],
+    run_id: str,
     first: int,
     failed: FailedTasks,
 ) -> PodReport:
@@ -83,67 +85,92 @@ def inspect_pods(
     Args:
         namespace: the run's namespaces.
         found: the run's pods.
-        jobs: the run's TrainJobs.
+        run_id: of the run.
         first: the first iteration that its pipeline holds.
         failed: what has failed according to Kubeflow.
     """
     rows: list[StepRow] = []
-    logs = _Logs(namespace)
+    lookups = _Lookups(namespace)
+    jobs = lookups.jobs(run_id) if found else []
     for place, group in step_pods(found, first, drivers=True).items():
         if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
-            rows.append(_open_row(namespace, logs, place, open_pods, jobs))
+            rows.append(_open_row(lookups, place, open_pods, jobs))
         elif place in failed.steps and (died := _died_last(group)):
             whose = "its driver: " if is_driver(_node_name(died)) else ""
-            note = whose + _why_dead(logs, died)
+            note = whose + _why_dead(lookups, died)
             rows.append(StepRow(*place, note=note, pod=pods.name_of(died)))
-    others = dict(_others(namespace, logs, found, first, failed.others))
-    return PodReport(tuple(rows), others, tuple(dict.fromkeys(logs.refusals)))
+    others = dict(_others(lookups, found, first, failed.others))
+    return PodReport(tuple(rows), others, tuple(dict.fromkeys(lookups.notes)))
 
 
-class _Logs:
-    """Reads the ends of pods' logs.
+class _Lookups:
+    """Asks what pods themselves do not show; a refused question leaves the others' answers.
 
     Attributes:
-        refusals: why logs may not be read, for users.
+        notes: what is not shown and why, for users.
     """
 
     def __init__(self, namespace: RunNamespaces) -> None:
         self._namespace = namespace
-        self.refusals: list[str] = []
+        self.notes: list[str] = []
 
-    def end_of(self, pod: Pod, lines: int) -> str:
+    def end_of_log(self, pod: Pod, lines: int) -> str:
         """Return the end of a log; "" if it cannot be read, e.g. since its node is gone."""
         try:
             return self._namespace.log(pods.name_of(pod), CONTAINER, tail_lines=lines)
         except Unavailable:
             return ""
         except BadInput as error:
-            why = error.message.partition(" of pod ")
-            self.refusals.append(f"progress and last words are not shown: {why[0]}")
+            why = error.message.partition(" of pod ")[0]
+            self.notes.append(f"progress and last words are not shown: {why}")
             return ""
+
+    def jobs(self, run_id: str) -> list[RunTrainJob]:
+        """Return the run's TrainJobs; none if they may not be listed."""
+        return self._try(lambda: self._namespace.jobs(run_id), [])
+
+    def why_gated(self, pod: Pod) -> str:
+        """Return why Kueue does not admit a step's pod yet; "" if it does not tell."""
+        return self._try(lambda: self._namespace.why_gated(pod), "")
+
+    def why_queued(self, job: RunTrainJob) -> str:
+        """Return why Kueue does not admit a TrainJob yet; "" if it does not tell."""
+        return self._try(lambda: self._namespace.why_queued(job), "")
+
+    def pods_of_job(self, job: RunTrainJob) -> list[Pod]:
+        """Return the pods of a TrainJob; none if they may not be listed."""
+        return self._try(lambda: self._namespace.pods_of_job(job.name), [])
+
+    def last_warning(self, pod: Pod) -> str:
+        """Return the latest warning about a pod; "" without one."""
+        events = self._namespace.warnings(pods.name_of(pod))
+        return events[-1] if events else ""
+
+    def _try(self, ask: Callable[[], T], unknown: T) -> T:
+        try:
+            return ask()
+        except BadInput as error:
+            self.notes.append(f"why pods wait is not shown: {error.message}")
+            return unknown
 
 
 def _open_row(
-    namespace: RunNamespaces,
-    logs: _Logs,
-    place: tuple[int, str],
-    open_pods: list[Pod],
-    jobs: list[RunTrainJob],
+    lookups: _Lookups, place: tuple[int, str], open_pods: list[Pod], jobs: list[RunTrainJob]
 ) -> StepRow:
-    reasons = [reason for pod in open_pods if (reason := _why_waiting(namespace, pod))]
-    progress = _progress(logs, open_pods)
+    reasons = [reason for pod in open_pods if (reason := _why_waiting(lookups, pod))]
+    progress = _progress(lookups, open_pods)
     runs = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
     own = [job for job in jobs if job.name.startswith(f"lidr-{place[1]}-")]
     if own:
-        nodes = [pod for job in own for pod in namespace.pods_of_job(job.name)]
-        reasons = [*_training_waits(namespace, own, nodes), *reasons]
+        nodes = [pod for job in own for pod in lookups.pods_of_job(job)]
+        reasons = [*_training_waits(lookups, own, nodes), *reasons]
         runs = any(pods.is_running(pod) for pod in nodes)
     note = one_line(reasons[0]) if reasons else ""
     return StepRow(*place, "waiting" if reasons and not runs else "", note=note, **progress)
 
 
 def _others(
-    namespace: RunNamespaces, logs: _Logs, found: list[Pod], first: int, failed: frozenset[str]
+    lookups: _Lookups, found: list[Pod], first: int, failed: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of tasks that belong to no step, and why they wait or failed; newest last."""
     for pod in sorted(found, key=_created):
@@ -151,10 +178,10 @@ def _others(
             continue
         name = own_name(path_of(_node_name(pod)))
         if not pods.has_ended(pod):
-            if reason := _why_waiting(namespace, pod):
+            if reason := _why_waiting(lookups, pod):
                 yield name, one_line(reason)
         elif name in failed and pods.why_failed(pod, CONTAINER):
-            yield name, f"{_why_dead(logs, pod)} (pod {pods.name_of(pod)})"
+            yield name, f"{_why_dead(lookups, pod)} (pod {pods.name_of(pod)})"
 
 
 def _node_name(pod: Pod) -> str:
@@ -170,43 +197,40 @@ def _created(pod: Pod) -> str:
     return str(pod["metadata"].get("creationTimestamp", ""))
 
 
-def _why_dead(logs: _Logs, pod: Pod) -> str:
+def _why_dead(lookups: _Lookups, pod: Pod) -> str:
     """Return how a pod ended, and its step's last line."""
     reason = pods.why_failed(pod, CONTAINER)
-    log = logs.end_of(pod, _ERROR_LINES)
+    log = lookups.end_of_log(pod, _ERROR_LINES)
     words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)
 
 
-def _why_waiting(namespace: RunNamespaces, pod: Pod) -> str:
-    if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
+def _why_waiting(lookups: _Lookups, pod: Pod) -> str:
+    if pods.is_gated(pod) and (reason := lookups.why_gated(pod)):
         return reason
     if reason := pods.why_waiting(pod, CONTAINER):
         return reason
     if pods.is_running(pod, CONTAINER):
         return ""
-    events = namespace.warnings(pods.name_of(pod))
-    return events[-1] if events else ""
+    return lookups.last_warning(pod)
 
 
-def _training_waits(
-    namespace: RunNamespaces, jobs: list[RunTrainJob], nodes: list[Pod]
-) -> Iterator[str]:
+def _training_waits(lookups: _Lookups, jobs: list[RunTrainJob], nodes: list[Pod]) -> Iterator[str]:
     for job in jobs:
-        if reason := namespace.why_queued(job):
+        if reason := lookups.why_queued(job):
             yield f"TrainJob {job.name}: {reason}"
     for pod in nodes:
         if reason := pods.why_waiting(pod):
             yield f"node {pods.name_of(pod)}: {reason}"
 
 
-def _progress(logs: _Logs, running: list[Pod]) -> dict[str, Any]:
+def _progress(lookups: _Lookups, running: list[Pod]) -> dict[str, Any]:
     """Return the latest progress in a step's logs, as fields of a `StepRow`; rates are summed."""
     total: dict[str, Any] = {}
     for pod in running:
         if not pods.is_running(pod, CONTAINER):
             continue
-        last = _last_progress(logs.end_of(pod, _PROGRESS_LINES))
+        last = _last_progress(lookups.end_of_log(pod, _PROGRESS_LINES))
         if len(running) == 1 and last:
             total |= {name: int(last[name]) for name in ("done", "total") if name in last}
             total["unit"] = str(last.get("unit", ""))

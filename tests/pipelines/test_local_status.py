@@ -77,9 +77,10 @@ def test_a_failed_run_says_why(tmp_path: Path):
         local_status(store, "absent")
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, scheme: str):
     with pytest.raises(BadInput, match="no such store"):
-        existing_store(str(tmp_path / "absent"))
+        existing_store(f"{scheme}{tmp_path / 'absent'}")
     assert not list(tmp_path.iterdir())
 
 

@@ -351,6 +351,23 @@ def test_logs_that_may_not_be_read_are_told_once(cluster: Cluster, submitted: st
     ]
 
 
+@pytest.mark.parametrize("kind", ["TrainJobs", "Workloads"])
+def test_a_kind_that_may_not_be_listed_hides_no_other_wait(
+    cluster: Cluster, submitted: str, kind: str
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"), task(f"{ROUND}.translate", "Running"))
+    kubernetes = cluster.kubernetes
+    queued = kubernetes.put_step(submitted, f"{ROUND}.generate.executor")
+    kubernetes.queue_pod(queued, "lidr", "no quota")
+    stuck = unschedulable("0/9 nodes: 9 Insufficient nvidia.com/gpu.")
+    kubernetes.put_step(submitted, f"{ROUND}.translate.executor", **stuck)
+    kubernetes.forbidden = {kind.lower()}
+    status = cluster.json("status", RUN)
+    assert "too little nvidia.com/gpu" in rows(status)[1, "translate"]["note"]
+    (told,) = [note for note in status["notes"] if "is not shown" in note]
+    assert told.startswith(f"why pods wait is not shown: may not list {kind} in namespace lidr")
+
+
 def test_a_run_of_another_version_of_lidr_is_told_of(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):

@@ -33,14 +33,6 @@ def status_of(error: BaseException) -> int:
     return 0
 
 
-def no_api(error: Exception) -> BadInput:
-    """Return the error for a client that knows no API server."""
-    return BadInput(
-        f"no Kubernetes API to ask: {error}",
-        remedy="Run it in a pod with a service account's token, or set KUBECONFIG.",
-    )
-
-
 def transient_reason(error: Exception, what: str) -> str:
     """Return what is wrong with an API server, as a predicate, if the error is transient.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lidr.components.shared.config.pools import queue_labels
-from lidr.components.shared.kubernetes.api_errors import no_api
+from lidr.components.shared.kubernetes.connection import connect
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 
 _CALL_SECONDS = 30  # the client ignores a float
@@ -19,16 +19,13 @@ def sdk_backend(namespace: str) -> Any:
     """
     from kubeflow.common.types import KubernetesBackendConfig
     from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
-    from kubernetes.config import ConfigException
 
     class Backend(KubernetesBackend):
         def verify_backend(self) -> None:
             """Skip a request without a timeout: it only warns where a ConfigMap is unreadable."""
 
-    try:
-        backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
-    except ConfigException as error:
-        raise no_api(error) from error
+    connect()  # the SDK does the same, and ends with a traceback where a kubeconfig is broken
+    backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
     client = backend.custom_api.api_client
     request = client.request
 

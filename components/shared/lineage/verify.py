@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
 from lidr.components.shared.store.marker import marker_fault
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 
 _FILES_AT_ONCE = 4
 
@@ -92,7 +91,7 @@ def _outside_faults(node: Node) -> Iterator[LineageFinding]:
 
 def _outside_fault(uri: str, expected: str) -> str:
     try:
-        if not (open_store(uri).list("") if "://" in uri else Path(uri).is_dir()):
+        if is_missing_folder(uri) or not open_store(uri, writable=False).list(""):
             return "is gone"
         actual = model_fingerprint(uri, lambda _: None)
     except BadInput as error:  # a host that is away is no reason to leave the rest unchecked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -18,6 +17,7 @@ from lidr.components.shared.models.outside import (
 )
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import is_missing_folder
 from lidr.components.shared.store.stage import locate_stage, new_stage, open_stage
 
 VERSION = 2
@@ -52,7 +52,7 @@ def stage_of_files(store: Store, files: ModelLocation) -> str:
     source, adapter = files
     if uri := _enclosing_stage(files):
         return uri
-    if "://" not in source and not Path(source).is_dir():
+    if is_missing_folder(source):
         raise BadInput(
             f"no model at {source!r}",
             remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
@@ -127,7 +127,7 @@ def admit_files(recipe: Recipe, files: ModelLocation, *, trained: bool = True) -
 
 
 def _is_done(uri: str) -> bool:
-    if "://" not in uri and not Path(uri).is_dir():  # opening its store would create folders
+    if is_missing_folder(uri):
         return False
     try:
         stage = locate_stage(uri)

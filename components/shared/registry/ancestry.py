@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.digest import digest_of_uri
@@ -21,7 +20,7 @@ from lidr.components.shared.registry.versions import (
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import current_uri
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.runs import (
     FOLDER,
     read_state,
@@ -116,8 +115,7 @@ def open_existing(uri: str, *, remedy: str = "Correct --store.") -> Store:
     Raises:
         BadInput: it does not exist.
     """
-    place = uri.removeprefix("file://")
-    if "://" not in place and not Path(place).is_dir():
+    if is_missing_folder(uri):
         raise BadInput(f"there is no store at {uri}", remedy=remedy)
     return open_store(uri)
 

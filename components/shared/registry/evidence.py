@@ -11,7 +11,7 @@ from lidr.components.shared.core.uris import has_scheme
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.versions import VERDICT_TAG, Version
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.stage import Stage, locate_stage
 
 GATE_TAG = "lidr.gate_digest"
@@ -44,7 +44,7 @@ def verdict_of(version: Version) -> GateVerdict:
     word = version.tags.get(VERDICT_TAG, "")
     digest = version.tags.get(GATE_TAG, "")
     home = store_of(version)
-    if digest and home and _reachable(home):
+    if digest and home and not is_missing_folder(home):
         stage = Stage(open_store(home), f"stages/gate/{digest}")
         if stage.done():
             return GateVerdict(str(stage.counts()["decision"]), stage.uri)
@@ -88,7 +88,7 @@ def require_files(version: Version, *, verify: bool = False) -> None:
 
 def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -> None:
     root, step, digest, folder = place.groups()
-    if not _reachable(root):
+    if is_missing_folder(root):
         raise _gone(version, place[0], "no such folder", _REMAKE)
     stage = locate_stage(f"{root}/stages/{step}/{digest}")
     if not stage.done():
@@ -126,11 +126,6 @@ def _require_weights(version: Version, uri: str) -> None:
     names = {entry.key for entry in open_store(uri).list("") if entry.size}
     if not any(name.endswith(".safetensors") for name in names):
         raise _gone(version, uri, "no weights there", _RESTORE)
-
-
-def _reachable(root: str) -> bool:
-    """Return False for a missing local store: opening it would create the folder."""
-    return "://" in root or Path(root).is_dir()
 
 
 def _gone(version: Version, uri: str, what: str, remedy: str) -> BadInput:

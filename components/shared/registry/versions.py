@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from lidr.components.shared.core.names import key_fault
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import exclusive
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, open_store
 
 DIGEST_TAG = "lidr.model_digest"
 """Digest of the stage that holds the version's model; no two versions have the same one."""
@@ -156,7 +155,7 @@ def open_audit_log(name: str, uri: str) -> Store:
         BadInput: it is in a local store that does not exist.
     """
     root = uri.rpartition("/registry/")[0]
-    if "://" not in uri and not Path(root).is_dir():
+    if is_missing_folder(root):
         raise BadInput(
             f"the audit log of {name!r} is at {uri}, and there is no folder {root}",
             remedy=f"Restore it, or set the registered model's tag {AUDIT_LOG_TAG}.",

@@ -119,6 +119,13 @@ def test_the_exit_status_of_the_server_is_the_container_s():
     assert run([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
+def test_a_signal_that_was_ignored_stays_so(monkeypatch):
+    monkeypatch.setattr(signal, "signal", handlers := {}.__setitem__)
+    monkeypatch.setattr(signal, "getsignal", {signal.SIGINT: signal.SIG_IGN}.get)
+    assert run([sys.executable, "-c", ""]) == 0
+    assert list(handlers.__self__) == [signal.SIGTERM]
+
+
 def test_an_adapter_beyond_vllm_is_refused(model: Path, adapter: Path, place: Path):
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 1000}))
     fetch(ModelLocation(str(model), str(adapter)), place)

@@ -63,7 +63,15 @@ def api(tmp_path: Path, monkeypatch) -> Iterator[KubernetesApi]:
 def test_without_a_cluster_it_says_so(registry, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(KUBECONFIG, str(tmp_path / "none"))
     assert run() == 2
-    assert "no Kubernetes API to ask" in capsys.readouterr().err
+    assert "no access to a Kubernetes cluster" in capsys.readouterr().err
+
+
+def test_a_kubeconfig_that_is_none_is_named(registry, tmp_path: Path, monkeypatch, capsys):
+    broken = tmp_path / "config"
+    broken.write_text("a: [")
+    monkeypatch.setattr(KUBECONFIG, str(broken))
+    assert run() == 2
+    assert f"{broken}: is no kubeconfig" in capsys.readouterr().err
 
 
 def run(*arguments: str, server: str = "--deployment=lidr-champion") -> int:

@@ -12,7 +12,10 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 def connect() -> str:
-    """Load the kubeconfig, or else the pod's service account; return its namespace.
+    """Configure the Kubernetes client from the kubeconfig, or else the pod's service account.
+
+    Returns:
+        The namespace that either names.
 
     Raises:
         BadInput: there is neither, or the kubeconfig cannot be read.
@@ -37,5 +40,5 @@ def connect() -> str:
     except (config.ConfigException, OSError) as error:
         raise BadInput(
             "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
-            remedy="Set $KUBECONFIG.",
+            remedy="Set $KUBECONFIG, or run it in a pod with a service account's token.",
         ) from error

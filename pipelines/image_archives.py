@@ -43,6 +43,8 @@ def list_images(store: Store, images: Sequence[str]) -> dict[str, str]:
         for image in images:
             digest = registry_digest(image, _REGISTRY_SECONDS)
             listed[image] = digest or listed.get(image, "unknown")
+            if listed[image] == "unknown":
+                print(f"lidr: the digest of {image} is unknown", file=sys.stderr, flush=True)
     store.write(_LIST, "".join(f"{image} {listed[image]}\n" for image in listed).encode())
     return listed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lidr.components.evaluate.items.places import files_at, local_path
+from lidr.components.evaluate.items.places import files_at, local_path, require_own_file
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
@@ -80,8 +80,12 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
     own = family if family in SOURCES else datasets.get(family, "")
     counts: dict[str, int] = {}
     try:
-        by_step = not own and ("{config}" in pattern or _is_data_set(pattern))
-        for code in languages_reading(recipe, family) or recipe.languages.all:
+        codes = languages_reading(recipe, family) or recipe.languages.all
+        whole = _is_data_set(pattern)
+        by_step = not own and ("{config}" in pattern or whole)
+        if own and not whole:
+            require_own_file(pattern, codes)
+        for code in codes:
             if own:
                 counts[code] = len(problems(own, code, recipe.evaluation.data))
             elif not by_step:

@@ -12,6 +12,9 @@ from tests.cluster.options import NEEDS, parse
 from tests.cluster.parts import PARTS, groups
 from tests.cluster.results import Failure, LeftOut, Result, line, table
 
+_PATIENCE = 120.0
+"""Seconds that an interrupted part has to start again what it had stopped."""
+
 
 def main(arguments: list[str]) -> int:
     """Run the parts; return 0 where none failed, 1 where one did, 2 without a cluster."""
@@ -55,8 +58,14 @@ def _run_beside(cluster: Cluster, group: list[str], results: dict[str, Result]) 
     threads = [threading.Thread(target=run, args=(part,), daemon=True) for part in group]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        cluster.interrupted.set()
+        for thread in threads:
+            thread.join(_PATIENCE)
+        raise
 
 
 def _result(cluster: Cluster, part: str) -> Result:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,12 +33,14 @@ class Cluster:
         figures: what parts measure.
         removals: what removes what the parts have made, the latest last. See `afterwards`.
         begun: when the test began, in seconds since 1970.
+        interrupted: set by Ctrl-C: a series of faults ends, and starts again what it had stopped.
     """
 
     options: Options
     figures: Figures = field(default_factory=Figures)
     removals: list[Callable[[], object]] = field(default_factory=list)
     begun: float = field(default_factory=time.time)
+    interrupted: threading.Event = field(default_factory=threading.Event)
 
     @property
     def prefix(self) -> str:

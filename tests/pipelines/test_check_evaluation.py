@@ -117,6 +117,13 @@ def test_a_file_that_lacks_items_is_named(tmp_path: Path, counts: dict[str, int]
     assert data.remedy
 
 
+def test_one_file_for_all_languages_is_refused_as_by_the_step(tmp_path: Path):
+    items(tmp_path)
+    [_, data] = found(data={"mgsm": str(tmp_path / "en.jsonl")})
+    assert data.state == "missing"
+    assert "would be the items of en and es alike" in data.detail
+
+
 def test_files_of_other_data_sets_are_read_for_the_languages_that_are_asked(tmp_path: Path):
     pattern = items(tmp_path, de=0)
     data = {"CohereLabs/Global-MMLU-Lite": pattern}

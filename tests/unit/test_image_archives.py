@@ -57,7 +57,11 @@ def test_an_archive_of_a_moved_tag_is_replaced(engine, tmp_path, monkeypatch):
 def test_an_image_of_unknown_digest_is_saved_again(engine, tmp_path, monkeypatch, capsys):
     for _ in range(2):
         assert saved(tmp_path / "b", monkeypatch, "") == ["r.example.org_lidr_train_1.tar"]
-        assert "saving" in capsys.readouterr().err
+        told = capsys.readouterr().err.splitlines()
+        assert told == [
+            f"lidr: the digest of {IMAGE} is unknown",
+            f"lidr: saving {IMAGE} with docker",
+        ]
     assert saved(tmp_path / "b", monkeypatch, NEW) == [archive(NEW)]
 
 

@@ -53,6 +53,8 @@ class Life(threading.Thread):
         begun, attempt = time.time(), 1
         self._journal.add(entry="begin", life=self.number)
         while not self._attempt():
+            if self._cluster.interrupted.is_set():  # it goes on when the series does
+                return
             if attempt == _ATTEMPTS:
                 self._end(begun, attempt, ["it is not done after so many attempts"])
                 return

@@ -73,14 +73,16 @@ class Series:
         """Inject every fault, then let the runs end."""
         options = self._cluster.options
         end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
-        while self._deck and time.monotonic() < end:
+        interrupted = self._cluster.interrupted
+        while self._deck and time.monotonic() < end and not interrupted.is_set():
             self._keep_living()
             self._pause()
             self._inject()
         if self._stopped:
             self._stopped.join()
         for life in self._lives:
-            life.join(3600)
+            if not interrupted.is_set():
+                life.join(3600)
 
     def _wanted_here(self, kind: Kind) -> bool:
         """Tell whether a fault was asked for and can be injected here."""
@@ -138,7 +140,7 @@ class Series:
         return True
 
     def _start_after(self, component: str, seconds: float) -> None:
-        time.sleep(seconds)
+        self._cluster.interrupted.wait(seconds)
         self._components.start(component)
         self._cluster.say(f"{component} is there again")
 

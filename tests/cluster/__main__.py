@@ -13,7 +13,7 @@ from tests.cluster.parts import PARTS, groups
 from tests.cluster.results import Failure, LeftOut, Result, line, table
 
 _PATIENCE = 120.0
-"""Seconds that an interrupted part has to start again what it had stopped."""
+"""Seconds that interrupted parts have to start again what they had stopped."""
 
 
 def main(arguments: list[str]) -> int:
@@ -63,8 +63,9 @@ def _run_beside(cluster: Cluster, group: list[str], results: dict[str, Result]) 
             thread.join()
     except KeyboardInterrupt:
         cluster.interrupted.set()
+        end = time.monotonic() + _PATIENCE
         for thread in threads:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, end - time.monotonic()))
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from lidr.components.shared.config.engine_choice import (
 from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.fetching import stays
@@ -69,6 +68,7 @@ def begin(
 
     Raises:
         BadInput: the recipe needs a server that the profile does not name.
+        StoreError: the store cannot be read.
     """
     _require_servers(recipe, profile)
     note = ""
@@ -116,6 +116,9 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
         recipe: as given.
         store: holds the copies.
         started: the recipe that the run began with, if any; the run keeps its inputs' places.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
     named = inputs_of(recipe)
     if started:
@@ -124,9 +127,13 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
         return with_places(recipe, {key: uri for key, uri in begun.items() if find_fetched(uri)})
     places = {}
     for each in named:
-        with contextlib.suppress(BadInput):  # what reads the input reports the problem
+        try:
             if not stays(each, store) and (plan := fetch_plan(each, store)).is_there():
                 places[each.key] = plan.place
+        except StoreError:  # the copy may be there: the source must not silently replace it
+            raise
+        except BadInput:  # what reads the input reports the problem
+            continue
     return with_places(recipe, places)
 
 

@@ -69,10 +69,11 @@ def compile_loop(
             f"({recipe.gate.max_iterations}) and {MAX_ITERATIONS}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
-    if not 1 <= first <= recipe.gate.max_iterations + resumed:
+    last = recipe.gate.max_iterations + resumed
+    if not 1 <= first <= last:
         raise BadInput(
-            f"iteration {first} is not between 1 and gate.max_iterations "
-            f"({recipe.gate.max_iterations})",
+            f"iteration {first} is not between 1 and {last} (gate.max_iterations is "
+            f"{recipe.gate.max_iterations})",
             remedy="Change --from-iteration.",
         )
     require_acceptable(profile)

@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import lidr
 from lidr.components.shared.core.digest import digest_of
@@ -29,6 +31,10 @@ from lidr.pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
+_LOCK_SECONDS = 0.2
+"""How long an execution waits for its lock, which `lidr status` and others hold for an instant."""
+_FAILURE_EVENTS = ("started", "finished", "failed")
+"""Kinds of event that `_failure` reads; others come twice a second for days."""
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -100,11 +106,13 @@ def running(store: str) -> list[str]:
 
 
 def _is_held(lock: Path) -> bool:
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        with lock.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # deleted meanwhile
+        pass
     return False
 
 
@@ -146,21 +154,38 @@ def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
 
 @contextmanager
 def _locked(job: LocalJob) -> Iterator[None]:
-    """Hold the run's lock; the kernel releases it with the process."""
+    """Hold the run's lock, a file with this process's id; the kernel releases it at exit."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with (job.folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _acquire(lock):
             lock.seek(0)
+            owner = lock.read().strip()
             raise BadInput(
-                f"run {job.run!r} is already being executed by process {lock.read().strip()}",
+                f"run {job.run!r} is already being executed by "
+                + (f"process {owner}" if owner else "another process"),
                 remedy="Wait for it, stop it, or choose another --run.",
-            ) from error
+            )
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)  # the id may soon be another process's
+
+
+def _acquire(lock: TextIO) -> bool:
+    """Lock a file for this process alone; return False if another one keeps it."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOCK_SECONDS / 20)
+        else:
+            return True
 
 
 @contextmanager
@@ -216,7 +241,7 @@ def _follow(
     watch: Callable[[list[Event]], None],
     lease: Lease,
 ) -> list[Event]:
-    """Pass events to `watch` until the driver ends; return all of them."""
+    """Pass events to `watch` until the driver ends; return those that `_failure` reads."""
     events: list[Event] = []
     with job.events.open("rb") as stream:
         part, ended = b"", False
@@ -225,7 +250,7 @@ def _follow(
             ended = _ended(driver)
             *lines, part = (part + stream.read()).split(b"\n")
             fresh = parse_events(lines)
-            events += fresh
+            events += [event for event in fresh if event["event"] in _FAILURE_EVENTS]
             watch(fresh)
     return events
 

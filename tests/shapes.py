@@ -40,6 +40,8 @@ CHATML = (
     + _GO_ON
     + "{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
+_TOOL_CALL = ("<tool_call>", "</tool_call>")
+_TOOLS = "{%- if tools -%}{{- 'Call them in <tool_call> and </tool_call>.' -}}{%- endif -%}"
 GEMMA = (
     "{{- '<bos>' -}}"
     "{%- if messages[0].role == 'system' -%}{{- raise_exception('System role not supported') -}}"
@@ -160,7 +162,12 @@ SHAPES = {
     "llama-2": Shape(LLAMA2, ("<s>", "</s>"), " </s>", eos="</s>", ends=("</s>",), word=True),
     "chatml": Shape(CHATML, ("<|endoftext|>",), "<|im_end|>", plain=_IM, eos="<|endoftext|>"),
     "qwen-2.5": Shape(
-        CHATML, ("<|endoftext|>", *_IM), "<|im_end|>", eos="<|im_end|>", ends=("<|endoftext|>",)
+        _TOOLS + CHATML,
+        ("<|endoftext|>", *_IM),
+        "<|im_end|>",
+        plain=_TOOL_CALL,
+        eos="<|im_end|>",
+        ends=("<|endoftext|>",),
     ),
     "phi-3.5": Shape(PHI35, _PHI, "<|end|>", eos="<|endoftext|>", ends=("<|end|>",)),
     "phi-3.5 without generation config": Shape(PHI35, _PHI, "<|end|>", eos="<|endoftext|>"),
@@ -182,10 +189,10 @@ SHAPES = {
         ends=("<|END|>",),
     ),
     "qwen-3": Shape(
-        QWEN3,
+        _TOOLS + QWEN3,
         ("<|endoftext|>", *_IM),
         "<|im_end|>",
-        plain=("<think>", "</think>"),
+        plain=("<think>", "</think>", *_TOOL_CALL),
         eos="<|im_end|>",
         ends=("<|im_end|>", "<|endoftext|>"),
     ),
@@ -272,6 +279,12 @@ def shaped_tokenizer(shape: Shape):
     )
     tokenizer.chat_template = shape.template
     return tokenizer
+
+
+def control_ids(tokenizer) -> set[int]:
+    """Return the ids of special tokens, and of other added tokens that the template names."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {n for n, token in added if token.special or str(token) in tokenizer.chat_template}
 
 
 def ends_of(shape: Shape, tokenizer) -> set[int]:

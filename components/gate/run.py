@@ -47,7 +47,7 @@ def gate(
         it.
 
     Raises:
-        BadInput: the two evaluations do not hold the same items.
+        BadInput: the two evaluations do not hold the same items, or none in the other languages.
     """
     settings = Recipe.model_validate_json(recipe)
     inputs = {

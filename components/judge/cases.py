@@ -201,7 +201,7 @@ def _grading(prompt: JudgePrompt, item: Item, turn: int) -> list[Message]:
         {
             "conversation": [*said, Block("user", question.turns[turn])],
             "answer": [Block("answer", item.answers[turn].response)],
-            "reference": _optional("reference", question.reference),
+            "reference": _optional("reference", question.reference_to(turn)),
             "criteria": _optional("criteria", question.criteria),
         },
     )

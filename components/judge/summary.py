@@ -147,15 +147,16 @@ def _judgement_counts(outcomes: Sequence[Outcome], price: Price) -> dict[str, An
 
 def _eval_item(item: Item, score: float) -> EvalItem:
     cut = any(answer.finish_reason == FinishReason.LENGTH for answer in item.answers)
+    last = item.answers[-1]
     return EvalItem(
         task=item.task.name,
         language=item.language,
         item_id=item.question.item_id,
-        prompt=item.answers[-1].prompt,
-        response=item.answers[-1].response,
-        target=item.rival if item.task.is_pairwise else item.question.reference,
+        prompt=last.prompt,
+        response=last.response,
+        target=item.rival if item.task.is_pairwise else item.question.reference_to(last.turn),
         score=score,
-        detected_language=item.answers[-1].detected_language,
+        detected_language=last.detected_language,
         finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP,
         output_tokens=sum(answer.output_tokens for answer in item.answers),
     )

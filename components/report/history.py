@@ -21,7 +21,9 @@ Counts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Round:
-    """One iteration: its state and what its stages counted.
+    """One iteration of a run, the start included: its state and what its stages counted.
+
+    The `rounds` of a lineage graph are others: they count trainings, over all of its runs.
 
     Attributes:
         state: the content of `state.json`.
@@ -103,7 +105,9 @@ def read_history(store: Store, run: str) -> list[Round]:
     """Return a run's iterations, from M_0 to the last one that ended.
 
     Raises:
-        BadInput: the run has not evaluated M_0, or an evaluation was removed.
+        BadInput: the run has not evaluated M_0, or an evaluation was removed; as StoreError or
+            DamagedObject, a file cannot be read or has other bytes than were written.
+        CorruptStage: the same of a stage's marker or training metrics.
     """
     rounds: list[Round] = []
     for state in read_states(store, run):

@@ -11,11 +11,14 @@ from lidr.components.rollout.chunks import Chunk
 from lidr.components.rollout.engine_session import EngineSession
 from lidr.components.rollout.stream import Stream, count_missing
 from lidr.components.rollout.writer import Writer
-from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.errors import EngineFailed, WrittenByAnother
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.store.stage import Stage
 
 __all__ = ["EngineSession", "roll_out"]
+
+_MAX_CLASHES = 3
+"""How often another worker may be first with a chunk: each time what is under way is lost."""
 
 
 def roll_out(
@@ -35,13 +38,21 @@ def roll_out(
     Raises:
         EngineFailed: the engine failed with no restart left, did not start, or left requests
             unanswered.
+        WrittenByAnother: another worker was first with chunks again and again.
     """
-    for attempt in range(restarts + 1):
+    clashes = failures = 0
+    while True:
         try:
             _attempt(session, stages, plan)
             return
+        except WrittenByAnother as error:  # e.g. one whose node came back; its chunks are read
+            clashes += 1
+            if clashes > _MAX_CLASHES:
+                raise
+            emit("warning", message=f"{error.message}; going on from what is there")
         except EngineFailed as error:
-            if attempt == restarts or not session.running:
+            failures += 1
+            if failures > restarts or not session.running:
                 raise
             emit("warning", message=f"{error.message}; restarting it")
             session.discard()

@@ -15,6 +15,7 @@ from lidr.components.rollout.encoder import (
     encode_in_subprocess,
     start_subprocess,
 )
+from lidr.components.shared.core.errors import WrittenByAnother
 
 _MAX_WAITING_CHUNKS = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than
@@ -72,7 +73,21 @@ class Writer:
             return
         try:
             data = self._encode(chunk.task.finish, records, chunk.task.kind)
-            chunk.stage.create(chunk.name, data)
+            if not chunk.stage.create(chunk.name, data):
+                _require_same(chunk, data)
         except BaseException:
             self._failed = True
             raise
+
+
+def _require_same(chunk: Chunk[Any], data: bytes) -> None:
+    """Check that what follows from a chunk follows from the file that another worker wrote.
+
+    Raises:
+        WrittenByAnother: it follows from other records.
+    """
+    if chunk.followers and chunk.stage.store.read(chunk.key) != data:
+        raise WrittenByAnother(
+            f"another worker wrote {chunk.key} at the same time, with other records",
+            remedy="Run again once the other has ended: finished chunks are kept.",
+        )

@@ -11,7 +11,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import step_of
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
-VERSION = 1
+VERSION = 2
 
 
 class ScoringModels(NamedTuple):

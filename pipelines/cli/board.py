@@ -22,7 +22,8 @@ class BoardStep:
         name: e.g. "train".
         iteration: t of the model M_t that the step belongs to; -1 for the report.
         shard: which of several workers, e.g. "2/3"; "" if there is only one.
-        seconds: how long it took; None while it runs.
+        seconds: how long it took; None while it runs, or if it failed.
+        failed: whether it ended with an error.
         reused: whether an earlier execution had finished it.
         progress: its latest `progress` event.
     """
@@ -31,6 +32,7 @@ class BoardStep:
     iteration: int
     shard: str = ""
     seconds: float | None = None
+    failed: bool = False
     reused: bool = False
     progress: Event | None = None
 
@@ -70,7 +72,7 @@ class Board:
     @property
     def running(self) -> list[BoardStep]:
         """The steps that are running; several if shards run in parallel."""
-        return [step for step in self.steps if step.seconds is None]
+        return [step for step in self.steps if step.seconds is None and not step.failed]
 
     def take(self, event: Event) -> None:
         """Update the board with one event."""
@@ -89,12 +91,21 @@ class Board:
         elif kind == "judged":
             task = self.judged.setdefault(event["task"], {})
             task.setdefault(event["iteration"], {})[event["language"]] = event["value"]
+        elif kind == "failed":
+            self._fail(current, event)
         elif kind == "number":
             self.messages.append(f"{_prefix(current)}{event['name']} {event['value']}")
         elif kind == "warning":
             self.messages.append(f"{_prefix(current)}warning: {event['message']}")
         elif current is not None:
             _advance(current, event)
+
+    def _fail(self, step: BoardStep | None, event: Event) -> None:
+        """End a step; other shards may go on for hours before the run ends with this message."""
+        if event.get("shard"):
+            self.messages.append(f"{_prefix(step)}failed: {event['message']}")
+        if step is not None:
+            step.failed = True
 
     def average(self, known: Scores) -> float | None:
         """Return the mean over the other languages; None until all of them are known."""
@@ -128,10 +139,13 @@ def label(iteration: int) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a duration as text: "3.2 s", "45 s" or "2:05 min"."""
+    """Return a duration as text: "3.2 s", "45 s", "2:05 min" or "22:30 h"."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}:{int(seconds) % 60:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def progress_text(event: Event) -> str:

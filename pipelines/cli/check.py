@@ -33,7 +33,7 @@ from lidr.pipelines.checks.inputs import (
     prompts_findings,
     sources_findings,
 )
-from lidr.pipelines.checks.inside.following import inside_findings
+from lidr.pipelines.checks.inside.probe_runs import inside_findings
 from lidr.pipelines.checks.namespace import objects_findings
 from lidr.pipelines.checks.rights import rights_findings
 from lidr.pipelines.checks.storage import store_findings
@@ -93,8 +93,8 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
     """Return what pods on the cluster see.
 
     Raises:
-        BadInput: the profile is for this machine, `only` is given, or the Kubernetes API does not
-            answer.
+        BadInput: the profile is for this machine, `only` is given, the Kubernetes client is not
+            installed, or the Kubernetes API does not answer.
     """
     if not inputs.on_cluster or only:
         raise BadInput(
@@ -102,7 +102,13 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
             remedy="Name a profile of a cluster, and no --only.",
         )
     api = ClusterApi(inputs.request_seconds)
-    api.reach()
+    try:
+        api.reach()
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"--in-cluster needs {error.name}, which is not installed here",
+            remedy="pip install 'lidr[submit]'",
+        ) from error
     namespaces = NamespaceFinder(inputs, api).find()
     with show_spinner(["pods"]):
         return inside_findings(inputs, api, namespaces)

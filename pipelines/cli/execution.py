@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from lidr.components.shared.config.notify import NOTIFY_URL
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import LOCAL_EXECUTION
 from lidr.pipelines.cli.screen import open_screen
 from lidr.pipelines.local import execute
-from lidr.pipelines.notices.local import Watch, with_notices
+from lidr.pipelines.notices.local import Watch, notify_failure, with_notices
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.notify import Notify
@@ -41,9 +43,10 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     Args:
         recipe: what to learn.
         job: the execution.
-        notify: which notices to send while it runs; None for none.
+        notify: which notices to send while it runs, and if it fails; None for none.
 
     Raises:
+        BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed.
     """
     try:
@@ -52,6 +55,14 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
         raise typer.Exit(128 + interruption.number) from None
+    except BadInput:  # no step has been begun
+        raise
+    except LidrError:
+        url = os.environ.get(NOTIFY_URL, "")
+        if notify and url:
+            execution = dict(job.settings)[LOCAL_EXECUTION]
+            notify_failure(open_store(job.store), job.run, execution, url)
+        raise
 
 
 def _add_notices(watch: Watch, job: LocalJob, notify: Notify) -> Watch:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.lineage.graph import Presence
 from lidr.components.shared.registry.ancestry import (
     judging_stages_of,
@@ -141,6 +141,8 @@ def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) ->
 def _is_here(stages: StoredStages, version: Version) -> bool:
     try:
         return model_stage_of(version, stages.store) in stages.by_uri
+    except StoreError:  # nothing is unused because the store did not answer
+        raise
     except BadInput:  # it is not lidr's
         return False
 

@@ -3,36 +3,36 @@
 MLflow never changes a version's source, and never reuses a version number while its model exists.
 So the whole registered model is recreated under another name, number by number, with tags, aliases
 and descriptions; then two renames put it in the old one's place, and the old one is deleted.
-Wherever this is interrupted, the old model or a complete new one is left; a rerun finishes it.
+Wherever this is interrupted, the old model or a complete new one is left. A rerun finishes it, and
+refuses where somebody has meanwhile registered another model under the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.registry.ancestry import open_existing
+from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
+    REGISTERED_TAG,
     RegisteredModel,
     Version,
     all_versions,
     model_names,
     read_model,
 )
-from lidr.components.shared.store.lease import exclusive
+from lidr.components.shared.store.lease import Lease, exclusive
+from lidr.components.shared.store.open import is_missing_folder, open_store
+from lidr.components.shared.store.s3_errors import NoBucket
 from lidr.pipelines.maintenance.relocate_grants import copy_grants
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 
 _NEW_SUFFIX, _OLD_SUFFIX = "~relocating", "~before"
-
-_REGISTERED_TAG = "lidr.registered"
-"""Tag: when a version was first registered, since MLflow gives the recreated one a new date."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,37 @@ class ModelRelocation:
 
 
 def finish_interrupted(client: Any) -> None:
-    """Finish or undo relocations that were interrupted."""
-    names = set(model_names(client))
-    for name in sorted(names):
-        if name.endswith(_OLD_SUFFIX):
-            own = name.removesuffix(_OLD_SUFFIX)
-            if own not in names and f"{own}{_NEW_SUFFIX}" in names:
-                _put_in_place(client, own)
-            elif own in names:
-                client.delete_registered_model(name)
-    for name in model_names(client):
-        if name.endswith(_NEW_SUFFIX):  # incomplete: the old model is still in place
-            client.delete_registered_model(name)
+    """Finish or undo relocations that were interrupted.
+
+    Raises:
+        LidrError: between the two renames another model was registered under the name; all three
+            are left as they are.
+        BadInput: MLflow refuses to answer.
+    """
+    # Listed once: of two listings, the second may show what another relocation did in between.
+    names = frozenset(model_names(client))
+    suffixes = (_NEW_SUFFIX, _OLD_SUFFIX)
+    for name in sorted({n.removesuffix(s) for n in names for s in suffixes if n.endswith(s)}):
+        with wrap_mlflow_errors(client, f"registered model {name!r}"):
+            _finish(client, name, names)
+
+
+def _finish(client: Any, name: str, names: Collection[str]) -> None:
+    """Finish or undo the relocation of one registered model; `names` are those of all."""
+    new, old = f"{name}{_NEW_SUFFIX}", f"{name}{_OLD_SUFFIX}"
+    if name in names and new in names and old in names:
+        raise LidrError(
+            f"registered models {name!r}, {old!r} and {new!r} all exist: the first was registered "
+            "anew after a relocation was interrupted",
+            remedy=f"Rename or delete {name!r} if it is newer than the others; then run the same "
+            "command again.",
+        )
+    if name in names:  # `new` is incomplete, or `old` has been replaced
+        client.delete_registered_model(new if new in names else old)
+    elif old in names and new in names:
+        _put_in_place(client, name)
+    elif old in names:  # its copy was deleted
+        client.rename_registered_model(old, name)
 
 
 def models_to_move(client: Any, move: StoreMove) -> Iterator[ModelRelocation]:
@@ -96,11 +115,14 @@ def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> lis
         The accounts whose permissions on the model could not be copied.
 
     Raises:
-        LidrError: another process changed or relocated the model; it is left as it is.
+        LidrError: another process changed or relocated the model, or may do so because the lease
+            was lost; it is left as it is.
+        StoreError: the store with its audit log refuses us, or does not answer.
     """
     name = moving.model.name
     copy = f"{name}{_NEW_SUFFIX}"
-    with _audit_log_lease(moving.model), wrap_mlflow_errors(client, f"registered model {name!r}"):
+    wrapped = wrap_mlflow_errors(client, f"registered model {name!r}")
+    with _audit_log_lease(moving.model) as lease, wrapped:
         description = client.get_registered_model(name).description
         client.create_registered_model(copy, move.of_all(moving.model.tags), description)
         _make_versions(client, moving, move)
@@ -108,18 +130,25 @@ def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> lis
             client.set_registered_model_alias(copy, alias, str(number))
         lost = copy_grants(client.tracking_uri, name, copy)
         _require_unchanged(client, moving)
+        if lease:
+            lease.require()
         client.rename_registered_model(name, f"{name}{_OLD_SUFFIX}")
         _put_in_place(client, name)
     return lost
 
 
 @contextmanager
-def _audit_log_lease(model: RegisteredModel) -> Iterator[None]:
-    """Hold the old audit log's lease, so that no other process registers or promotes meanwhile."""
-    with ExitStack() as stack:
-        with suppress(BadInput):  # the old store is gone, and its log with it
-            stack.enter_context(exclusive(open_existing(model.tags.get(AUDIT_LOG_TAG, ""))))
-        yield
+def _audit_log_lease(model: RegisteredModel) -> Iterator[Lease | None]:
+    """Hold the old audit log's lease, so that no other process registers or promotes meanwhile.
+
+    None is held if the model has no audit log, or if it is gone with the old store.
+    """
+    uri, log = model.tags.get(AUDIT_LOG_TAG, ""), None
+    if uri and not is_missing_folder(uri):
+        with suppress(NoBucket):
+            log = open_store(uri)
+    with exclusive(log) if log else nullcontext() as lease:
+        yield lease
 
 
 def _make_versions(client: Any, moving: ModelRelocation, move: StoreMove) -> None:
@@ -148,7 +177,7 @@ def _make_versions(client: Any, moving: ModelRelocation, move: StoreMove) -> Non
 
 
 def _tags(version: Version, move: StoreMove) -> dict[str, str]:
-    return {_REGISTERED_TAG: version.created.isoformat(), **_relocated(version, move).tags}
+    return {REGISTERED_TAG: version.created.isoformat(), **_relocated(version, move).tags}
 
 
 def _require_unchanged(client: Any, moving: ModelRelocation) -> None:

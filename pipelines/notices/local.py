@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable
 
 from lidr.components.shared.config.notify import Notify
+from lidr.components.shared.run_lease import current_owner
 from lidr.components.shared.store.base import Store
 from lidr.pipelines.events import Event
 from lidr.pipelines.local_status import event_rows
 from lidr.pipelines.notices.delivery import deliver
-from lidr.pipelines.notices.notify import errors_as_warnings, send
+from lidr.pipelines.notices.notify import end_notice, errors_as_warnings, send
 from lidr.pipelines.notices.observing import notices_of, observe
 from lidr.pipelines.status import Status, merged
 
@@ -38,7 +39,7 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
 
     def check() -> None:
         try:
-            with errors_as_warnings():
+            with errors_as_warnings("no notice was sent"):
                 now, rows = time.time(), merged(event_rows(list(events), running=True))
                 status = Status(run, "running", store.uri, rows)
                 steps = observe(store, status, execution, now)
@@ -56,3 +57,21 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
         watch(fresh)
 
     return take
+
+
+def notify_failure(store: Store, run: str, execution: str, url: str) -> None:
+    """Send the notice of an execution that failed, if its last task has not: it may have died.
+
+    None is sent where another execution has taken the run over.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        execution: id of the one that failed; by it the last task has named its notice.
+        url: the receiver's address.
+    """
+    with errors_as_warnings("no notice was sent"):
+        if current_owner(store.uri, run):
+            return
+        if notice := end_notice(store, run, execution, "run", well=False):
+            send(store, notice, url)

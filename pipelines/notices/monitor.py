@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from lidr.components.shared.config.budget import Account
 from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_failure, read_result
 from lidr.components.shared.store.usage import amounts, read_usage, total
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.notices.delivery import deliver, enqueue
-from lidr.pipelines.notices.notice import Notice, of_end, of_failure
+from lidr.pipelines.notices.notice import Notice
+from lidr.pipelines.notices.notify import end_notice, errors_as_warnings
 from lidr.pipelines.notices.observing import OpenStep, notices_of, observe
 from lidr.pipelines.stamp import Stamp
 
-_MAX_RUNS = 50
+_MAX_AGE_SECONDS = 28 * 86400.0
+"""Runs created longer ago are not checked: each check lists the experiment's runs back to these."""
+
 _RECENT_SECONDS = 86400.0
 """A run that ended longer ago is not checked; its exit task has sent its notice, or none will."""
 
@@ -67,21 +67,20 @@ class RunMonitor:
     def check(self, now: float) -> list[ObservedRun]:
         """Check every run that is live or ended within a day, and send the notices that are due.
 
-        A run that cannot be checked is logged and skipped.
+        A run that cannot be checked is logged and skipped. Runs created over four weeks ago are
+        not checked.
 
         Args:
             now: seconds since 1970.
 
         Raises:
-            BadInput: Kubeflow or the store cannot be read at all.
+            BadInput: Kubeflow cannot be read.
         """
         found = []
         for run in self._runs(now):
-            try:
-                found.append(self._check(run, now))
-            except (LidrError, KeyError, TypeError, ValueError) as error:
-                what = error.message if isinstance(error, LidrError) else type(error).__name__
-                emit("warning", message=f"run {run.display_name} cannot be checked: {what}")
+            with errors_as_warnings(f"run {run.display_name} cannot be checked"):
+                if observed := self._check(run, now):
+                    found.append(observed)
         return found
 
     def _runs(self, now: float) -> Iterator[runs.Run]:
@@ -90,20 +89,25 @@ class RunMonitor:
         Scheduled runs are left out: their exit tasks send their notices.
         """
         seen = set()
-        listed = runs.list_runs(self._client, self._profile.kubeflow.experiment)
-        for run in islice(listed, _MAX_RUNS):
+        for run in runs.list_runs(self._client, self._profile.kubeflow.experiment):
+            if 0 < _seconds(run.created_at) < now - _MAX_AGE_SECONDS:
+                return
             stamp = Stamp.parse(run.description)
             own = stamp is not None and stamp.is_on(self._profile.store)
             if run.display_name in seen or run.recurring_run_id or not own:
                 continue
             seen.add(run.display_name)
-            if runs.is_live(run) or now - _ended(run) < _RECENT_SECONDS:
+            if runs.is_live(run) or now - _seconds(run.finished_at) < _RECENT_SECONDS:
                 yield run
 
-    def _check(self, run: runs.Run, now: float) -> ObservedRun:
+    def _check(self, run: runs.Run, now: float) -> ObservedRun | None:
+        """Check one run; return None if a newer one of its name is on another store."""
         name = str(run.display_name)
         if runs.is_live(run):
-            status = Watcher(self._client, self._profile, name).read_status()
+            watcher = Watcher(self._client, self._profile, name)
+            if watcher.run_id != run.run_id:
+                return None
+            status = watcher.read_status()
             steps = tuple(observe(self._store, status, str(run.run_id), now))
             state, notices = status.state, list(notices_of(name, [*steps], self._settings, now))
         else:
@@ -121,19 +125,16 @@ class RunMonitor:
         """Return how a run has ended, and its notice, which its exit task has mostly sent."""
         whole = runs.read_run(self._client, run.run_id)
         state = read_outcome(self._client, whole, self._profile.store, name).state
-        if state == "done" and (result := read_result(self._store, name)):
-            notice = of_end(name, result)
-            return ("stopped" if notice.kind == "stopped" else state), [notice]
-        if state == "failed":
-            failure = read_failure(self._store, name, run.run_id)
-            command = f"lidr submit RECIPE --run {name}"
-            return state, [of_failure(name, run.run_id, failure, command)]
-        return state, []
+        if state not in ("done", "failed"):
+            return state, []
+        notice = end_notice(self._store, name, run.run_id, "submit", well=state == "done")
+        if notice is None:
+            return state, []
+        return ("stopped" if notice.kind == "stopped" else state), [notice]
 
 
-def _ended(run: Any) -> float:
-    """Return when a run ended, in seconds since 1970; 0 if Kubeflow does not say."""
-    finished = run.finished_at
-    if not isinstance(finished, datetime):
+def _seconds(moment: Any) -> float:
+    """Return a time of Kubeflow's in seconds since 1970; 0 if Kubeflow does not say it."""
+    if not isinstance(moment, datetime):
         return 0.0
-    return (finished if finished.tzinfo else finished.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -20,7 +20,7 @@ NoticeKind = Literal["ended", "stopped", "failed", "waits", "silent"]
 _MAX_CHARS = 400
 """Longest text that is taken from elsewhere."""
 
-_MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "(at)", "`": "'"})
+_MARKUP = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "@": "(at)", "`": "'"})
 """What chats read as a mention, a link or code."""
 
 
@@ -130,9 +130,10 @@ def of_silence(run: str, step: str, minutes: float, since: float, progress: str)
 
 def _scores(models: list[Mapping[str, Any]]) -> str:
     """Return a sentence with the other languages' average: M_0's and the last promoted model's."""
-    final = next(each for each in reversed(models) if each["promoted"])  # M_0 always is
+    final = next((each for each in reversed(models) if each["promoted"]), models[0])
     first, last = (each["average"]["value"] for each in (models[0], final))
     if final is models[0]:
-        return f"No model was promoted; the other languages' average is {first:.1%}."
+        opening = "No model was promoted" if len(models) > 1 else "Only the start was measured"
+        return f"{opening}; the other languages' average is {first:.1%}."
     model = f"M_{final['iteration']}, {final['version']}"
     return f"Other languages' average {first:.1%} → {last:.1%} ({model})."

@@ -31,16 +31,30 @@ def notify_end(store: Store, run: str, *, well: bool) -> None:
     url = os.environ.get(NOTIFY_URL, "")
     if not url:
         return
-    with errors_as_warnings():
-        result = read_result(store, run) if well else None
-        if result:
-            send(store, of_end(run, result), url)
-        elif not well:
-            verb = "submit" if os.environ.get(EXECUTION_VARIABLE) else "run"
-            execution = own_execution()
-            failure = read_failure(store, run, execution)
-            command = f"lidr {verb} RECIPE --run {run}"
-            send(store, of_failure(run, execution, failure, command), url)
+    verb = "submit" if os.environ.get(EXECUTION_VARIABLE) else "run"
+    with errors_as_warnings("no notice was sent"):
+        if notice := end_notice(store, run, own_execution(), verb, well=well):
+            send(store, notice, url)
+
+
+def end_notice(store: Store, run: str, execution: str, verb: str, *, well: bool) -> Notice | None:
+    """Return the notice of an end; None if a run that ended well has no result on the store.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        execution: which of its executions has ended.
+        verb: of lidr's command that resumes the run: `run` or `submit`.
+        well: whether the loop ended well.
+
+    Raises:
+        BadInput: the result, or the record of the failure, is damaged.
+    """
+    if well:
+        result = read_result(store, run)
+        return of_end(run, result) if result else None
+    failure = read_failure(store, run, execution)
+    return of_failure(run, execution, failure, f"lidr {verb} RECIPE --run {run}")
 
 
 def send(store: Store, notice: Notice, url: str) -> None:
@@ -52,10 +66,16 @@ def send(store: Store, notice: Notice, url: str) -> None:
 
 
 @contextmanager
-def errors_as_warnings() -> Iterator[None]:
-    """Turn errors into warnings: a run must not fail because of a notice."""
+def errors_as_warnings(what: str) -> Iterator[None]:
+    """Turn errors into warnings: no run fails because of a notice, nor one because of another.
+
+    The unexpected ones are those of files that others remove or change meanwhile.
+
+    Args:
+        what: the warning's first words, e.g. `no notice was sent`.
+    """
     try:
         yield
-    except (LidrError, OSError, ValueError, KeyError, TypeError) as error:
-        what = error.message if isinstance(error, LidrError) else type(error).__name__
-        emit("warning", message=f"no notice was sent: {what}")
+    except (LidrError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        why = error.message if isinstance(error, LidrError) else type(error).__name__
+        emit("warning", message=f"{what}: {why}")

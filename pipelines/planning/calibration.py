@@ -75,7 +75,10 @@ class Calibration(Strict):
     """Seconds around each step: its pod or process, imports, the pipeline's bookkeeping."""
 
     def fits(self, parameters: int, gpus: int) -> bool:
-        """Return whether its speeds hold for a model's parameters and a worker's GPUs."""
+        """Return whether its speeds hold for a model's parameters and a worker's number of GPUs.
+
+        The file does not have their type: speeds of another type pass, so a plan notes it.
+        """
         return abs(self.parameters / parameters - 1) < 0.2 and self.gpus == gpus
 
 

@@ -262,6 +262,11 @@ class _Estimator:
         """Return a calibration if its speeds hold here; else only its lengths are used."""
         gpus = self._resources["generate"].accelerators
         if given is None or given.fits(self._shape.parameters, gpus):
+            if given and gpus:
+                self._notes.append(
+                    "the calibration does not name its run's type of GPU: its speeds hold for "
+                    "that type alone"
+                )
             return given
         self._notes.append(
             f"the calibration is of {given.parameters:,} parameters on {given.gpus} GPU(s) a "

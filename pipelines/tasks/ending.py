@@ -53,10 +53,13 @@ def finish(
     home = open_store(store)
     name = run or scheduled_run(home)
     state = _final_state(home, name, state)
+    well = state in ENDED_WELL
+    if name and not well and state not in _CANCELLED:  # the user who cancelled it knows
+        # Before the rest, which may fail too and then notes that as the run's failure.
+        notify_end(home, name, well=False)
     cleanup(store=store, state=state, run=name)
     if not name:
         return ""
-    well = state in ENDED_WELL
     if well:
         forget_failure(home, name)
         final = report(recipe=recipe, store=store, run=name)
@@ -70,8 +73,8 @@ def finish(
         )
     if overview:
         _copy_overview(home, name, Path(overview))
-    if state not in _CANCELLED:  # the user who cancelled it knows
-        notify_end(home, name, well=well)
+    if well:
+        notify_end(home, name, well=True)
     if not run:
         forget_scheduled(home)
     return final

@@ -19,7 +19,7 @@ from lidr.components.merge.run import Merged, merge
 from lidr.components.rollout.figures import reuse_done
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, LaunchFailed
+from lidr.components.shared.core.errors import BadInput, LaunchFailed, StoreError
 from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
@@ -113,6 +113,8 @@ def clear_other_sharding(exchange: Shards, shards: int) -> None:
     """Remove what an execution with another number of shards left: its shards had other chunks."""
     try:
         known = exchange.job().shards
+    except StoreError:
+        raise
     except BadInput:  # there is none, or it is of another version
         known = 0
     if known != shards:

@@ -29,6 +29,7 @@ from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.models import END, ROLES, tiny_tokenizer
 from tests.payloads import FRAGMENTS, PAYLOADS
+from tests.shapes import control_ids
 
 _LANGUAGES = ("en", "es", "de", "fr", "ru", "zh", "ja", "th", "bn", "te", "sw", "ar", "ko", "vi")
 
@@ -154,7 +155,7 @@ def _check_numbers(given: tuple[str, str]) -> None:
 
 
 _TOKENIZER = tiny_tokenizer()
-_CONTROL = set(_TOKENIZER.all_special_ids)
+_CONTROL = control_ids(_TOKENIZER)
 _RENDERER = ChatRenderer(_TOKENIZER)
 _CHATS = (*PAYLOADS.values(), END, *ROLES, "Nina has 4 books.")
 

@@ -134,7 +134,8 @@ def _check_questions(data: bytes) -> None:
     found = read_questions(task, "es")
     assert found
     assert len({question.item_id for question in found}) == len(found)
-    texts = [text for each in found for text in (*each.turns, each.reference, each.criteria)]
+    texts = [text for each in found for text in (*each.turns, each.criteria)]
+    texts += [each.reference_to(turn) for each in found for turn in range(len(each.turns))]
     assert all(text.encode() is not None for text in texts)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import StoreUnavailable
+from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import recipe_key
-from lidr.pipelines.begin import begin
+from lidr.pipelines.begin import begin, inputs_of, located
 from tests.fakes import make_recipe
 
 PROFILE = Profile(name="here")
@@ -40,3 +44,32 @@ def test_a_recipe_s_own_day_stands(tmp_path: Path):
 def test_outside_a_run_there_is_no_day(tmp_path: Path):
     assert begin(make_recipe(), PROFILE).recipe.model.date == ""
     assert begin(make_recipe(), PROFILE, LocalStore(tmp_path)).recipe.model.date == ""
+
+
+ADDRESS = "hf://datasets/org/name@abc/prompts.jsonl"
+
+
+def test_store_that_is_away_is_no_store_without_the_inputs(tmp_path: Path, monkeypatch):
+    store = LocalStore(tmp_path)
+    files = dict.fromkeys(("en", "es", "de"), ADDRESS)
+    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
+    plan = fetch_plan(next(each for each in inputs_of(recipe) if each.source == ADDRESS), store)
+    plan.stage.write("prompts.jsonl", b"{}")
+    plan.stage.finish({})
+    assert located(recipe, store).prompts.files["en"] == (plan.place,)
+    exists = Path.is_file
+
+    def away(path: Path) -> bool:
+        if plan.stage.prefix in str(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "is_file", away)
+    with pytest.raises(StoreUnavailable):
+        located(recipe, store)
+
+
+def test_input_that_has_no_copy_for_a_fault_of_its_own_stays_where_it_is(tmp_path: Path):
+    files = dict.fromkeys(("en", "es", "de"), ADDRESS)
+    recipe = make_recipe(model={"source": "hf://org/unpinned"}, prompts={"files": files})
+    assert located(recipe, LocalStore(tmp_path)) == recipe

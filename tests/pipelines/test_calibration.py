@@ -190,6 +190,15 @@ def test_of_another_model_only_the_lengths_are_used(runs):
     )
 
 
+def test_speeds_that_are_used_of_an_unnamed_type_of_gpu_are_noted(runs):
+    calibration = calibrate(runs[100].store.uri, "n100")
+    gpus = read_profile("cluster").resources_of("generate").accelerators
+    used = planned(runs[100], calibration.model_copy(update={"gpus": gpus}), "cluster").notes
+    assert any("does not name its run's type of GPU" in note for note in used)
+    assert not any("its speeds are not" in note for note in used)
+    assert not any("type of GPU" in note for note in planned(runs[100], calibration).notes)
+
+
 def test_a_run_without_an_iteration_is_refused(runs, tmp_path: Path):
     store = LocalStore(tmp_path)
     store.write(recipe_key("early"), runs[100].store.read(recipe_key("n100")))

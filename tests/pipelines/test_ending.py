@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.config.notify import NOTIFY_URL
-from lidr.components.shared.core.errors import LaunchFailed, StoreError
+from lidr.components.shared.core.errors import CorruptStage, LaunchFailed, StoreError
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_failure, overview_key, state_key
 from lidr.components.shared.store.usage import note_budget_stop
@@ -89,6 +89,29 @@ def test_failure_on_a_cluster_is_told_with_the_submit_that_goes_on(tmp_path, mon
         monkeypatch.setenv(NOTIFY_URL, receiver.url)
         for _ in range(2):  # the exit task is tried again
             ended(tmp_path, monkeypatch, "FAILED")
+    assert receiver.texts == [
+        "lidr: run mine has failed at M_2 train: no machine was found. `lidr submit RECIPE "
+        "--run mine` resumes it."
+    ]
+
+
+@pytest.mark.parametrize("step", ["cleanup", "report_failure"])
+def test_failure_is_told_though_the_exit_task_fails_too(tmp_path, monkeypatch, step: str):
+    monkeypatch.setenv("KFP_RUN_ID", "an-id")
+    store = open_store(str(tmp_path))
+    note_failure(store, "mine", "train", 2, LaunchFailed("no machine was found"))
+
+    def fail(**_: str) -> str:
+        error = CorruptStage("a marker was changed")
+        note_failure(store, "mine", step, -1, error)  # as the steps' decorator does
+        raise error
+
+    monkeypatch.setattr(ending, step, fail)
+    with receiving() as receiver:
+        monkeypatch.setenv(NOTIFY_URL, receiver.url)
+        for _ in range(2):  # the exit task is tried again
+            with pytest.raises(CorruptStage, match="a marker was changed"):
+                ending.finish(recipe=RECIPE, store=store.uri, run="mine", state="FAILED")
     assert receiver.texts == [
         "lidr: run mine has failed at M_2 train: no machine was found. `lidr submit RECIPE "
         "--run mine` resumes it."

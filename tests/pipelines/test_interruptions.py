@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import random
 import signal
@@ -14,9 +16,11 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.processes import marked_pids
+from lidr.components.shared.run_lease import run_lease
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import read_recipe
-from lidr.pipelines.local import LocalJob, _locked
+from lidr.pipelines.local import LocalJob, _follow, _locked, running
+from lidr.pipelines.local_status import driver_of
 from tests.pipelines.conftest import FakeWorld
 
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
@@ -76,6 +80,50 @@ def test_a_signal_after_the_run_is_handled_as_before_it(tmp_path: Path):
     with _locked(job), pytest.raises(BadInput, match="already being executed"):
         execute_here(recipe, job)
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_lock_of_a_run_names_its_process_only_while_it_lives(tmp_path: Path):
+    job = LocalJob(recipe="", store=str(tmp_path), run="mine")
+    with _locked(job):
+        assert (driver_of(job), running(job.store)) == (os.getpid(), ["mine"])
+    assert (job.folder / "lock").read_text() == ""
+    assert (driver_of(job), running(job.store)) == (0, [])
+
+
+def test_run_that_begins_while_others_ask_for_it_is_no_second_one(tmp_path: Path, monkeypatch):
+    job = LocalJob(recipe="", store=str(tmp_path), run="mine")
+    job.folder.mkdir(parents=True)
+    lock = job.folder / "lock"
+    lock.write_text("1\n")  # of a run that was killed
+    with lock.open() as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+        assert (driver_of(job), running(job.store)) == (0, [])
+        with pytest.raises(BadInput, match="already being executed"), _locked(job):
+            pass
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(asker, fcntl.LOCK_UN))
+        with _locked(job):
+            assert driver_of(job) == os.getpid()
+
+
+def test_progress_of_a_run_that_takes_days_is_shown_and_not_kept(tmp_path: Path):
+    job = LocalJob(recipe="", store=str(tmp_path), run="mine")
+    job.folder.mkdir(parents=True)
+    progress = {"event": "progress", "time": 2.0, "done": 1, "total": 2, "unit": "steps"}
+    told = [
+        {"event": "started", "time": 1.0, "step": "train", "iteration": 1},
+        *[progress | {"step": "train"}] * 3,
+        {"event": "finished", "time": 3.0, "step": "train", "seconds": 2.0},
+        {"event": "failed", "time": 4.0, "step": "gate", "message": "no", "exit_code": 1},
+    ]
+    source = tmp_path / "told"
+    source.write_text("".join(json.dumps(event) + "\n" for event in told))
+    job.events.touch()
+    watched: list[str] = []
+    with run_lease(job.store, job.run) as lease:
+        driver = subprocess.Popen(["cp", source, job.events])
+        kept = _follow(driver, job, lambda es: watched.extend(e["event"] for e in es), lease)
+    assert watched == [event["event"] for event in told]
+    assert [event["event"] for event in kept] == ["started", "finished", "failed"]
 
 
 def test_sigkill_of_the_parent_leaves_no_orphan(fake_world: FakeWorld):

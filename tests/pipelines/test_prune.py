@@ -18,6 +18,7 @@ from lidr.components.shared.core.errors import (
     BadInput,
     LidrError,
     RegistryFailed,
+    StoreUnavailable,
     TrackingFailed,
 )
 from lidr.components.shared.lineage.graph import Graph, Presence, read_node, trace
@@ -26,7 +27,7 @@ from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.ancestry import judging_stages_of, read_ancestry
 from lidr.components.shared.run_lease import LeaseOwner, run_lease
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, current_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import PROMOTIONS
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
@@ -207,6 +208,21 @@ def test_a_run_that_has_just_begun_stops_it(chain):
     open_store(chain.store).write("runs/new/events.jsonl", b"")
     with pytest.raises(BadInput, match=r"'new' .* not measured its start.*remove runs/new"):
         planned(chain)
+
+
+def test_a_store_that_does_not_answer_makes_nothing_unused(chain, tmp_path, monkeypatch):
+    """Which of its stages a version means that was registered where the store was before."""
+    moved = make_chain(str(tmp_path / "before"), 1)
+    answers = iter([False])
+
+    def away_once(store: LocalStore, uri: str) -> str:
+        if next(answers, True):
+            return current_uri(store, uri)
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr("lidr.components.shared.registry.ancestry.current_uri", away_once)
+    with pytest.raises(StoreUnavailable):
+        make_plan(open_store(chain.store), [*versions(chain), moved.version(1)], policy())
 
 
 def test_a_registry_that_is_another_store_s_stops_it(chain, tmp_path):

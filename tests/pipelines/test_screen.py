@@ -114,12 +114,15 @@ def test_long_silence_is_broken_by_progress(capsys, monkeypatch):
 
 
 def test_words_for_numbers():
-    words = [seconds_text(seconds) for seconds in (0.04, 9.9, 59.4, 61)]
+    words = [seconds_text(seconds) for seconds in (0.04, 9.9, 59.4, 61, 3599, 3600, 81060)]
     assert words == [
         "0.0 s",
         "9.9 s",
         "59 s",
         "1:01 min",
+        "59:59 min",
+        "1:00 h",
+        "22:31 h",
     ]
     assert progress_text({"done": 5, "total": 5, "unit": "steps", "seconds_left": 0}) == "5/5 steps"
     writing = {"done": 0, "total": 9, "unit": "requests", "amount": 1234, "rate": 56.2}
@@ -254,3 +257,30 @@ def test_shards_run_side_by_side():
     assert lines[2].startswith("▸  generate 2/2")
     assert lines[2].endswith("5/9 requests, 2 truncated")
     assert lines[3].startswith("▸  translate 1/2")
+
+
+def failed_shard(shard: str) -> list[dict]:
+    about = {"step": "generate", "shard": shard}
+    return [
+        {"event": "started", "iteration": 1, **about},
+        {"event": "progress", "done": 5, "total": 9, "unit": "requests", **about},
+        {"event": "failed", "message": "the engine died", "exit_code": 1, **about},
+    ]
+
+
+def test_shard_that_fails_runs_no_more_and_says_why(capsys, monkeypatch):
+    other = {"event": "started", "step": "generate", "iteration": 1, "shard": "2/3"}
+    board = board_after([other, *failed_shard("1/3")])
+    assert [step.shard for step in board.running] == ["2/3"]
+    assert board.messages == ["M_1 generate 1/3: failed: the engine died"]
+    assert "▸  generate 1/3" not in drawn(board)
+
+    monkeypatch.setattr("lidr.pipelines.cli.screen._QUIET_SECONDS", -1.0)
+    LinePrinter(Board(("en", "es", "de"))).take([other, *failed_shard("1/3")])
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["M_1 generate 1/3: failed: the engine died"], "no more of its progress"
+
+
+def test_step_that_fails_alone_says_so_only_at_the_end_of_the_run():
+    board = board_after(failed_shard(""))
+    assert (board.running, board.messages) == ([], [])

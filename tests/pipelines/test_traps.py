@@ -146,6 +146,17 @@ def test_at_most_five_rounds():
         compiled(HERE / "recipes/tiny_world.yaml", load_profile(PROFILES["cluster"]), 6)
 
 
+@pytest.mark.parametrize(("resumed", "last"), [(False, 2), (True, 3)])
+def test_first_iteration_beyond_the_last_is_told_the_bound(resumed: bool, last: int):
+    recipe = load_recipe(HERE / "recipes/tiny_world.yaml")
+    recipe = recipe.model_copy(
+        update={"gate": recipe.gate.model_copy(update={"max_iterations": 2})}
+    )
+    said = rf"iteration 4 is not between 1 and {last} \(gate.max_iterations is 2\)"
+    with pytest.raises(BadInput, match=said):
+        compile_loop(recipe, load_profile(PROFILES["cluster"]), "mine", 5, 4, resumed=resumed)
+
+
 def test_caching_is_off_everywhere(tasks: list):
     """KFP's cache key ignores the code in the image."""
     for name, task in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from lidr.components.shared.config.pools import Resources
 from lidr.components.shared.kubernetes.pods import CONTAINER
 from lidr.pipelines.checks.finding import RunNamespaces, ok
-from lidr.pipelines.checks.inside import following
+from lidr.pipelines.checks.inside import probe_runs
 from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER, Probe
 from lidr.pipelines.checks.inside.probe import (
     ANSWER_PREFIX,
@@ -23,7 +24,7 @@ from lidr.pipelines.checks.inside.probe import (
 )
 from lidr.pipelines.placement import SETTINGS
 from lidr.pipelines.stamp import lidr_version
-from tests.kubernetes_api import KubernetesApi, Refused, ended, unschedulable, waiting
+from tests.kubernetes_api import KubernetesApi, Refused, ended, running, unschedulable, waiting
 from tests.services.kubeflow import Cluster
 
 GIB = float(1 << 30)
@@ -98,8 +99,8 @@ class Inside:
 
 @pytest.fixture
 def inside(cluster: Cluster, monkeypatch) -> Iterator[Inside]:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(following, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(probe_runs, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(probe_runs, "REFUSED_SECONDS", 0.0)
     yield Inside(cluster)
 
 
@@ -211,7 +212,10 @@ GPU_TAINT = "3 node(s) had untolerated taint {nvidia.com/gpu: present}"
         (f"unschedulable, too little nvidia.com/gpu: {CONTROL_PLANE}, 4 Insufficient", "Free no"),
         (f"unschedulable: {CONTROL_PLANE}, {GPU_TAINT}.", "Add the taint"),
         (f"unschedulable: {CONTROL_PLANE}, 3 didn't match node affinity/selector.", "Correct node"),
-        ("unschedulable: 1 had untolerated taint {node.kubernetes.io/not-ready: }", "Raise --time"),
+        ("unschedulable: 1 had untolerated taint {node.kubernetes.io/not-ready: }", "Otherwise"),
+        ("BackoffLimitExceeded: Job has reached the specified backoff limit", "Otherwise"),
+        ("CreateContainerConfigError: failed to sync secret cache: timed out", "Raise --timeout"),
+        ('CreateContainerConfigError: secret "lidr-hub" not found', "Create the Secret"),
         ("CreateContainerConfigError: container has runAsNonRoot and image will run as", "Take an"),
         ('FailedCreate: admission webhook "kyverno" denied the request: no team', "Meet the cl"),
         (
@@ -223,13 +227,13 @@ GPU_TAINT = "3 node(s) had untolerated taint {nvidia.com/gpu: present}"
 )
 def test_remedy_is_that_of_the_cause(why: str, remedy: str):
     probe = Probe(("control",), "lidr", {}, Resources(), PROBE_CONTAINER)
-    assert following._failed(probe, why).remedy.startswith(remedy)
+    assert probe_runs._failed(probe, why, otherwise="Otherwise.").remedy.startswith(remedy)
 
 
 def test_too_few_gpus_may_be_a_taint_on_the_nodes_that_have_some():
     probe = Probe(("train",), "lidr", {}, Resources(), CONTAINER)
     why = f"unschedulable, too little nvidia.com/gpu: {GPU_TAINT}, 2 Insufficient nvidia.com/gpu."
-    remedy = following._failed(probe, why).remedy
+    remedy = probe_runs._failed(probe, why).remedy
     assert remedy.startswith("Free nodes") and "Or: Add the taint" in remedy
 
 
@@ -242,10 +246,18 @@ def test_too_few_gpus_may_be_a_taint_on_the_nodes_that_have_some():
         ("ImagePullBackOff: 429 Too Many Requests: unauthenticated pull rate limit", False),
         ("ImagePullBackOff: dial tcp 10.0.0.1:443: i/o timeout", False),
         ("ErrImageNeverPull: Container image is not present", True),
+        ('CreateContainerConfigError: secret "lidr-hub" not found', True),
+        (
+            "CreateContainerConfigError: failed to sync secret cache: timed out waiting for the "
+            "condition",
+            False,
+        ),
     ],
 )
-def test_image_that_a_busy_registry_holds_back_may_still_come(why: str, permanent: bool):
-    assert bool(following._FINAL.search(why)) == permanent
+def test_container_that_a_busy_registry_or_node_holds_back_may_still_start(
+    why: str, permanent: bool
+):
+    assert bool(probe_runs._FINAL.search(why)) == permanent
 
 
 def test_pod_that_ended_without_a_log_says_why_and_blames_the_image_only_if_it_may_be(
@@ -323,19 +335,85 @@ def test_job_that_a_policy_forbids_needs_no_role(inside: Inside, message: str, r
         assert message in text and text.endswith(remedy)
 
 
+def test_job_that_the_api_server_finds_invalid_is_not_a_matter_of_time(inside: Inside):
+    def refuse(job: dict[str, Any]) -> None:
+        raise Refused(422, "Invalid", 'Job is invalid: tolerations[0].key: "gpu/x/y"')
+
+    inside.api.on_job = refuse
+    for text in inside.lacking().values():
+        assert "(HTTP 422)" in text and text.endswith("| Correct the profile: see the message.")
+
+
+def test_policy_that_denies_with_http_400_is_named_as_one(inside: Inside):
+    def refuse(job: dict[str, Any]) -> None:
+        raise Refused(400, "BadRequest", 'admission webhook "k" denied the request: no team label')
+
+    inside.api.on_job = refuse
+    for text in inside.lacking().values():
+        assert "no team label" in text and text.endswith("ask its administrator for an exception.")
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (
+            waiting("ContainerCreating", "", PROBE_CONTAINER),
+            "it is still being created (its image may be large)",
+        ),
+        (
+            waiting("PodInitializing", "", PROBE_CONTAINER),
+            "it is still being created (its image may be large)",
+        ),
+        (running(PROBE_CONTAINER), "it started and did not end in time"),
+    ],
+)
+def test_pod_that_needs_longer_says_whether_it_has_started(
+    inside: Inside, status: dict[str, Any], why: str
+):
+    inside.statuses["control"] = status
+    code, found = inside.check(timeout="3")
+    row = found["pod of control: starts"]
+    assert (code, row["detail"]) == (2, why)
+    assert row["remedy"].startswith("Raise --timeout")
+
+
+@pytest.mark.parametrize("warned", [True, False])
+def test_pod_that_vanishes_is_not_a_matter_of_time(inside: Inside, warned: bool):
+    inside.statuses["control"] = running(PROBE_CONTAINER)
+    gone: list[str] = []
+
+    def allowed(method: str, path: str) -> bool:
+        name = next((each for each in inside.api.pods if "-control-" in each), "")
+        seen = sum(each.endswith("/pods") for _, each in inside.api.requests) > 2 * len(KINDS)
+        if name and seen and not gone:
+            gone.append(name)
+            del inside.api.pods[name]
+            if warned:
+                why = "Job has reached the specified backoff limit"
+                inside.api.warn(name.removesuffix("-x7k2p"), "BackoffLimitExceeded", why)
+        return True
+
+    inside.api.allowed = allowed
+    code, found = inside.check(timeout="3")
+    row = found["pod of control: starts"]
+    assert code == 2 and gone
+    assert row["detail"].startswith("BackoffLimitExceeded: " if warned else "its pod has been del")
+    assert row["remedy"].startswith("Run the check again")
+
+
 def test_open_data_hub_s_own_services_are_asked_for():
     class Nothing:
         def get(self, path: str) -> None:
             return None
 
     stock = RunNamespaces("lidr", "lidr", "kubeflow", ok("x"))
-    assert following._services(Nothing(), stock) == {  # type: ignore[arg-type]
+    assert probe_runs._services(Nothing(), stock) == {  # type: ignore[arg-type]
         "Kubeflow Pipelines API": "tcp://ml-pipeline.kubeflow:8888",
         "Kubeflow's metadata": "tcp://metadata-grpc-service.kubeflow:8080",
         "Kubeflow's object store": "http://seaweedfs.kubeflow:9000",
     }
     hub = RunNamespaces("project", "project", "project", ok("x"), "ds-pipeline-dspa")
-    assert following._services(Nothing(), hub) == {  # type: ignore[arg-type]
+    assert probe_runs._services(Nothing(), hub) == {  # type: ignore[arg-type]
         "Kubeflow Pipelines API": "tcp://ds-pipeline-dspa.project:8888",
     }
 
@@ -361,7 +439,7 @@ def test_pod_that_a_quota_or_a_missing_account_forbids_says_so(inside: Inside):
 
 
 def test_pod_that_is_refused_at_first_and_then_made_is_no_fault(inside: Inside, monkeypatch):
-    monkeypatch.setattr(following, "REFUSED_SECONDS", 60.0)
+    monkeypatch.setattr(probe_runs, "REFUSED_SECONDS", 60.0)
     name = "control"
     inside.refusals[name] = 'admission webhook "mpod.kb.io" denied the request: Job "x" not found'
     retries: list[threading.Timer] = []
@@ -461,3 +539,13 @@ def test_missing_runtime_is_named_and_the_others_are_looked_at(inside: Inside):
 def test_in_cluster_is_for_clusters(cluster: Cluster):
     code, _, err = cluster.lidr("check", "tiny_world", "--in-cluster", "--only", "store")
     assert code == 2 and "--in-cluster checks everything that a cluster's pods need" in err
+
+
+def test_in_cluster_without_the_kubernetes_client_names_the_extra(cluster: Cluster, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    code, _, err = cluster.lidr("check", "tiny_world", "--in-cluster")
+    assert code == 2
+    assert err.splitlines() == [
+        "lidr: error: --in-cluster needs kubernetes, which is not installed here. "
+        "pip install 'lidr[submit]'"
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.store.runs import note_failure
+from lidr.pipelines.notices.delivery import enqueue
 from lidr.pipelines.notices.metrics import PRUNED, exposition, serve
 from lidr.pipelines.notices.monitor import ObservedRun, RunMonitor
+from lidr.pipelines.notices.notice import Notice
 from tests.kfp_api import now
 from tests.kubernetes_api import running, unschedulable
 from tests.receivers import Receiver, receiving
@@ -123,6 +127,68 @@ def test_run_that_ended_long_ago_or_cannot_be_read_is_left_alone(
     assert "run mine cannot be checked: KeyError" in capsys.readouterr().err
     assert look(cluster, receiver, 25 * 60) == []
     assert receiver.received == []
+
+
+def add_run(cluster: Cluster, name: str, days: float, **changes: object) -> None:
+    """Add a copy of the submitted run that was created so many days later."""
+    made = copy.copy(next(iter(cluster.kubeflow.runs.values())))
+    made.run_id, made.display_name = f"id-of-{name}-{days}", name
+    made.created_at += timedelta(days=days)
+    for key, value in changes.items():
+        setattr(made, key, value)
+    cluster.kubeflow.runs[made.run_id] = made
+
+
+def test_run_of_days_is_checked_however_many_newer_ones_there_are(
+    cluster: Cluster, submitted: str, receiver: Receiver
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    long_ago = now() - timedelta(days=2)
+    for number in range(120):  # more than Kubeflow's page, and than `lidr status` shows
+        days = (number + 1) / 100
+        add_run(cluster, f"other-{number}", days, state="SUCCEEDED", finished_at=long_ago)
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+    assert look(cluster, receiver, 29 * 24 * 60) == [], "it was created over four weeks ago"
+
+
+def test_result_without_iterations_ends_no_other_run_s_check(
+    cluster: Cluster, submitted: str, recipe: Recipe, receiver: Receiver, capsys
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    write_end(cluster.store, recipe, "broken")
+    result = {"iterations": [], "final_model": "m", "report": "s3://b/report.html"}
+    cluster.store.write("runs/broken/result.json", json.dumps(result).encode())
+    add_run(cluster, "broken", 0.01, state="SUCCEEDED", finished_at=now())
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+    assert "run broken cannot be checked: IndexError" in capsys.readouterr().err
+
+
+def test_files_that_vanish_during_a_check_end_no_other_run_s(
+    cluster: Cluster, submitted: str, receiver: Receiver, capsys
+):
+    """A user removes an ended run's folder while its notices are sent."""
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    add_run(cluster, "gone", 0.01, state="FAILED", finished_at=now())
+    enqueue(cluster.store, Notice("gone", "waits", "train", "lidr: train has waited."))
+
+    def remove() -> None:
+        for entry in cluster.store.list("runs/gone"):
+            cluster.store.delete(entry.key)
+
+    receiver.before = remove
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+    assert len(receiver.received) == 1
+    assert "run gone cannot be checked: FileNotFoundError" in capsys.readouterr().err
+
+
+def test_newer_run_of_the_name_on_another_store_is_not_taken_for_this_one(
+    cluster: Cluster, submitted: str, receiver: Receiver
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+    stamp = cluster.kubeflow.run.description.rpartition("store ")[0]
+    add_run(cluster, RUN, 0.01, description=f"{stamp}store s3://another/store")
+    assert look(cluster, receiver) == []
 
 
 def test_one_look_from_the_command_line(cluster: Cluster, submitted: str, receiver: Receiver):

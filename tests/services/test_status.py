@@ -106,7 +106,7 @@ def test_a_status_is_put_together_from_all_who_know(
     assert (chunks["done"], chunks["total"], chunks["unit"]) == (3, 6 * chunks_of(recipe), "chunks")
     code, out, _ = cluster.lidr("status", RUN)
     assert code == 0
-    assert re.search(r"M_1 +generate +done +120:00 min +1,234 tokens/s +1\.5", out)
+    assert re.search(r"M_1 +generate +done +2:00 h +1,234 tokens/s +1\.5", out)
 
 
 def chunks_of(recipe: Recipe) -> int:

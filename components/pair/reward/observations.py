@@ -18,6 +18,13 @@ MIN_CHARS = 20
 _MAX_ANSWER_CHARS = 40
 """A longer reference answer with several numbers is a worked solution: its last one counts."""
 
+_LETTER_CLASSES = frozenset({0, 7, 9, *range(84, 133)})
+"""Combining classes of Unicode whose marks no text leaves out: 0 are most signs of vowels, 7 nuktas
+and a Burmese tone, 9 viramas, 84 to 132 vowels and tones of Telugu, Thai, Lao and Tibetan."""
+
+_HINDI_NUKTA = "\u093c"
+"""Many write Hindi's loan words without it."""
+
 Outcome = tuple[str, bool]
 """The prompt's id, and whether the measure holds."""
 
@@ -140,19 +147,20 @@ def sides_of(candidate: Candidate) -> tuple[str, str]:
 
 
 def _letters(text: str) -> list[tuple[int, str]]:
-    """Return the letters and digits of a text with their places, in one case, and signs of vowels.
+    """Return the letters and digits of a text with their places, in one case, and letters' marks.
 
-    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, an emoji's variant.
+    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, Hindi's nukta, an
+    emoji's variant.
     """
     folded = unicodedata.normalize("NFC", text.casefold())
-    return [(place, each) for place, each in enumerate(folded) if each.isalnum() or _is_vowel(each)]
+    return [(n, each) for n, each in enumerate(folded) if each.isalnum() or _is_letter_mark(each)]
 
 
-def _is_vowel(character: str) -> bool:
-    """Tell whether a mark is a letter of its own, as in Indic scripts: it combines with none."""
-    kind = unicodedata.category(character)
-    own = kind in ("Mc", "Mn") and not unicodedata.combining(character)
-    return own and not _is_variant(character)
+def _is_letter_mark(character: str) -> bool:
+    """Return whether a mark counts as a letter: a sign that its script's spelling demands."""
+    if unicodedata.category(character) not in ("Mc", "Mn") or _is_variant(character):
+        return False
+    return unicodedata.combining(character) in _LETTER_CLASSES and character != _HINDI_NUKTA
 
 
 def _is_variant(character: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from lidr.components.pair.candidates import ANSWER_REASONS, Candidate, Decided
 from lidr.components.pair.reward.observations import Observations, observe_pair
 from lidr.components.pair.rewarders.base import RewarderInputs
+from lidr.components.pair.rewarders.prompts import answered_prompts
 from lidr.components.shared.records.schema import (
     CUT_SHORT,
     DropReason,
@@ -94,12 +95,9 @@ class SampleRewarder:
 def _read_prompts(inputs: RewarderInputs) -> list[SampledPrompt]:
     """Read an iteration's prompts in every language, their responses and scores, joined by id."""
     answered, scored = open_stage(inputs.responses), open_stage(inputs.rewards)
-    prompts: list[Prompt] = open_stage(inputs.inputs).read_records(
-        [f"prompts/{code}.parquet" for code in inputs.recipe.languages.all], Prompt
-    )
     answers: list[Response] = answered.read_records(answered.files(prefix="responses/"), Response)
     scores: list[Score] = scored.read_records([SCORES_FILE], Score)
-    asked = {(each.prompt_id, each.language): each for each in prompts}
+    asked = answered_prompts(inputs.inputs, inputs.recipe.languages.all, answers)
     known = {(each.prompt_id, each.language, each.sample): each for each in scores}
     samples: dict[tuple[str, str], list[Response]] = {}
     for each in answers:

@@ -77,6 +77,10 @@ class EngineFailed(LidrError):
     """The inference engine stopped before all requests were answered."""
 
 
+class WrittenByAnother(LidrError):
+    """Another worker wrote a chunk first, with other records than those that follow here."""
+
+
 class TrainingFailed(LidrError):
     """Training diverged (NaN) or exported a model that must not be used."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput
@@ -11,28 +12,29 @@ TENSOR_PARALLEL = "LIDR_TENSOR_PARALLEL"
 """Environment variable: the tensor-parallel size, i.e. how many GPUs each layer is split over."""
 
 _DRIVERS = {
-    "CUDA_VISIBLE_DEVICES": Path("/dev/nvidiactl"),
-    "HIP_VISIBLE_DEVICES": Path("/dev/kfd"),
+    "CUDA_VISIBLE_DEVICES": (Path("/dev/nvidiactl"), "nvidia[0-9]*"),
+    "HIP_VISIBLE_DEVICES": (Path("/dev/kfd"), "dri/renderD*"),
 }
-"""The device file of each driver, and the variable that hides its GPUs from a process."""
+"""By the variable that hides a driver's GPUs from a process: its device file, and beside it those
+of its GPUs."""
+
+_NO_GPU = ("-1", "NoDevFiles")
+"""What hides all GPUs, or all that are named after it; Slurm writes the second."""
 
 
 def gpu_present() -> bool:
     """Return whether a GPU driver is loaded and its GPUs are not hidden from this process."""
-    return any(
-        driver.exists() and os.environ.get(variable, "all") not in ("", "-1")
-        for variable, driver in _DRIVERS.items()
-    )
+    return gpu_count() > 0
 
 
 def gpu_count() -> int:
     """Return how many GPUs this process may use; 0 without a driver."""
-    if not gpu_present():
-        return 0
-    for variable in _DRIVERS:
-        if visible := os.environ.get(variable):
-            return len(visible.split(",")) if visible != "all" else _devices()
-    return _devices()
+    counts = (
+        _visible(os.environ.get(variable, "all"), driver, devices)
+        for variable, (driver, devices) in _DRIVERS.items()
+        if driver.exists()
+    )
+    return next(filter(None, counts), 0)
 
 
 def parallel_sizes(gpus: int) -> tuple[int, int]:
@@ -59,6 +61,9 @@ def parallel_sizes(gpus: int) -> tuple[int, int]:
     return parallel, count // parallel
 
 
-def _devices() -> int:
-    nvidia = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return nvidia or len(list(Path("/dev/dri").glob("renderD*"))) or 1
+def _visible(named: str, driver: Path, devices: str) -> int:
+    """Return how many GPUs of a loaded driver are visible where its variable says `named`."""
+    if named == "all":
+        return len(list(driver.parent.glob(devices))) or 1
+    parts = filter(None, (part.strip() for part in named.split(",")))
+    return len(list(takewhile(lambda part: part not in _NO_GPU, parts)))

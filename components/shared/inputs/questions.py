@@ -23,14 +23,18 @@ class Question:
     Attributes:
         item_id: unique in its file.
         turns: the user's texts; at least one.
-        reference: an answer known to be good; "" for none.
+        reference: an answer known to be good, or one for each turn; "" for none.
         criteria: how to grade answers to this question; "" for the general criteria.
     """
 
     item_id: str
     turns: tuple[str, ...]
-    reference: str = ""
+    reference: str | tuple[str, ...] = ""
     criteria: str = ""
+
+    def reference_to(self, turn: int) -> str:
+        """Return the reference answer to a turn, counted from 0; "" if there is none."""
+        return self.reference if isinstance(self.reference, str) else self.reference[turn]
 
 
 def read_questions(task: JudgedTask, language: str) -> list[Question]:
@@ -52,9 +56,8 @@ def read_questions(task: JudgedTask, language: str) -> list[Question]:
                 line=line,
                 remedy="Judge questions of several turns as mt_bench.",
             )
-        reference, criteria = (
-            _text(row, (name,), file, line, required=False) for name in ("reference", "criteria")
-        )
+        reference = _reference(row, len(turns), file, line)
+        criteria = _text(row, ("criteria",), file, line, required=False)
         found[item_id] = Question(item_id, turns, reference, criteria)
     return list(found.values())[: task.limit or None]
 
@@ -137,9 +140,7 @@ def _rows(source: Source, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]
     file = source.address
     seen: set[str] = set()
     for line, row in json_rows(file, read_file(source.text(), key)):
-        item_id = next(
-            (row[name] for name in ("id", "item_id", "question_id") if name in row), None
-        )
+        item_id = _first(row, ("id", "item_id", "question_id"))
         if isinstance(item_id, bool) or not isinstance(item_id, int | str) or item_id == "":
             raise BadInput(
                 f"no usable id; the row has {', '.join(row)}",
@@ -159,9 +160,9 @@ def _rows(source: Source, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]
 
 
 def _turns(row: dict[str, Any], file: str, line: int) -> tuple[str, ...]:
-    if "turns" not in row:
+    turns = row.get("turns")
+    if turns is None:
         return (_text(row, _TEXT_FIELDS, file, line),)
-    turns = row["turns"]
     if not isinstance(turns, list) or not turns or not all(_is_text(turn) for turn in turns):
         raise BadInput(
             "`turns` is not a list of texts", file=file, line=line, remedy="Write a list of texts."
@@ -169,10 +170,25 @@ def _turns(row: dict[str, Any], file: str, line: int) -> tuple[str, ...]:
     return tuple(valid_unicode(turn) for turn in turns)
 
 
+def _reference(row: dict[str, Any], turns: int, file: str, line: int) -> str | tuple[str, ...]:
+    """Return a text, or one for each turn, of which some may be empty as in MT-bench's file."""
+    found = row.get("reference")
+    if not isinstance(found, list):
+        return _text(row, ("reference",), file, line, required=False)
+    if len(found) != turns or not all(each in (None, "") or _is_text(each) for each in found):
+        raise BadInput(
+            f"`reference` is not a list of {turns} texts, one for each turn",
+            file=file,
+            line=line,
+            remedy='Write a text for each turn, "" for one without a reference answer.',
+        )
+    return tuple(valid_unicode(each or "") for each in found)
+
+
 def _text(
     row: dict[str, Any], names: tuple[str, ...], file: str, line: int, *, required: bool = True
 ) -> str:
-    value = next((row[name] for name in names if row.get(name) is not None), None)
+    value = _first(row, names)
     if not required and value in (None, ""):
         return ""
     if not _is_text(value):
@@ -183,6 +199,11 @@ def _text(
             remedy="Fill it in.",
         )
     return valid_unicode(str(value))
+
+
+def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """Return the value of the first of several names that is not null; None if all are."""
+    return next((row[name] for name in names if row.get(name) is not None), None)
 
 
 def _is_text(value: object) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreUnavailable
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit, check_adapter
 from lidr.components.shared.models.outside import (
     ModelLocation,
@@ -131,6 +131,8 @@ def _is_done(uri: str) -> bool:
         return False
     try:
         stage = locate_stage(uri)
+    except StoreUnavailable:
+        raise
     except BadInput:  # not a stage's URI
         return False
     return stage.done()

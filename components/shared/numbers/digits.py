@@ -28,8 +28,8 @@ _DECIMAL_COMMA = frozenset(
 _SPACE_GROUPS = _DECIMAL_COMMA - {"id", "tr", "vi"}
 """Languages that write 1 000 for a thousand."""
 
-_UNSPACED = frozenset(("ja", "th", "zh"))
-"""Languages that write no space between a word and a number."""
+_UNSPACED_SIGNS = frozenset(("ja", "th", "zh"))
+"""Languages that write no space between a word and a number, or its sign."""
 
 _ENGLISH_GROUPS = frozenset(("es",))
 """Languages in which both 1.000 and 1,000 are a thousand: Spain's and Mexico's (and MGSM's)."""
@@ -204,7 +204,7 @@ def _is_negative(text: str, found: re.Match[str], language: str) -> bool:
     start = found.start()
     before = text[max(0, start - 24) : start]
     if found["sign"]:
-        unspaced = language in _UNSPACED and not before[-1:].isascii()
+        unspaced = language in _UNSPACED_SIGNS and not before[-1:].isascii()
         return unspaced or not before or before[-1] in " \t\n\u00a0([{=:*$€£¥~\"'|<>≈।"
     unpriced = _ENDS_IN_CURRENCY.sub("", before)
     stripped = unpriced.rstrip(" \u00a0")

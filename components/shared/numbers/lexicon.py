@@ -33,6 +33,7 @@ _MARKS = str.maketrans(
         **dict.fromkeys("-\u2010\u2011", " "),
         **dict.fromkeys("\u00ad\u200b\u200c\u093c\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652"),
         **dict.fromkeys("أإآ", "ا"),
+        "\u0901": "\u0902",
         "ё": "е",
         **dict.fromkeys("’ʼ", "'"),
         "ş": "ș",
@@ -41,7 +42,8 @@ _MARKS = str.maketrans(
 )
 """Removes variants of spelling: hyphens, vowel signs of Arabic, the dots of Hindi's ज़.
 
-CLDR writes Romanian with cedillas, Romanians write commas; Ukrainians type either apostrophe.
+CLDR writes Hindi's पाँच where most people write पांच, and Romanian with cedillas, not commas;
+Ukrainians type either apostrophe.
 """
 
 

@@ -58,7 +58,9 @@ _AFTER: dict[str, dict[str, int]] = {
 
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 
-_UNSPACED = frozenset(("ja", "ko", "th", "zh"))
+_UNSPACED_UNITS = frozenset(("ja", "ko", "th", "zh"))
+"""Languages in which another word may be joined to one of these: 3만원."""
+
 _OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธ")
 """千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
 
@@ -92,7 +94,7 @@ def _words(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
     scales = {word: size for word, size in words.scale_words(language).items() if size >= 1000}
     known = scales | _AFTER.get(language, {})
     either = "|".join(re.escape(word) for word in sorted(known, key=len, reverse=True))
-    stop = "" if language in _UNSPACED else r"(?!\w)"
+    stop = "" if language in _UNSPACED_UNITS else r"(?!\w)"
     found = re.compile(rf"[ \u00a0]?({either}){stop}", re.IGNORECASE)
     return known, found if known else None
 
@@ -122,7 +124,7 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
         found = pattern.match(text, end) if pattern else None
         if not found:
             break
-        if language in _UNSPACED and _OTHER_WORD.match(text, found.end()):
+        if language in _UNSPACED_UNITS and _OTHER_WORD.match(text, found.end()):
             break
         factor *= _size(known, found[1])
         end = found.end()
@@ -148,6 +150,6 @@ def says_minus(before: str, language: str) -> bool:
     for word in _MINUS.get(language, ()):
         if lowered.endswith(word):
             rest = lowered[: -len(word)]
-            joined = language not in _UNSPACED and rest[-1:].isalpha()
+            joined = language not in _UNSPACED_UNITS and rest[-1:].isalpha()
             return not joined and not _OPERAND.search(rest)
     return False

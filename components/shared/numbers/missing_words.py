@@ -34,6 +34,45 @@ _SLOVENIAN_ONES = _each(1, 1, "ena dva tri štiri pet šest sedem osem devet")
 _SLOVENIAN_TENS = _each(
     20, 10, "dvajset trideset štirideset petdeset šestdeset sedemdeset osemdeset devetdeset"
 )
+_HINDI = {
+    spelling: value
+    for value, spellings in {
+        6: "छः छे",
+        15: "पंद्रह",
+        18: "अट्ठारह अठ्ठारह",
+        19: "उन्निस",
+        22: "बाइस",
+        23: "तेइस",
+        25: "पचीस",
+        27: "सत्ताइस",
+        28: "अट्ठाइस अठ्ठाईस अठ्ठाइस अठाईस अठाइस",
+        29: "उन्तीस उंतीस उनत्तीस",
+        31: "इकत्तीस",
+        33: "तेंतीस",
+        39: "उन्तालीस उंतालीस उनचालीस",
+        42: "बियालीस",
+        43: "तेंतालीस",
+        44: "चवालीस चौंवालीस",
+        49: "उन्चास उंचास",
+        53: "तिरपन",
+        58: "अठावन अठ्ठावन",
+        63: "तिरसठ",
+        64: "चौसठ",
+        69: "उन्हत्तर",
+        79: "उन्यासी उन्नासी",
+        88: "अठासी अठ्ठासी",
+        91: "इक्यानवे",
+        92: "बानवे",
+        93: "तिरानवे",
+        94: "चौरानवे",
+        95: "पंचानवे पचानवे",
+        96: "छियानवे",
+        97: "सत्तानवे",
+        98: "अट्ठानवे अठानवे",
+        99: "निन्यानवे",
+    }.items()
+    for spelling in spellings.split()
+}
 
 VALUES: Mapping[str, Mapping[str, int]] = {
     "ar": {
@@ -65,6 +104,7 @@ VALUES: Mapping[str, Mapping[str, int]] = {
         for word, value in ((ten, tens), (f"{ten} et un", tens + 1), (f"{ten} et une", tens + 1))
     },
     "he": _each(3, 1, "שלושת ארבעת חמשת ששת שבעת שמונת תשעת עשרת"),
+    "hi": _HINDI,
     "hu": {"két": 2, "tizenkét": 12, "huszonkét": 22},
     "it": {"tré": 3},
     "mk": {

@@ -6,17 +6,21 @@ languages. Chinese numerals are read elsewhere (`hanzi`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from lidr.components.shared.numbers.lexicon import HAN, Lexicon, lexicon_of, words_of
 
-_UNSPACED = frozenset(("ko", "th"))
 _PARTLY = frozenset(("cy", "ga", "ka", "ta", "tl", "zu"))
 """Languages that change or join the parts of larger numbers in ways that are not parsed here."""
 _PREFIXES = frozenset(("و", "ו"))
 """Arabic and Hebrew join "and" to the word that follows."""
 _COUNTING = frozenset("두세네열")
 """Korean numbers of one syllable that are no other word where they stand alone."""
+_ALONE = re.compile("[백천만](?=원|$)")
+"""A Korean hundred, thousand or ten thousand alone: 백 is a bag as well, 백성 are people."""
+_MYRIAD = 10**4
 _MAX_COMPOUND_CHARS = 80
 _MAX_CHARS = 200
 """Characters that are read for one written-out number."""
@@ -58,8 +62,10 @@ def leading_number(text: str, language: str) -> int | None:
 
 
 def _parts(words: Sequence[str], lexicon: Lexicon, language: str) -> list[Part]:
-    if language in _UNSPACED:
-        return list(_unspaced(words, lexicon, language))
+    if language == "ko":
+        return list(_korean(words, lexicon))
+    if language == "th":
+        return list(_thai(words, lexicon))
     return list(_spaced(list(words), lexicon))
 
 
@@ -114,23 +120,64 @@ def _compound(word: str, lexicon: Lexicon) -> list[Part]:
     return [part for piece in pieces if (part := _phrase([piece], 0, lexicon)[0])]
 
 
-def _unspaced(words: Sequence[str], lexicon: Lexicon, language: str) -> Iterator[Part]:
-    """Parse numbers in text without spaces between words; in Korean they begin a word."""
+def _thai(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
+    """Parse numbers in text without spaces between words."""
     for word in words:
         at = 0
         while at < len(word):
-            end = at
-            parts: list[Part] = []
-            while found := lexicon.run.match(word, end):
-                parts.append(_phrase([found[0]], 0, lexicon)[0])
-                end = found.end()
-            if language == "ko" and (at or (end < 2 and word not in _COUNTING)):
-                yield None
-                break  # 이 is "this" as well as 2
+            parts, end = _run(word, at, lexicon)
             yield from parts
             if end == at or end < len(word):
                 yield None
             at = max(end, at + 1)
+
+
+def _korean(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
+    """Parse numbers whose words may be joined or not, and that begin a word: 만 오천이백."""
+    before: Part = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        parts, end = _run(word, 0, lexicon)
+        if end < 2 and word not in _COUNTING:  # 이 is "this" as well as 2
+            goes_on = _goes_on(before, word, lexicon)
+            if not goes_on and not _begins_number(word, following, lexicon):
+                yield None
+                before = None
+                continue
+        yield from parts
+        before = parts[-1]
+        if end < len(word):
+            yield None
+            before = None
+
+
+def _goes_on(before: Part, word: str, lexicon: Lexicon) -> bool:
+    """Return whether a word is the lone scale that a larger one leads to: 천 of 이만 천 원."""
+    scale = lexicon.scales[word[:1],] if _ALONE.match(word) else 0
+    return before is not None and before[0] == "scale" and before[1] > scale > 0
+
+
+def _begins_number(word: str, following: str, lexicon: Lexicon) -> bool:
+    """Return whether a word is a lone scale to which the next one adds: 만 of 만 오천 원.
+
+    Before a time, 만 means that it is complete: 만 이십 개월.
+    """
+    if not (len(word) == 1 and _ALONE.match(word)):
+        return False
+    scale = lexicon.scales[word,]
+    parts, end = _run(following, 0, lexicon)
+    if end < 2:
+        return _goes_on(("scale", scale), following, lexicon)
+    value = next(_combined(takewhile(lambda part: part and part[1] < _MYRIAD, parts)), 0)
+    return (100 if scale == _MYRIAD else 1) <= value < scale
+
+
+def _run(word: str, at: int, lexicon: Lexicon) -> tuple[list[Part], int]:
+    """Return the parts of the number at a place in a word, and where it ends."""
+    parts: list[Part] = []
+    while found := lexicon.run.match(word, at):
+        parts.append(_phrase([found[0]], 0, lexicon)[0])
+        at = found.end()
+    return parts, at
 
 
 def _combined(parts: Iterable[Part]) -> Iterator[int]:
@@ -148,22 +195,29 @@ def _combined(parts: Iterable[Part]) -> Iterator[int]:
 
 
 class _Number:
-    """A number that is being read."""
+    """A number that is being read.
+
+    `_closed` holds the values that were multiplied, each with its scale. A scale above the last
+    one multiplies those up to its own size again (mil millones). Values below `_room` are added
+    to `_current`.
+    """
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        self._total = 0
+        self._closed: list[tuple[int, int]] = []
         self._current: int | None = None
+        self._room = 0
         self._factor = 0
         self._last_scale = 0
+        self._after_comma = False
         self._open = False
 
     def end(self) -> Iterator[int]:
         """Yield the value, if there is one, and start over."""
         if self._open:
-            yield self._total + (self._current or 0) + self._factor
+            yield sum(value for value, _ in self._closed) + (self._current or 0) + self._factor
         self._clear()
 
     def takes(self, kind: str, value: int) -> bool:
@@ -171,50 +225,56 @@ class _Number:
         if kind == "joiner":
             return True
         if kind == "comma":
-            return self._last_scale >= 1000 and self._current is None
+            self._after_comma = self._last_scale >= 1000 and self._current is None
+            return self._after_comma
         if kind == "value" and value >= 1000:
             taken = self._thousands(value)
         else:
             adders = {"value": self._value, "scale": self._scale, "before": self._before}
             taken = adders[kind](value)
-        self._open = self._open or taken
+        self._open, self._after_comma = self._open or taken, False
         return taken
 
     def _value(self, value: int) -> bool:
         if self._factor:
-            self._total += self._factor * value
+            self._closed.append((self._factor * value, self._factor))
             self._factor = 0
         elif self._current is None and (not self._last_scale or value < self._last_scale):
-            self._current = value
-        elif self._current and value < _room(self._current):
-            self._current += value
+            self._set(value)
+        elif self._current is not None and value < self._room:
+            self._set(self._current + value)
         else:
             return False
         return True
+
+    def _set(self, value: int) -> None:
+        self._current, self._room = value, _room(value)
 
     def _thousands(self, value: int) -> bool:
         """Add a word for two thousand or two million: what follows is less, as after a scale."""
         scale = next(each for each in (10**12, 10**9, 10**6, 10**3) if value >= each)
         if self._current is not None or (self._last_scale and scale >= self._last_scale):
             return False
-        self._total, self._last_scale = self._total + value, scale
+        self._closed.append((value, scale))
+        self._last_scale = scale
         return True
 
     def _scale(self, scale: int) -> bool:
         if scale == 100 and self._current == 0 and self._last_scale:  # Vietnamese không trăm
-            self._current = None
+            self._room = 100
             return True
         if scale == 100:
             if self._current is not None and not 0 < self._current < 100:
                 return False
-            self._current = (self._current or 1) * 100
+            self._set((self._current or 1) * 100)
             return True
-        if self._last_scale and scale > self._last_scale:  # mil millones
-            self._total = (self._total + (self._current or 0)) * scale
-        elif self._last_scale and self._current is None:
+        if self._current is None and (scale == self._last_scale or self._after_comma):
             return False
-        else:
-            self._total += (1 if self._current is None else self._current) * scale
+        value = self._current
+        grows = scale > self._last_scale  # mil millones; Thai says a million million
+        while grows and self._closed and self._closed[-1][1] <= scale:
+            value = (value or 0) + self._closed.pop()[0]
+        self._closed.append(((1 if value is None else value) * scale, scale))
         self._current, self._last_scale = None, scale
         return True
 

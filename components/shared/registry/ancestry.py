@@ -45,7 +45,8 @@ class Ancestry:
         model: URI of the stage that holds its model.
         graph: that stage, the stages that judged it, and all that they were made from.
         runs: names of the runs on the store whose state names the version.
-        findings: disagreements between registry and runs, found without reading files.
+        findings: disagreements between the registry and all of these runs, found without reading
+            files.
     """
 
     version: Version
@@ -92,9 +93,12 @@ def store_uri(client: Any, version: Version) -> str:
     Raises:
         BadInput: nothing names the store.
     """
-    for each in (version, *all_versions(client, version.name)):
-        if stage := own_stage(each):
-            return stage.rpartition("/stages/")[0]
+    stage = own_stage(version)
+    if not stage:  # only then: a model may have thousands of versions
+        others = map(own_stage, all_versions(client, version.name))
+        stage = next(filter(None, others), "")
+    if stage:
+        return stage.rpartition("/stages/")[0]
     audit_log = read_model(client, version.name).tags.get(AUDIT_LOG_TAG, "")
     root, found, _ = audit_log.rpartition("/registry/")
     if found:
@@ -154,27 +158,33 @@ def own_stage(version: Version) -> str:
 
 
 def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[LineageFinding, ...]]:
-    """Return the runs that name a version, and where they disagree with the registry."""
+    """Return the runs that name a version, and where they disagree with the registry.
+
+    Runs with other recipes may make the same model, and so share its version. Its tags are those of
+    the run that registered it: where one run agrees with them, the others need not.
+    """
     runs: list[str] = []
     findings: list[LineageFinding] = []
-    damaged: list[LineageFinding] = []
+    agreed = False
     iteration = int(version.tags.get("lidr.iteration", "0") or 0)
     for run in run_names(store):
         try:
             state = _read_state(store, run, iteration)
         except StoreError:
             raise
-        except BadInput:
+        except BadInput:  # it may be the run that registered the version
             what = f"has a damaged state of iteration {iteration}"
-            damaged.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
+            findings.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
             continue
         if state.get("version") == version.label:
             runs.append(run)
-            findings += _differences(store, run, state, version)
-    if not runs:  # it may have been one of these
-        lacking = LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
-        findings = damaged or [lacking]
-    return tuple(runs), tuple(findings)
+            different = _differences(store, run, state, version)
+            agreed = agreed or not different
+            findings += different
+    if agreed:
+        return tuple(runs), ()
+    lacking = LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
+    return tuple(runs), tuple(findings or [lacking])
 
 
 def _read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:

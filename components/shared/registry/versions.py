@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,9 @@ PARENT_TAG = "lidr.parent_version"
 
 AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
+
+REGISTERED_TAG = "lidr.registered"
+"""When a version was registered, if `lidr relocate` recreated it: MLflow gave it a new date."""
 
 _PAGE = 1000
 
@@ -184,7 +188,8 @@ def ensure_version(
         client: of MLflow.
         name: of the registered model, which is created if it is missing.
         source: URI of the model's files.
-        tags: of the version, DIGEST_TAG among them.
+        tags: of the version, DIGEST_TAG among them; REGISTERED_TAG, of a version that is copied,
+            is left out.
         run_id: of the MLflow run with its numbers; "" for none.
         audit_log: URI of the folder for lease and audit entries if the model has none yet.
     """
@@ -195,8 +200,9 @@ def ensure_version(
     with exclusive(home) as lease:
         if (known := find_version(client, name, digest)) is not None:
             return known
+        own = {key: value for key, value in tags.items() if key != REGISTERED_TAG}
         made = client.create_model_version(
-            name, source=source, run_id=run_id or None, tags=dict(tags), await_creation_for=0
+            name, source=source, run_id=run_id or None, tags=own, await_creation_for=0
         )
         number = int(made.version)
         winner = number if lease.valid() else find_version(client, name, digest) or number
@@ -247,8 +253,16 @@ def _version(entity: Any, model: RegisteredModel) -> Version:
         tags=dict(entity.tags),
         aliases=model.names_of(number),
         run_id=str(entity.run_id or ""),
-        created=datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC),
+        created=_registered_at(entity),
     )
+
+
+def _registered_at(entity: Any) -> datetime:
+    with suppress(ValueError, OverflowError):  # anybody may have changed the tag
+        first = datetime.fromisoformat(entity.tags.get(REGISTERED_TAG, ""))
+        if first.tzinfo:
+            return first.astimezone(UTC)
+    return datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC)
 
 
 def _search(client: Any, query: str) -> Iterator[Any]:

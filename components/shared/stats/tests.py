@@ -78,8 +78,13 @@ def sign_flip(
         alternative: `greater` asks whether the second is better, `two-sided` whether they differ.
         resamples: how many, if there is no closed form.
         seed: of the resampling.
+
+    Raises:
+        ValueError: a difference is not a finite number, which would pass for evidence.
     """
     given = np.asarray(differences, dtype=np.float64).round(DIGITS)
+    if not np.isfinite(given).all():
+        raise ValueError("a difference is not a finite number")
     given = given[given != 0]
     sizes, counts = np.unique(np.abs(given), return_counts=True)
     if len(sizes) <= 1:

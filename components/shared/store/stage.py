@@ -112,10 +112,12 @@ class Stage:
 
         self.write(name, to_parquet(records, kind))
 
-    def create(self, name: str, data: bytes) -> None:
-        """Write one file of the stage, unless another worker has written it already."""
-        if self.store.create(self.key(name), data):
+    def create(self, name: str, data: bytes) -> bool:
+        """Write one file of the stage; False if another worker has written it already."""
+        written = self.store.create(self.key(name), data)
+        if written:
             self.digests[name] = (len(data), digest_of_bytes(data))
+        return written
 
     def upload(self, name: str, path: Path) -> None:
         """Copy one local file into the stage."""

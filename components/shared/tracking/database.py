@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ SQLITE = "sqlite:///"
 _OTHER_SCHEMA = re.compile(
     r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
 )
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What a disk without file locks answers, e.g. some NFS and FUSE mounts."""
 
 
 def database_file(uri: str) -> Path | None:
@@ -39,7 +43,8 @@ def schema_problem(text: str, uri: str) -> BadInput | None:
         f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
         f"needs {found[2]})",
         file=database_file(uri) or uri,
-        remedy=f"Back it up, then run: mlflow db upgrade {uri}",
+        remedy="If a newer MLflow made it, install that one; if an older one did, back it up, then "
+        f"run: mlflow db upgrade {uri}",
     )
 
 
@@ -48,10 +53,10 @@ def database_lock(database: Path) -> Iterator[None]:
     """Lock out other processes while a client may create or upgrade the tables of a SQLite file.
 
     Two runs that share a store would both do it, and the second would fail. A file that does not
-    exist is created; one on a disk that is read-only, or has no locks, is used without one.
+    exist is created; an existing one on a disk that is read-only, or has no locks, is used without.
 
     Raises:
-        BadInput: there is no file, and its folder cannot hold one.
+        BadInput: there is no file, and its folder cannot hold one, or is on a disk without locks.
     """
     with _open_lock(database) or nullcontext():
         if not database.exists():
@@ -73,7 +78,9 @@ def _open_lock(database: Path) -> TextIO | None:
             raise BadInput(
                 f"MLflow's database cannot be made: {error.strerror}",
                 file=database,
-                remedy="Correct MLFLOW_TRACKING_URI, or the folder's permissions.",
+                remedy="Use a disk with file locks, or a server."
+                if error.errno in _NO_LOCKS
+                else "Correct MLFLOW_TRACKING_URI, or the folder's permissions.",
             ) from error
         return None
     return lock

@@ -49,6 +49,11 @@ def test_stop_by_gate_reward_check_or_budget_is_told_as_one():
     assert budget.name != of_end("mine", result(model(0, 0.4), stopped=None)).name
 
 
+def test_run_that_only_measured_its_start_had_no_model_to_promote():
+    told = of_end("mine", result(model(0, 0.4, verdict="stop", decision="start"))).text
+    assert "Only the start was measured; the other languages' average is 40.0%." in told
+
+
 def test_bound_of_the_iterations_is_an_end_and_no_stop():
     promoted = model(1, 0.9, verdict="stop", promoted=True)
     kept = model(1, 0.9, verdict="stop", promoted=False, decision="keep")
@@ -86,7 +91,8 @@ def test_failure_that_nobody_foresaw_quotes_nothing():
 def test_words_of_others_are_short_and_mention_nobody(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted0token")
     told = chat_safe("<!channel> @here `rm` s3://a:b@c hf_planted0token\x1b[0m\nsecond")
-    assert told == "‹!channel› (at)here 'rm' s3://[redacted](at)c [redacted]\ufffd[0m"
+    assert told == "‹!channel› (at)here 'rm' s3://(redacted)(at)c (redacted)\ufffd(0m"
+    assert chat_safe("[click](http://x.y)") == "(click)(http://x.y)", "a link to elsewhere"
     assert len(chat_safe("x" * 1000)) == 400
 
 

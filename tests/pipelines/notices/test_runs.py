@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kubernetes_api import wait_until
 from tests.layers import layer
 from tests.pipelines.conftest import FakeWorld, make_world
 from tests.receivers import Receiver, receiving
@@ -58,6 +61,27 @@ def test_failure_is_told_with_its_reason_and_each_execution_s_own(telling, recei
     kept = [*telling.store.rglob("*.json*"), *telling.store.rglob("*.log")]
     everything = told + "".join(path.read_text("utf-8", "replace") for path in kept)
     assert "secret-part" not in everything
+
+
+def test_driver_that_was_killed_is_told_and_a_run_under_way_is_not(telling, receiver, tmp_path):
+    place = layer(tmp_path, notify={})
+    words = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--run", "mine")
+    words = (*words, "--profile", "local", "--profile", place)
+    first = telling.start(*words, train="hang")
+    wait_until(lambda: '"train"' in events_of(telling), 60)
+    second = telling.lidr(*words)
+    assert second.returncode == 2 and "already being executed" in second.stderr
+    assert receiver.received == [], "the run goes on"
+    os.kill(telling.driver, signal.SIGKILL)
+    assert first.wait(60) == 1
+    assert [body["text"] for _, body in receiver.received] == [
+        "lidr: run mine has failed: no step said why; see `lidr status`. `lidr run RECIPE --run "
+        "mine` resumes it.",
+    ]
+
+
+def events_of(world: FakeWorld) -> str:
+    return "".join(path.read_text() for path in world.store.glob("runs/mine/events.jsonl"))
 
 
 def test_receiver_that_is_down_harms_no_run_and_hears_at_the_next_one(telling, receiver, tmp_path):

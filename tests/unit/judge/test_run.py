@@ -159,6 +159,20 @@ def test_every_turn_of_a_conversation_gets_a_score(tmp_path, server):
     assert (second.block("answer"), second.block("reference")) == ("two", "42")
 
 
+def test_each_turn_is_graded_by_its_own_reference(tmp_path, server):
+    server.script = lambda _: Says("Score: 9")
+    turns = [prompt_of("0"), prompt_of("0", 1)]
+    task = bench(tmp_path)
+    row = {"id": "0", "turns": turns, "reference": ["second place", "uncertain"]}
+    write_rows(tmp_path / "bench.fr.jsonl", [row])
+    answers = answered(tmp_path, {"0": ["one", "two"]}, "mt_bench")
+    uri = run(recipe(server.url, [task]), answers)
+    blocks = {asked.block("answer"): asked.block("reference") for asked in server.asked}
+    assert blocks == {"one": "second place", "two": "uncertain"}
+    (item,) = items_of(uri)
+    assert (item.response, item.target) == ("two", "uncertain")
+
+
 def test_care_is_graded_by_its_own_criteria(tmp_path, server):
     server.script = lambda _: Says("Score: 9")
     rows = [{"id": "Noël", "prompt": prompt_of("Noël"), "criteria": "names the bûche"}]

@@ -10,12 +10,21 @@ from lidr.components.generate.run import generate
 from lidr.components.merge.run import merge
 from lidr.components.pair.run import pair
 from lidr.components.rollout import summaries
+from lidr.components.rollout.stages import generate_stage
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.errors import CorruptStage, EngineFailed
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.records.chat import TRANSLATION_STOP
-from lidr.components.shared.records.schema import FinishReason, PreferencePair, Prompt, Response
+from lidr.components.shared.records.parquet import to_parquet
+from lidr.components.shared.records.schema import (
+    FinishReason,
+    PreferencePair,
+    Prompt,
+    Response,
+    Translation,
+)
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, locate_stage, open_stage
 from lidr.components.translate.run import translate
@@ -120,6 +129,29 @@ def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
     responses = generate(**common, iteration=1)
     translate(**common, responses=responses, iteration=1)
     assert len(started) == 1
+
+
+def test_translations_follow_from_the_answers_that_another_worker_wrote_first(
+    tmp_path, monkeypatch
+):
+    store, world = str(tmp_path), world_stage(str(tmp_path), PROMPTS).uri
+    common = {"recipe": recipe(), "store": store, "inputs": world, "model": world, "iteration": 1}
+    stage = generate_stage(Recipe.model_validate_json(recipe()), store, world, world, 1)
+    rows = [Response(f"p{n}", "en", f"other {n}", "stop", 7, 5, "en") for n in range(2)]
+
+    def late(request: ChatRequest) -> Completion:
+        stage.create("responses/en/00000.parquet", to_parquet(rows, Response))
+        return answer(request)
+
+    tell(monkeypatch, fused=True)
+    started = use_engine(monkeypatch, FakeEngine(late))
+    responses = generate(**common)
+    found = open_stage(translate(**common, responses=responses))
+    for direction in ("en-es", "en-de"):
+        name = f"translations/{direction}/00000.parquet"
+        texts = [row.text or "" for row in found.read_records([name], Translation)]
+        assert [f"other {n}" in text for n, text in enumerate(texts)] == [True, True]
+    assert len(started) == 1, "the engine itself did not fail"
 
 
 @pytest.mark.parametrize("after", range(0, 90, 9))

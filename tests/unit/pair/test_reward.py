@@ -214,6 +214,32 @@ def test_a_text_without_spaces_may_end_in_an_answer():
     assert not _ends_with("答案是伦敦。", "巴黎", "zh")
 
 
+@pytest.mark.parametrize(
+    ("answer", "text", "language", "right"),
+    [
+        ("เสือ", "มันคือเสื่อ", "th", False),  # a tiger, a mat
+        ("เสือ", "มันคือเสือ", "th", True),
+        ("กุ้ง", "มันคือกั้ง", "th", False),
+        ("ເສືອ", "ມັນແມ່ນເສື່ອ", "lo", False),
+        ("सत्य", "यह सतय", "hi", False),
+        ("सत्य", "यह सत्य।", "hi", True),
+        ("கல்", "அது கல", "ta", False),
+        ("হয়", "এটা হয", "bn", False),
+        ("হয়", "এটা হয়।", "bn", True),
+        ("တို့", "သူတို", "my", False),
+        ("བོད", "འདི་བད", "bo", False),
+        ("क़ानून", "यह कानून", "hi", True),
+        ("שלום", "הוא אמר שָׁלוֹם", "he", True),
+        ("كتاب", "هذا كِتَاب", "ar", True),
+        ("❤️ Nina", "Es ❤ Nina", "es", True),
+    ],
+)
+def test_marks_that_spelling_demands_count_and_those_that_may_be_lacking_do_not(
+    answer: str, text: str, language: str, right: bool
+):
+    assert _ends_with(text, answer, language) is right
+
+
 def test_an_answer_of_signs_alone_is_none():
     found = seen(answered_right("ccrbbnn", "√"))
     assert not {"chosen_right", "rejected_right", "right"} & set(found["en-es"])

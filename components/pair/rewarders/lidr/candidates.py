@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.components.pair.candidates import ANSWER_REASONS, Candidate
+from lidr.components.pair.rewarders.prompts import answered_prompts
 from lidr.components.shared.config.recipe import Languages, Recipe
 from lidr.components.shared.records.schema import (
     CUT_SHORT,
@@ -29,7 +30,7 @@ class SampleRecords:
     """The records that the pairs of one sample of responses are made from.
 
     Attributes:
-        prompts: by (prompt_id, language).
+        prompts: those that were answered in any language; by (prompt_id, language).
         responses: by (prompt_id, language).
         translations: by (prompt_id, source, target).
         round_trips: the translations back; by (prompt_id, source, target) of the first leg.
@@ -46,12 +47,10 @@ def read_samples(
 ) -> list[SampleRecords]:
     """Read the records of three stages by their URIs; one element for each sample."""
     answered, translated = open_stage(responses), open_stage(translations)
-    files = [f"prompts/{code}.parquet" for code in settings.languages.all]
-    prompts: list[Prompt] = open_stage(inputs).read_records(files, Prompt)
     answers: list[Response] = _records(answered, "responses/", Response)
     translations_made: list[Translation] = _records(translated, "translations/", Translation)
     round_trips: list[Translation] = _records(translated, "round_trip/", Translation)
-    asked = {(p.prompt_id, p.language): p for p in prompts}
+    asked = answered_prompts(inputs, settings.languages.all, answers)
     samples = [SampleRecords(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
     for r in answers:
         samples[r.sample].responses[r.prompt_id, r.language] = r

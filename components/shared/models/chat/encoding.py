@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 from lidr.components.shared.core.text import valid_unicode
@@ -16,24 +16,33 @@ class TextEncoder:
     Args:
         tokenizer: a transformers tokenizer based on `tokenizers`.
         marks: all thought marks, joined: `decode` keeps the special tokens among them.
+        trained: marks of thoughts that are trained on, joined: `encode` keeps their tokens.
     """
 
-    def __init__(self, tokenizer: Any, marks: str = "") -> None:
+    def __init__(self, tokenizer: Any, marks: str = "", trained: str = "") -> None:
         self._tokenizer = tokenizer
         self.control = _control_tokens(tokenizer, marks)
         self._first_characters = {token[0] for token in self.control}
         added = tokenizer.added_tokens_decoder.items()
         self._dropped_ids = {n for n, token in added if token.special and str(token) not in marks}
         self._keeps_special = any(token.special and str(token) in marks for _, token in added)
+        self._split = frozenset(token for token in self.control if token not in trained)
+        unknown = tokenizer.unk_token_id  # the token of any text that is not in the vocabulary
+        self._split_ids = {n for n, token in added if str(token) in self._split} - {unknown}
+        self._without = lru_cache(maxsize=None)(self._tokenizer_without)
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of untrusted text: special tokens spelt out in it stay text."""
+        """Return the token ids of an answer: control tokens spelt out in it stay text.
+
+        All but the marks of thoughts that are trained on.
+        """
         text = valid_unicode(text)
         tokens: list[int] = self._tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, verbose=False
         )["input_ids"]
-        # Some models have special tokens in their vocabulary, which are not split.
-        return tokens if self._special_ids.isdisjoint(tokens) else self.encode_plain(text)
+        # Not split: special tokens in a model's vocabulary, and control tokens not marked special.
+        whole = self._split_ids.isdisjoint(tokens)
+        return tokens if whole else self._encode_without(text, self._split)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of generated tokens without special tokens; white space is untouched."""
@@ -75,36 +84,29 @@ class TextEncoder:
 
     def encode_plain(self, text: str) -> list[int]:
         """Return the token ids of a text as if there were no control tokens."""
-        plain, real_ids = self._plain
+        return self._encode_without(text, self.control)
+
+    def _encode_without(self, text: str, names: frozenset[str]) -> list[int]:
+        plain, real_ids = self._without(names)
         tokens = plain.encode(text, add_special_tokens=False).ids
         return [real_ids.get(token, token) for token in tokens]
 
-    @cached_property
-    def _plain(self) -> tuple[Any, dict[int, int]]:
-        """The tokenizer without control tokens, and the real ids of its other added tokens."""
+    def _tokenizer_without(self, names: frozenset[str]) -> tuple[Any, dict[int, int]]:
+        """Return the tokenizer without some added tokens, and the real ids of the others."""
         from tokenizers import Tokenizer
 
         whole = self._tokenizer.backend_tokenizer
         state = json.loads(whole.to_str())
-        names = [token["content"] for token in state["added_tokens"]]
-        state["added_tokens"] = [
-            token for token in state["added_tokens"] if token["content"] not in self.control
-        ]
+        kept = [t for t in state["added_tokens"] if t["content"] not in names]
+        state["added_tokens"] = kept
         if state["model"]["type"] == "Unigram":  # also in its vocabulary: make them match no text
             state["model"]["vocab"] = [
-                [f"\ue000{piece}" if piece in self.control else piece, score]
+                [f"\ue000{piece}" if piece in names else piece, score]
                 for piece, score in state["model"]["vocab"]
             ]
         plain = Tokenizer.from_str(json.dumps(state))
-        kept = (name for name in names if name not in self.control)
-        ids = ((plain.token_to_id(name), whole.token_to_id(name)) for name in kept)
+        ids = ((plain.token_to_id(t["content"]), whole.token_to_id(t["content"])) for t in kept)
         return plain, {own: real for own, real in ids if own is not None and real is not None}
-
-    @cached_property
-    def _special_ids(self) -> frozenset[int]:
-        added = self._tokenizer.added_tokens_decoder.items()
-        unknown = self._tokenizer.unk_token_id
-        return frozenset(id_ for id_, token in added if token.special and id_ != unknown)
 
 
 def _control_tokens(tokenizer: Any, marks: str) -> frozenset[str]:

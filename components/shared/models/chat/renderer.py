@@ -17,7 +17,12 @@ from lidr.components.shared.models.chat.encoding import TextEncoder
 from lidr.components.shared.models.chat.protocols import Chat, GivenAnswers
 from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
-from lidr.components.shared.models.chat.thoughts import THINK, final_channel, strip_thoughts
+from lidr.components.shared.models.chat.thoughts import (
+    THINK,
+    ThoughtMarks,
+    final_channel,
+    strip_thoughts,
+)
 from lidr.components.shared.models.chat.turns import Turn, TurnReader, eos_token_ids
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER
 from lidr.components.shared.records.kinds import Failure, Message
@@ -53,9 +58,9 @@ class ChatRenderer:
     ) -> None:
         self._tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, settings)
-        self._marks = () if self.template.thinking == "keep" else self.template.marks
-        marks = "".join(each.opening + each.closing for each in self._marks)
-        self._encoder = TextEncoder(tokenizer, marks)
+        self._marks = () if self._trains_thoughts else self.template.marks
+        trained = self.template.marks if self._trains_thoughts else ()
+        self._encoder = TextEncoder(tokenizer, _joined(self._marks), _joined(trained))
         own = {tokenizer.eos_token_id} - {None}
         self._turns = TurnReader(tokenizer, self.template, {*eos_ids, *own})
         self._prompt_ends = lru_cache(maxsize=256)(self._prompt_end)
@@ -141,7 +146,8 @@ class ChatRenderer:
 
         Args:
             messages: the chat that it answers.
-            text: the answer; control tokens spelt out in it stay text.
+            text: the answer; control tokens spelt out in it stay text, but for the marks of
+                thoughts where these are trained on.
             ended: whether the turn ends after it; False for an answer that was cut off.
         """
         text = valid_unicode(text)
@@ -283,6 +289,10 @@ class ChatRenderer:
             tokens += self._encoder.encode_template(before)
             tokens += self._encoder.encode_plain(message["content"])
         return _Prefix(tokens, rest)
+
+
+def _joined(marks: Iterable[ThoughtMarks]) -> str:
+    return "".join(each.opening + each.closing for each in marks)
 
 
 def _roles(messages: Sequence[Message]) -> tuple[str, ...]:

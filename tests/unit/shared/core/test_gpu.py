@@ -10,8 +10,9 @@ import pytest
 
 from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
+from lidr.components.shared.core import gpu
 from lidr.components.shared.core.errors import BadInput, EngineFailed
-from lidr.components.shared.core.gpu import parallel_sizes
+from lidr.components.shared.core.gpu import gpu_count, gpu_present, parallel_sizes
 from lidr.components.shared.engines import vllm_engine
 
 
@@ -44,6 +45,50 @@ def test_a_missing_driver_is_no_fault_of_the_profile(monkeypatch):
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "2")
     with pytest.raises(BadInput, match="no GPU is visible here, but LIDR_TENSOR_PARALLEL asks"):
         parallel_sizes(0)
+
+
+NVIDIA = ("nvidiactl", "nvidia0", "nvidia1", "nvidia2")
+AMD = ("kfd", "dri/renderD128", "dri/renderD129")
+
+
+@pytest.mark.parametrize(
+    ("files", "cuda", "hip", "count"),
+    [
+        ((), None, None, 0),
+        ((), "0,1", None, 0),
+        (NVIDIA, None, None, 3),
+        (NVIDIA, "all", None, 3),
+        (NVIDIA, "0,1,", None, 2),
+        (NVIDIA, "2", "", 1),
+        (NVIDIA, "GPU-8932f937,GPU-1e5b2c11", None, 2),
+        (NVIDIA, "", None, 0),
+        (NVIDIA, "-1", None, 0),
+        (NVIDIA, "0,-1,1", None, 1),
+        (NVIDIA, "NoDevFiles", None, 0),
+        (AMD, None, None, 2),
+        (AMD, "-1", None, 2),
+        (AMD, "0,1,2", "1", 1),
+        (AMD, None, "-1", 0),
+        ((*NVIDIA, *AMD), "-1", "0,1", 2),
+        (("nvidiactl",), None, None, 1),
+    ],
+)
+def test_gpus_are_those_of_a_driver_that_its_own_variable_shows(
+    monkeypatch, tmp_path: Path, files: tuple[str, ...], cuda: str, hip: str, count: int
+):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    moved = {
+        variable: (tmp_path / driver.name, devices)
+        for variable, (driver, devices) in gpu._DRIVERS.items()
+    }
+    monkeypatch.setattr(gpu, "_DRIVERS", moved)
+    for variable, value in (("CUDA_VISIBLE_DEVICES", cuda), ("HIP_VISIBLE_DEVICES", hip)):
+        monkeypatch.delenv(variable, raising=False)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    assert (gpu_count(), gpu_present()) == (count, count > 0)
 
 
 def test_vllm_is_told(monkeypatch, tmp_path: Path):

@@ -17,6 +17,7 @@ from lidr.components.shared.store.stage import open_stage
 from lidr.components.translate.run import translate
 from tests.fakes import FakeEngine, make_recipe, tell, use_engine, world_stage
 from tests.models import END, ROLES, tiny_tokenizer
+from tests.shapes import SHAPES, control_ids, shaped_tokenizer
 
 MARKERS = [
     END,
@@ -41,14 +42,18 @@ MARKERS = [
     "\x1b[2J",
     "\r\n",
     "\u2028",
+    "<tool_call>",
+    "<think>",
+    "</think>",
     '"}]',
     "<script>alert(1)</script>",
 ]
 HOSTILE = st.lists(st.sampled_from(MARKERS) | st.text(max_size=8), max_size=8).map("".join)
 
 tokenizer = tiny_tokenizer()
-control = set(tokenizer.all_special_ids)
+control = control_ids(tokenizer)
 renderer = ChatRenderer(tokenizer)
+thinker = shaped_tokenizer(SHAPES["qwen-3"])
 
 
 @given(HOSTILE)
@@ -59,6 +64,14 @@ def test_no_text_becomes_a_control_token(text):
     assert [token for token in found if token in control] == wanted
     shown = tokenizer.decode(found, clean_up_tokenization_spaces=False)
     assert shown == f"{ROLES[1]}{valid_unicode(text)}{END}{ROLES[2]}"
+
+
+@given(HOSTILE)
+def test_no_answer_becomes_a_control_token(text):
+    tokens = ChatRenderer(thinker).encode_answer([{"role": "user", "content": "x"}], text)
+    assert [token for token in tokens if token in control_ids(thinker)] == [thinker.eos_token_id]
+    shown = thinker.decode(tokens, clean_up_tokenization_spaces=False)
+    assert shown == f"{valid_unicode(text)}<|im_end|>"
 
 
 def copied(request: ChatRequest) -> Completion:

@@ -8,7 +8,9 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.forward.tokens import TokenPairs, tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
+from lidr.components.shared.models.chat.settings import ChatSettings
 from tests.models import END, tiny_tokenizer
+from tests.shapes import SHAPES, control_ids, shaped_tokenizer
 from tests.unit.shared.engines.test_chat import FAMILIES, family_tokenizer
 from tests.unit.train.stages import preference
 
@@ -30,7 +32,7 @@ def test_the_prompt_is_what_the_engine_reads_and_the_end_of_the_turn_is_learnt(t
 def test_control_tokens_spelt_out_in_text_stay_text(tokenizer):
     record = preference(4, chosen="four<|end|><|user|>more", prompt="say <|assistant|> \ud800")
     (pair,) = tokenize_pairs([record], ChatRenderer(tokenizer), 256).pairs
-    control = set(tokenizer.all_special_ids)
+    control = control_ids(tokenizer)
     assert not control & set(pair.chosen[:-1])
     assert [token for token in pair.prompt if token in control] == [
         tokenizer.convert_tokens_to_ids(name) for name in ("<|user|>", END, "<|assistant|>")
@@ -101,3 +103,16 @@ def test_special_tokens_among_a_model_s_words_stay_text_in_responses(kind, famil
     for side in (pairs[0].chosen, pairs[0].rejected):
         assert special.isdisjoint(side[:-1])
         assert text in tokenizer.decode(side, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "thinking"), [("qwen-2.5", "auto"), ("qwen-3", "auto"), ("qwen-3", "remove")]
+)
+def test_control_tokens_that_are_not_special_stay_text_in_responses(name, thinking):
+    tokenizer = shaped_tokenizer(SHAPES[name])
+    record = preference(1, chosen="use <tool_call> now", rejected="a <think> b</think><|im_end|>")
+    chat = ChatRenderer(tokenizer, ChatSettings(thinking=thinking))
+    [pair] = tokenize_pairs([record], chat, 512).pairs
+    for side, message in ((pair.chosen, record.chosen[0]), (pair.rejected, record.rejected[0])):
+        assert control_ids(tokenizer).isdisjoint(side[:-1])
+        assert tokenizer.decode(side) == message["content"] + "<|im_end|>"

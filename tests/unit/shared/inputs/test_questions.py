@@ -48,6 +48,20 @@ def test_turns_are_for_conversations(tmp_path):
         read(tmp_path, row)
 
 
+def test_reference_may_be_one_for_each_turn_as_in_mt_bench_s_own_file(tmp_path):
+    """FastChat's question 103 has none for its second turn."""
+    turns = '{"question_id": 103, "turns": ["Why?", "Why is that interesting?"], "reference": '
+    (found,) = read(tmp_path, turns + '["Thomas may work at a hospital.", ""]}', "mt_bench")
+    assert [found.reference_to(turn) for turn in (0, 1)] == ["Thomas may work at a hospital.", ""]
+    (found,) = read(tmp_path, turns + '"He may work there."}', "mt_bench")
+    assert [found.reference_to(turn) for turn in (0, 1)] == ["He may work there."] * 2
+
+
+def test_first_name_that_is_not_null_counts(tmp_path):
+    row = '{"id": null, "question_id": 81, "turns": null, "instruction": null, "prompt": "a"}'
+    assert read(tmp_path, row) == [Question("81", ("a",))]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -62,6 +76,9 @@ def test_turns_are_for_conversations(tmp_path):
         ('{"id": 1, "instruction": " "}', 1, "empty"),
         ('{"id": 1, "turns": []}', 1, "`turns` is not a list"),
         ('{"id": 1, "turns": ["a", 2]}', 1, "`turns` is not a list"),
+        ('{"id": 1, "prompt": "x", "reference": ["y", "z"]}', 1, "not a list of 1 texts"),
+        ('{"id": 1, "prompt": "x", "reference": [2]}', 1, "not a list of 1 texts"),
+        ('{"id": 1, "prompt": "x", "reference": [" "]}', 1, "not a list of 1 texts"),
         (b'{"id": 1, "instruction": "\xff"}', 1, "not UTF-8"),
         (b'[\n{"id": 1, "instruction": "\xff"}]', 2, "not UTF-8"),
     ],
@@ -88,6 +105,11 @@ def test_the_digest_follows_what_is_asked_and_not_how_it_is_written(tmp_path):
     read(tmp_path, ARRAY)
     assert digest_of_questions(task(tmp_path), "fr") == first
     assert digest_of_questions(task(tmp_path, limit=1), "fr") != first
+
+
+def test_digest_names_the_answers_and_judgements_that_are_on_stores(tmp_path):
+    read(tmp_path, LINES)
+    assert digest_of_questions(task(tmp_path), "fr")[:16] == "a7b0990c51918dcf"
 
 
 def test_a_hub_file_must_be_pinned(tmp_path):

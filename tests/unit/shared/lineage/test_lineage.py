@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.core.digest import canonical_json
 from lidr.components.shared.core.errors import BadInput, StoreError, StoreUnavailable
 from lidr.components.shared.lineage.graph import Presence, trace
 from lidr.components.shared.lineage.verify import recipe_fault, verify
 from lidr.components.shared.models.sources import adapter_uri, model_uri
-from lidr.components.shared.registry.ancestry import open_existing, read_ancestry
+from lidr.components.shared.registry.ancestry import open_existing, read_ancestry, store_uri
 from lidr.components.shared.registry.versions import Version
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.local import LocalStore
@@ -133,6 +134,33 @@ def test_a_changed_recipe_and_a_changed_state_are_found(chain):
     assert finding.what == "has a damaged state of iteration 2"
     state.unlink()
     assert places(chain) == ["runs"]
+
+
+def test_runs_with_other_recipes_may_share_a_version(chain):
+    version = chain.version(2)
+    share(chain, "longer")
+    share(chain, "other")
+    state = Path(chain.store, "runs/other/iteration-2/state.json")
+    state.write_text(state.read_text().replace(chain.tags(2)["lidr.evaluation_digest"], DIGEST))
+    found = read_ancestry(None, version, chain.store)
+    assert (found.runs, found.findings) == (("first", "longer", "other"), ())
+    flip(Path(chain.store, recipe_key("first")))
+    names = ["first", "longer", "other"]
+    assert places(chain) == [*map(recipe_key, names[:2]), "runs/other", recipe_key("other")]
+    Path(chain.store, state_key("first", 2)).write_text("{")  # it may be the one that registered it
+    assert places(chain) == ["runs/first", recipe_key("longer"), "runs/other", recipe_key("other")]
+
+
+def share(chain: Chain, run: str) -> None:
+    """Add a run whose recipe differs and whose models are the same."""
+    shutil.copytree(Path(chain.store, "runs/first"), Path(chain.store, "runs", run))
+    recipe = json.loads(chain.recipe)
+    recipe["gate"]["max_iterations"] += 1
+    Path(chain.store, recipe_key(run)).write_text(canonical_json(recipe))
+
+
+def test_the_store_of_a_version_that_names_it_follows_without_asking_mlflow(chain):
+    assert store_uri(None, chain.version(1)) == chain.store
 
 
 def test_a_folder_among_the_runs_that_is_none_is_no_finding(chain):

@@ -82,6 +82,8 @@ from lidr.components.shared.numbers.preserved import keeps_numbers
         ("the 19th century", "en", "le XIXème siècle", "fr"),
         ("the 5th century", "en", "el siglo V", "es"),
         ("the 10th century", "en", "le Xe siècle", "fr"),
+        ("It costs 350,000,000 won.", "en", "가격은 삼억 오천만 원입니다.", "ko"),
+        ("I have 5 apples.", "en", "मेरे पास पांच सेब हैं।", "hi"),
     ],
 )
 def test_equal_numbers_are_equal_in_any_writing(text, language, translation, target):
@@ -128,6 +130,7 @@ def test_equal_numbers_are_equal_in_any_writing(text, language, translation, tar
         ("the 5th century", "en", "el siglo X", "es"),
         ("a battery of 5 V", "en", "una batería de V", "es"),
         ("10 X", "en", "X", "de"),
+        ("There were 5,000 of them.", "en", "만 오천 명이 있었다.", "ko"),
     ],
 )
 def test_another_number_is_not_kept(text, language, translation, target):

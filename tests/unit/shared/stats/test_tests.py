@@ -74,6 +74,12 @@ def test_a_draw_counts_itself():
     assert sign_flip([0.1 * k for k in range(1, 41)], resamples=99) == 1 / 100
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_difference_that_is_no_number_is_no_evidence(value):
+    with pytest.raises(ValueError, match="not a finite number"):
+        sign_flip([value, 0.1, -0.2, 0.3], resamples=999)
+
+
 def test_the_same_seed_gives_the_same_p_value():
     differences = np.random.default_rng(0).normal(0.1, 1, 200)
     assert sign_flip(differences, seed=3) == sign_flip(differences, seed=3)

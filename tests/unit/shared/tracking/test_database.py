@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -133,13 +134,14 @@ def test_a_database_is_opened_by_one_process_at_a_time(database, monkeypatch):
     assert opened == [f"sqlite:///{database}"]
 
 
-def test_a_database_on_a_disk_without_locks_is_read(database, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_database_on_a_disk_without_locks_is_read_but_not_made(database, monkeypatch, code):
     def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
     assert client_at(f"sqlite:///{database}").search_experiments()
-    with pytest.raises(BadInput, match="cannot be made: No locks available"):
+    with pytest.raises(BadInput, match=rf"cannot be made: {os.strerror(code)}. Use a disk with"):
         client_at(f"sqlite:///{database.parent}/other.db")
 
 

@@ -9,7 +9,7 @@ from lidr.components.shared.engines.base import ChatRequest, ScoreRequest
 from lidr.components.shared.models.chat.thoughts import THINK, find_marks, strip_thoughts
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
 from lidr.components.shared.records.schema import Failure
-from tests.shapes import CHATML, SHAPES, Shape, shaped_tokenizer
+from tests.shapes import CHATML, SHAPES, Shape, control_ids, shaped_tokenizer
 from tests.unit.shared.models.chat.test_turns import renderer
 
 ASKED = ChatRequest("", [{"role": "user", "content": "Nina?"}])
@@ -150,6 +150,18 @@ def test_kept_thoughts_are_learnt_as_they_were_written():
     assert chat.parse_answer(ASKED, text) == (text, None, False)
     assert chat.render_answer(ASKED.messages) == chat.render(ASKED)
     assert tokenizer.decode(chat.encode_answer(ASKED.messages, text)) == f"{text}<|im_end|>"
+
+
+def test_thoughts_are_kept_with_their_marks_and_no_other_control_token():
+    shape = SHAPES["qwen-3"]
+    chat, tokenizer = renderer(shape, thinking="keep"), shaped_tokenizer(shape)
+    text = "<think>\nUse <tool_call><|im_end|>.\n</think>\n\n4"
+    tokens = chat.encode_answer(ASKED.messages, text)
+    assert tokenizer.decode(tokens) == f"{text}<|im_end|>"
+    found = [token for token in tokens if token in control_ids(tokenizer)]
+    assert tokenizer.convert_ids_to_tokens(found) == ["<think>", "</think>", "<|im_end|>"]
+    asked = chat.render(ChatRequest("", [{"role": "user", "content": text}]))
+    assert tokenizer.convert_tokens_to_ids("<think>") not in asked
 
 
 def test_stop_strings_end_answers_and_not_thoughts():

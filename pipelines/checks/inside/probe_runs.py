@@ -38,11 +38,12 @@ webhook may not have heard of the Job when its first pod comes (Kueue's says "no
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _FINAL = re.compile(
-    r"InvalidImageName|CreateContainerConfigError|ErrImageNeverPull"
+    r"InvalidImageName|CreateContainerConfigError(?!.*failed to sync)|ErrImageNeverPull"
     r"|ImagePullBackOff.*(not found|denied|unauthorized|forbidden|manifest unknown)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Reasons of a waiting container that do not pass by themselves, as a busy registry does."""
+"""Reasons of a waiting container that do not pass by themselves, as a busy registry does and a
+kubelet that has not read the Secret in time ("failed to sync secret cache")."""
 _SYSTEM_TAINT = re.compile(r"untolerated taint \{node(-role)?\.kubernetes\.io/[^}]*\}")
 """A taint of Kubernetes' own, as on its control plane or a node that is not ready."""
 
@@ -50,11 +51,13 @@ _ROLE = "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a R
 _POLICY = "Meet the cluster's policy, or ask its administrator for an exception."
 _NO_ROOM = "Free nodes of the pool, or let it grow; `lidr check` compares it with what is there."
 _TAINT = "Add the taint to tolerations of the pool in the profile."
+_PROFILE = "Correct the profile: see the message."
 _REMEDIES = {
     "ImagePull": "Correct images in the profile, or let the nodes log in to the registry.",
     "ErrImageNeverPull": "Bring the image to the nodes, or correct images in the profile.",
     "InvalidImageName": "Correct images in the profile.",
     "runAsNonRoot": "Take an image whose user is not root, as lidr's are.",
+    "failed to sync": "Raise --timeout: the node had not read the Secret or ConfigMap yet.",
     "CreateContainerConfigError": "Create the Secret or ConfigMap, or correct its name and keys in "
     "the profile.",
     "too little": _NO_ROOM,
@@ -79,11 +82,13 @@ class _ProbeRun:
     Attributes:
         probe: its Job.
         began: when the Job was created (monotonic clock, seconds); 0 until then.
+        had_pod: whether its pod has been seen.
         found: its findings; empty until it has ended.
     """
 
     probe: Probe
     began: float = 0.0
+    had_pod: bool = False
     found: list[Finding] = field(default_factory=list)
 
 
@@ -170,7 +175,7 @@ def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> li
     except Denied as error:
         return [_failed(run.probe, error.message, _ROLE)]
     except LidrError as error:
-        return [_failed(run.probe, error.message, error.remedy)]
+        return [_failed(run.probe, error.message, error.remedy, otherwise=_PROFILE)]
 
 
 def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
@@ -182,8 +187,9 @@ def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
             raise
         return [_failed(run.probe, error.message)]
     except BadInput as error:
-        if "already exists" not in error.message:  # else an earlier request came through
+        if "already exists" not in error.message:
             raise
+        # our earlier request, whose answer was lost, has created it
     run.began = time.monotonic()
     return []
 
@@ -194,16 +200,25 @@ def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Fi
     pod = _pod(api, probe, check)
     if pod is None:
         refused = "; ".join(_warnings(api, probe))
-        if late or (refused and time.monotonic() - run.began >= REFUSED_SECONDS):
-            return [_failed(probe, refused or "its Job has created no pod")]
-        return []
+        if refused and (late or time.monotonic() - run.began >= REFUSED_SECONDS):
+            return [_failed(probe, refused)]
+        if not late:
+            return []
+        if run.had_pod:
+            return [_failed(probe, "its pod has been deleted")]
+        return [_failed(probe, "its Job has created no pod", otherwise=_longer(probe))]
+    run.had_pod = True
     if _has_ended(pod, probe.container):
         return _read_answer(api, run, pod)
     if why := _why_waiting(api, probe, pod):
-        return [_failed(probe, why)] if late or _FINAL.search(why) else []
-    if late:
-        return [_failed(probe, "it started and did not end in time")]
-    return []
+        found = [_failed(probe, why, otherwise=_longer(probe))]
+        return found if late or _FINAL.search(why) else []
+    if not late:
+        return []
+    why = "it is still being created (its image may be large)"
+    if pods.is_running(pod, probe.container):
+        why = "it started and did not end in time"
+    return [_failed(probe, why, otherwise=_longer(probe))]
 
 
 def _pod(api: ClusterApi, probe: Probe, check: str) -> Pod | None:
@@ -288,11 +303,22 @@ def _again(probe: Probe) -> str:
     return f"Run the check again; kubectl get events -n {probe.namespace} keeps what happened."
 
 
-def _failed(probe: Probe, why: str, remedy: str = "") -> Finding:
-    """Return the finding that a pod did not start, or did not end well; see `_REMEDIES`."""
+def _longer(probe: Probe) -> str:
+    return f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened."
+
+
+def _failed(probe: Probe, why: str, remedy: str = "", *, otherwise: str = "") -> Finding:
+    """Return the finding that a pod did not start, or did not end well.
+
+    Args:
+        probe: of the pod.
+        why: the cause.
+        remedy: "" for the cause's, as in `_REMEDIES`.
+        otherwise: remedy of a cause that is not there; "" for running the check again.
+    """
     cause = _SYSTEM_TAINT.sub("", why)
     known = [text for each, text in _REMEDIES.items() if each in cause]
     if known[:2] == [_NO_ROOM, _TAINT]:  # nodes without a GPU have too few: the taint may be it
         known = [f"{_NO_ROOM} Or: {_TAINT}"]
-    known.append(f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened.")
+    known.append(otherwise or _again(probe))
     return missing("starts", why, remedy or known[0])

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -102,18 +102,17 @@ def running(store: str) -> list[str]:
         for parent in (FOLDER, PROMOTIONS)
         for lock in _machine_folder(store, parent).glob("*/lock")
     )
-    return [lock.parent.name for lock in locks if _is_held(lock)]
+    return [lock.parent.name for lock in locks if lock_owner(lock) is not None]
 
 
-def _is_held(lock: Path) -> bool:
-    try:
-        with lock.open("rb") as handle:
+def lock_owner(lock: Path) -> str | None:
+    """Return the process that holds a run's lock, "" if it has not said so yet; None for none."""
+    with suppress(FileNotFoundError), lock.open("r") as handle:
+        try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:  # deleted meanwhile
-        pass
-    return False
+        except BlockingIOError:
+            return handle.read().strip()
+    return None
 
 
 def _machine_folder(store: str, parent: str) -> Path:

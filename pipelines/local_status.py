@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -16,7 +15,7 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.pipelines.events import Event, parse_events
-from lidr.pipelines.local import COLOUR_CODE, LocalJob
+from lidr.pipelines.local import COLOUR_CODE, LocalJob, lock_owner
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
 from lidr.pipelines.step_log import OwnLines
 from lidr.pipelines.stored import StoredRun
@@ -68,16 +67,7 @@ def local_status(store: Store, run: str) -> Status:
 
 def driver_of(job: LocalJob) -> int:
     """Return the id of the process that executes a run on this machine; 0 if none does."""
-    path = job.folder / "lock"
-    try:
-        with path.open("r") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(lock.read().strip() or 0)
-    except FileNotFoundError:
-        pass
-    return 0
+    return int(lock_owner(job.folder / "lock") or 0)
 
 
 def stop(store: Store, run: str, timeout: float = 60.0) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateSyntaxError
 from lm_eval.tasks import TaskManager as HarnessTaskManager
 
 from lidr.components.evaluate.limits import require_yaml
@@ -14,6 +15,8 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
+
+_BROKEN_TASK = (ValueError, TypeError, LookupError, AttributeError, ImportError)
 
 
 class TaskManager(HarnessTaskManager):
@@ -35,7 +38,7 @@ class TaskManager(HarnessTaskManager):
             if type(error) is FileNotFoundError:  # the hub's libraries have types of their own
                 remedy = "Name tasks whose files are there: tiny_world's are those of its recipe."
             raise _not_loaded(error, remedy) from error
-        except (ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+        except (*_BROKEN_TASK, TemplateSyntaxError) as error:
             remedy = "Correct the task's file, or name each task once, alone or with its group."
             raise _not_loaded(error, remedy) from error
 
@@ -54,8 +57,11 @@ def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path)
         toy_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
-        BadInput: a task does not exist, or not in a language.
+        BadInput: a task does not exist, or not in a language; or a file of the user's tasks is no
+            YAML, with the line: the harness would take its own task of that name.
     """
+    if recipe.evaluation.include_path:
+        require_yaml(Path(recipe.evaluation.include_path))
     names = recipe.evaluation.tasks_in(recipe.languages.all)
     paths = [str(path) for path in include_paths]
     metadata = {"toy_items": str(toy_items), "data": dict(recipe.evaluation.data)}
@@ -75,15 +81,12 @@ def require_tasks(settings: Evaluation, languages: Sequence[str], known: Set[str
         known: names of all tasks, groups and tags.
 
     Raises:
-        BadInput: with the languages that the task has, or the nearest names; or with the line where
-            a file of the user's tasks is no YAML.
+        BadInput: with the languages that the task has, or the nearest names.
     """
     for pattern in settings.tasks:
         one = settings.model_copy(update={"tasks": (pattern,)})
         for name, language in one.tasks_in(languages).items():
             if name not in known:
-                if settings.include_path:
-                    require_yaml(Path(settings.include_path))
                 raise _unknown(pattern, name, language, known)
 
 

@@ -112,20 +112,30 @@ def _tasks(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def require_yaml(folder: Path) -> None:
-    """Refuse a folder with a task file that is no YAML: the harness skips such files silently.
+    """Refuse a folder with a task file that the harness would skip silently.
 
     Raises:
-        BadInput: with the file and the line.
+        BadInput: it is no YAML, with the file and the line, or includes a file that is not there.
     """
     for path in sorted(folder.rglob("*.yaml")):
         try:
-            yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+            task = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             reason = f"not YAML: {error.problem}"
             raise BadInput(reason, file=path, line=line, remedy="Correct it.") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise BadInput(f"not YAML: {error}", file=path, remedy="Correct it.") from error
+        for name in _included(task) if isinstance(task, dict) else ():
+            if not (path.parent / name).is_file():
+                what = f"includes {name!r}, which is not there"
+                raise BadInput(what, file=path, remedy="Correct include, or bring the file.")
+
+
+def _included(task: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names of the files that a task's file includes."""
+    given = task.get("include") or ()
+    return [given] if isinstance(given, str) else [str(name) for name in given]
 
 
 def _limit(task: Mapping[str, Any]) -> int:
@@ -141,12 +151,10 @@ def _read_task(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(read, dict):
         return {}
-    included = read.pop("include", ())
-    names: Sequence[str] = [included] if isinstance(included, str) else included
     task: dict[str, Any] = {}
-    for name in names:
+    for name in _included(read):
         task |= _read_task(path.parent / name) if path.parent / name != path else {}
-    return task | read
+    return task | {key: value for key, value in read.items() if key != "include"}
 
 
 class _Loader(yaml.SafeLoader):

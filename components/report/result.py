@@ -57,7 +57,8 @@ def stopped(rounds: list[Round]) -> dict[str, Any] | None:
 
 def outcome(settings: Recipe, rounds: list[Round]) -> str:
     """Return the run's outcome as one sentence."""
-    names = [language(code) for code in settings.languages.others]
+    measured = rounds[0].scores
+    names = [language(code) for code in settings.languages.others if code in measured]
     many = len(names) > _MAX_NAMED_LANGUAGES
     who = f"{len(names)} languages" if many else listed(names)
     subject = who if len(names) == 1 else f"Average of {who}"

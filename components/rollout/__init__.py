@@ -17,9 +17,6 @@ from lidr.components.shared.store.stage import Stage
 
 __all__ = ["EngineSession", "roll_out"]
 
-_MAX_CLASHES = 3
-"""How often another worker may be first with a chunk: each time what is under way is lost."""
-
 
 def roll_out(
     session: EngineSession,
@@ -38,17 +35,13 @@ def roll_out(
     Raises:
         EngineFailed: the engine failed with no restart left, did not start, or left requests
             unanswered.
-        WrittenByAnother: another worker was first with chunks again and again.
     """
-    clashes = failures = 0
+    failures = 0
     while True:
         try:
             _attempt(session, stages, plan)
             return
-        except WrittenByAnother as error:  # e.g. one whose node came back; its chunks are read
-            clashes += 1
-            if clashes > _MAX_CLASHES:
-                raise
+        except WrittenByAnother as error:  # which is one chunk less to make
             emit("warning", message=f"{error.message}; going on from what is there")
         except EngineFailed as error:
             failures += 1

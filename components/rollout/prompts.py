@@ -47,20 +47,31 @@ class PromptBook:
         return self._files[language]
 
 
+def open_prompts(stage: Stage, name: str) -> pq.ParquetFile:
+    """Open one of the prepare stage's files of prompts.
+
+    Raises:
+        CorruptStage: it is gone, damaged, or holds something else.
+        OSError: this machine cannot read it; the file may be intact.
+    """
+    try:
+        file = pq.ParquetFile(stage.local_file(name))
+        require_schema(file.schema_arrow, Prompt)
+    except (pa.ArrowException, OSError, NotRecords) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise CorruptStage(
+            f"{stage.uri}/{name} holds no prompts ({error})",
+            remedy=f"Delete {stage.uri} and run again.",
+        ) from error
+    return file
+
+
 class _Rows:
     """The rows of a Parquet file by number; at most two row groups are kept in memory."""
 
     def __init__(self, stage: Stage, name: str) -> None:
-        try:
-            self._file = pq.ParquetFile(stage.local_file(name))
-            require_schema(self._file.schema_arrow, Prompt)
-        except (pa.ArrowException, OSError, NotRecords) as error:
-            if isinstance(error, OSError) and error.errno:  # this machine's: the file may be intact
-                raise
-            raise CorruptStage(
-                f"{stage.uri}/{name} holds no prompts ({error})",
-                remedy=f"Delete {stage.uri} and run again.",
-            ) from error
+        self._file = open_prompts(stage, name)
         metadata = self._file.metadata
         sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
         self._starts: list[int] = [0, *accumulate(sizes)]

@@ -158,14 +158,14 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
         found = resolve_model(f"models:/{model}@{alias}")
     except NotRegistered as error:
         none = f"no version of {model!r} has the alias {alias!r}"
-        connect()
+        connect(pod_first=True)
         with ApiClient() as api:
             if server.source(_call(server, "read", lambda: server.read(api))):
                 remedy = f"Give it to one again: `lidr promote {model} VERSION --to {alias}`."
                 raise BadInput(none, remedy=remedy) from error
         raise NothingToServe(none) from error
     patch = server.patch(found)
-    connect()
+    connect(pod_first=True)
     with ApiClient() as api:
         if _is_applied(_call(server, "read", lambda: server.read(api)), patch):
             return None

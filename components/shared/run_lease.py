@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.errors import BadInput, TakenOver
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.runs import cluster_id, has_ended, own_namespace
@@ -130,7 +130,7 @@ def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None
 
     Raises:
         BadInput: another execution is alive.
-        LidrError: another one took the lease while the task ran.
+        TakenOver: another one took the lease while the task ran.
     """
     lease = _acquire(_folder(store, run), run, f"kfp:{execution}", TASK_LEASE_SECONDS)
     try:
@@ -155,10 +155,10 @@ def require_held(lease: Lease, run: str) -> None:
     """Refuse to continue a run that another execution has taken over.
 
     Raises:
-        LidrError: it has.
+        TakenOver: it has.
     """
     if lease.lost:
-        raise LidrError(
+        raise TakenOver(
             f"run {run!r} was taken over by another execution, because this one did not renew its "
             "lease in time",
             remedy="Leave the run to the other one; `lidr status` shows it.",

@@ -13,7 +13,12 @@ from lidr.components.evaluate.items.places import files_at, local_path, require_
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
-from lidr.components.evaluate.limits import known_tasks, languages_reading, task_folders
+from lidr.components.evaluate.limits import (
+    known_tasks,
+    languages_reading,
+    require_yaml,
+    task_folders,
+)
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput, LidrError
@@ -44,6 +49,8 @@ def _tasks(recipe: Recipe) -> Finding:
     named = {canonical(key) for key in evaluation.data} | pinned
     ours = {*SOURCES, *(source.dataset for source in SOURCES.values())}  # pinned by ourselves
     try:
+        if evaluation.include_path:
+            require_yaml(Path(evaluation.include_path))
         recipe.require_measured()
         if not set(asked) <= known.keys() or not named <= read or pinned & ours:
             _ask_harness(recipe)

@@ -170,6 +170,14 @@ def run_subjects(subjects: Mapping[str, Subject], seconds: float) -> dict[str, l
     return {thread.name: thread.result(end, seconds) for thread in threads}
 
 
+def absent(error: ModuleNotFoundError) -> tuple[str, str]:
+    """Return which library is not installed, and how to install it."""
+    module = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(module)
+    remedy = f"pip install 'lidr[{extra}]'" if extra else f"Install {module}."
+    return f"{module} is not installed here", remedy
+
+
 class _SubjectThread(threading.Thread):
     """Runs a subject in a daemon thread."""
 
@@ -185,10 +193,7 @@ class _SubjectThread(threading.Thread):
         except LidrError as error:
             self._findings.append(refused(self.name, error))
         except ModuleNotFoundError as error:
-            module = (error.name or "").partition(".")[0]
-            extra = _EXTRAS.get(module)
-            remedy = f"pip install 'lidr[{extra}]'" if extra else f"Install {module}."
-            self._findings.append(unknown(self.name, f"{module} is not installed here", remedy))
+            self._findings.append(unknown(self.name, *absent(error)))
         except Exception as error:  # a bug of ours, or a library's: the other findings still count
             detail = f"the check itself failed: {type(error).__name__}: {error}"
             self._findings.append(unknown(self.name, detail, "Report it, with this line."))

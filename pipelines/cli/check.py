@@ -23,6 +23,7 @@ from lidr.pipelines.checks.finding import (
     Finding,
     RunNamespaces,
     Subject,
+    absent,
     run_subjects,
     unknown,
 )
@@ -105,10 +106,8 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
     try:
         api.reach()
     except ModuleNotFoundError as error:
-        raise BadInput(
-            f"--in-cluster needs {error.name}, which is not installed here",
-            remedy="pip install 'lidr[submit]'",
-        ) from error
+        detail, remedy = absent(error)
+        raise BadInput(f"--in-cluster: {detail}", remedy=remedy) from error
     namespaces = NamespaceFinder(inputs, api).find()
     with show_spinner(["pods"]):
         return inside_findings(inputs, api, namespaces)

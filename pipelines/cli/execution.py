@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from lidr.components.shared.config.notify import NOTIFY_URL
-from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.errors import BadInput, LidrError, TakenOver
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import LOCAL_EXECUTION
 from lidr.pipelines.cli.screen import open_screen
 from lidr.pipelines.local import execute
-from lidr.pipelines.notices.local import Watch, notify_failure, with_notices
+from lidr.pipelines.notices.local import notify_failure, with_notices
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.notify import Notify
@@ -49,25 +49,23 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
         BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed.
     """
+    url = os.environ.get(NOTIFY_URL, "") if notify else ""
     try:
         with _interruptible(), open_screen(recipe, job.run) as watch:
-            execute(job, _add_notices(watch, job, notify) if notify else watch)
+            if not notify or not url:
+                execute(job, watch)
+            else:
+                execute(job, with_notices(watch, open_store(job.store), job.run, notify, url))
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
         raise typer.Exit(128 + interruption.number) from None
-    except BadInput:  # no step has been begun
+    except (BadInput, TakenOver):  # no step has been begun, or the run is another execution's
         raise
     except LidrError:
-        url = os.environ.get(NOTIFY_URL, "")
-        if notify and url:
+        if url:
             execution = dict(job.settings)[LOCAL_EXECUTION]
             notify_failure(open_store(job.store), job.run, execution, url)
         raise
-
-
-def _add_notices(watch: Watch, job: LocalJob, notify: Notify) -> Watch:
-    url = os.environ.get(NOTIFY_URL, "")
-    return with_notices(watch, open_store(job.store), job.run, notify, url) if url else watch
 
 
 @contextmanager

@@ -21,13 +21,13 @@ _PAGE_SIZE = 500
 
 
 class Denied(BadInput):
-    """The user has no permission; the object may exist."""
+    """The user has no permission, or the login has expired; the object may exist."""
 
 
 class ClusterApi:
     """A cluster, accessed with the user's kubeconfig or the pod's service account.
 
-    Several threads share one; the first request connects.
+    Several threads share one; call `reach` first.
 
     Args:
         seconds: timeout of one request.
@@ -216,13 +216,18 @@ class ClusterApi:
         return answer
 
     def _refusal(self, method: str, path: str, error: Any) -> LidrError:
-        """Return the error for an answer that is none, an `ApiException`."""
+        """Return our error for an `ApiException`."""
         status, reason = status_of(error), reason_in(error.body)
         if status in (401, 403):
             return Denied(
                 f"may not {method} {path} (HTTP {status}){reason if method == 'POST' else ''}"
             )
-        if status >= 500 or status in (408, 429):
+        if status == 429:
+            return Unavailable(
+                f"the Kubernetes API at {self.server} limits our requests (HTTP 429)",
+                remedy="Run it again in a minute.",
+            )
+        if status >= 500 or status == 408:
             return Unavailable(
                 f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
                 f"{status})",

@@ -142,7 +142,7 @@ class RunNamespaces:
     def log(self, pod: str, container: str, **options: object) -> str:
         """Return a container's log; "" if there is none yet or any more."""
         answer = self._call(
-            f"read the log of pod {pod}",
+            f"read the logs of namespace {self.name}",
             self._core.read_namespaced_pod_log,
             pod,
             self.name,

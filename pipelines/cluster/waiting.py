@@ -121,8 +121,7 @@ class _Lookups:
         except Unavailable:
             return ""
         except BadInput as error:
-            why = error.message.partition(" of pod ")[0]
-            self.notes.append(f"progress and last words are not shown: {why}")
+            self.notes.append(f"progress and last words are not shown: {error.message}")
             return ""
 
     def jobs(self, run_id: str) -> list[RunTrainJob]:
@@ -150,7 +149,7 @@ class _Lookups:
         try:
             return ask()
         except BadInput as error:
-            self.notes.append(f"why pods wait is not shown: {error.message}")
+            self.notes.append(f"why some pods wait is not shown: {error.message}")
             return unknown
 
 

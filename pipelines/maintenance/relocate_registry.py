@@ -177,7 +177,7 @@ def _make_versions(client: Any, moving: ModelRelocation, move: StoreMove) -> Non
 
 
 def _tags(version: Version, move: StoreMove) -> dict[str, str]:
-    return {REGISTERED_TAG: version.created.isoformat(), **_relocated(version, move).tags}
+    return {**_relocated(version, move).tags, REGISTERED_TAG: version.created.isoformat()}
 
 
 def _require_unchanged(client: Any, moving: ModelRelocation) -> None:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 
 from lidr.components.shared.config.notify import Notify
-from lidr.components.shared.run_lease import current_owner
 from lidr.components.shared.store.base import Store
 from lidr.pipelines.events import Event
 from lidr.pipelines.local_status import event_rows
@@ -33,6 +32,7 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
         url: the receiver's address.
     """
     events: list[Event] = []
+    progress: dict[tuple[str, str], Event] = {}  # the latest alone: it comes twice a second
     execution = uuid.uuid4().hex
     last = [0.0]
     checking = threading.Lock()  # a check may take seconds, and the screen is drawn meanwhile
@@ -40,7 +40,10 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
     def check() -> None:
         try:
             with errors_as_warnings("no notice was sent"):
-                now, rows = time.time(), merged(event_rows(list(events), running=True))
+                now, rows = (
+                    time.time(),
+                    merged(event_rows([*events, *progress.values()], running=True)),
+                )
                 status = Status(run, "running", store.uri, rows)
                 steps = observe(store, status, execution, now)
                 for notice in notices_of(run, steps, settings, now):
@@ -50,7 +53,14 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
             checking.release()
 
     def take(fresh: list[Event]) -> None:
-        events.extend(fresh)
+        for event in fresh:
+            step = event.get("step", ""), event.get("shard", "")
+            if event["event"] == "progress":
+                progress[step] = event
+                continue
+            if event["event"] == "started":
+                progress.pop(step, None)
+            events.append(event)
         if time.monotonic() - last[0] >= _CHECK_SECONDS and checking.acquire(blocking=False):
             last[0] = time.monotonic()
             threading.Thread(target=check, daemon=True).start()
@@ -60,9 +70,7 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
 
 
 def notify_failure(store: Store, run: str, execution: str, url: str) -> None:
-    """Send the notice of an execution that failed, if its last task has not: it may have died.
-
-    None is sent where another execution has taken the run over.
+    """Send the notice of an execution that failed, unless its last task has: it may have died.
 
     Args:
         store: that the run is on.
@@ -71,7 +79,5 @@ def notify_failure(store: Store, run: str, execution: str, url: str) -> None:
         url: the receiver's address.
     """
     with errors_as_warnings("no notice was sent"):
-        if current_owner(store.uri, run):
-            return
         if notice := end_notice(store, run, execution, "run", well=False):
             send(store, notice, url)

@@ -101,7 +101,7 @@ class RunMonitor:
                 yield run
 
     def _check(self, run: runs.Run, now: float) -> ObservedRun | None:
-        """Check one run; return None if a newer one of its name is on another store."""
+        """Check one run; return None if a newer one has its name."""
         name = str(run.display_name)
         if runs.is_live(run):
             watcher = Watcher(self._client, self._profile, name)

@@ -67,7 +67,7 @@ def send(store: Store, notice: Notice, url: str) -> None:
 
 @contextmanager
 def errors_as_warnings(what: str) -> Iterator[None]:
-    """Turn errors into warnings: no run fails because of a notice, nor one because of another.
+    """Turn errors into warnings: one of a notice fails no run, one of a run no other's check.
 
     The unexpected ones are those of files that others remove or change meanwhile.
 

@@ -54,12 +54,12 @@ def finish(
     name = run or scheduled_run(home)
     state = _final_state(home, name, state)
     well = state in ENDED_WELL
-    if name and not well and state not in _CANCELLED:  # the user who cancelled it knows
-        # Before the rest, which may fail too and then notes that as the run's failure.
-        notify_end(home, name, well=False)
-    cleanup(store=store, state=state, run=name)
+    cleanup(store=store, state=state, run=name)  # refused if the run is another execution's
     if not name:
         return ""
+    if not well and state not in _CANCELLED:  # the user who cancelled it knows
+        # Before the report, which may fail too and then notes that as the run's failure.
+        notify_end(home, name, well=False)
     if well:
         forget_failure(home, name)
         final = report(recipe=recipe, store=store, run=name)

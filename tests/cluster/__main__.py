@@ -12,8 +12,8 @@ from tests.cluster.options import NEEDS, parse
 from tests.cluster.parts import PARTS, groups
 from tests.cluster.results import Failure, LeftOut, Result, line, table
 
-_PATIENCE = 120.0
-"""Seconds that interrupted parts have to start again what they had stopped."""
+_RESTART_TIMEOUT_SECONDS = 120.0
+"""What interrupted faults have to start again what they had stopped."""
 
 
 def main(arguments: list[str]) -> int:
@@ -63,9 +63,10 @@ def _run_beside(cluster: Cluster, group: list[str], results: dict[str, Result]) 
             thread.join()
     except KeyboardInterrupt:
         cluster.interrupted.set()
-        end = time.monotonic() + _PATIENCE
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
+        if "faults" in group:
+            cluster.say("interrupted; waiting until what was stopped is there again")
+            for thread in threads:
+                thread.join(_RESTART_TIMEOUT_SECONDS)
         raise
 
 

@@ -60,6 +60,13 @@ def test_own_tasks_of_a_user_are_known_by_their_files(tmp_path: Path, monkeypatc
     assert task.state == "ok"
 
 
+def test_a_broken_file_of_the_user_is_named_though_the_task_is_known(tmp_path: Path, monkeypatch):
+    no_harness(monkeypatch)
+    (tmp_path / "mine.yaml").write_text("task: mgsm_paper_es\ntest_split: [test\n")
+    [task] = found(include_path=str(tmp_path))
+    assert task.state == "missing" and "mine.yaml:3: not YAML" in task.detail
+
+
 @pytest.mark.slow
 def test_a_task_that_does_not_exist_is_named_with_the_nearest_one():
     [task] = found(tasks=["mgsm_papr_{language}"])

@@ -14,7 +14,7 @@ import pytest
 from lidr.components.shared.config.pools import Resources
 from lidr.components.shared.kubernetes.pods import CONTAINER
 from lidr.pipelines.checks.finding import RunNamespaces, ok
-from lidr.pipelines.checks.inside import probe_runs
+from lidr.pipelines.checks.inside import probe_runs, remedies
 from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER, Probe
 from lidr.pipelines.checks.inside.probe import (
     ANSWER_PREFIX,
@@ -227,13 +227,13 @@ GPU_TAINT = "3 node(s) had untolerated taint {nvidia.com/gpu: present}"
 )
 def test_remedy_is_that_of_the_cause(why: str, remedy: str):
     probe = Probe(("control",), "lidr", {}, Resources(), PROBE_CONTAINER)
-    assert probe_runs._failed(probe, why, otherwise="Otherwise.").remedy.startswith(remedy)
+    assert remedies.failed(probe, why, otherwise="Otherwise.").remedy.startswith(remedy)
 
 
 def test_too_few_gpus_may_be_a_taint_on_the_nodes_that_have_some():
     probe = Probe(("train",), "lidr", {}, Resources(), CONTAINER)
     why = f"unschedulable, too little nvidia.com/gpu: {GPU_TAINT}, 2 Insufficient nvidia.com/gpu."
-    remedy = probe_runs._failed(probe, why).remedy
+    remedy = remedies.failed(probe, why).remedy
     assert remedy.startswith("Free nodes") and "Or: Add the taint" in remedy
 
 
@@ -257,7 +257,7 @@ def test_too_few_gpus_may_be_a_taint_on_the_nodes_that_have_some():
 def test_container_that_a_busy_registry_or_node_holds_back_may_still_start(
     why: str, permanent: bool
 ):
-    assert bool(probe_runs._FINAL.search(why)) == permanent
+    assert remedies.is_final(why) == permanent
 
 
 def test_pod_that_ended_without_a_log_says_why_and_blames_the_image_only_if_it_may_be(
@@ -389,15 +389,15 @@ def test_pod_that_vanishes_is_not_a_matter_of_time(inside: Inside, warned: bool)
             gone.append(name)
             del inside.api.pods[name]
             if warned:
-                why = "Job has reached the specified backoff limit"
-                inside.api.warn(name.removesuffix("-x7k2p"), "BackoffLimitExceeded", why)
+                why = "admission webhook denied the request: not found"  # of a first pod
+                inside.api.warn(name.removesuffix("-x7k2p"), "FailedCreate", why)
         return True
 
     inside.api.allowed = allowed
     code, found = inside.check(timeout="3")
     row = found["pod of control: starts"]
     assert code == 2 and gone
-    assert row["detail"].startswith("BackoffLimitExceeded: " if warned else "its pod has been del")
+    assert row["detail"] == "its pod has been deleted"
     assert row["remedy"].startswith("Run the check again")
 
 
@@ -546,6 +546,5 @@ def test_in_cluster_without_the_kubernetes_client_names_the_extra(cluster: Clust
     code, _, err = cluster.lidr("check", "tiny_world", "--in-cluster")
     assert code == 2
     assert err.splitlines() == [
-        "lidr: error: --in-cluster needs kubernetes, which is not installed here. "
-        "pip install 'lidr[submit]'"
+        "lidr: error: --in-cluster: kubernetes is not installed here. pip install 'lidr[submit]'"
     ]

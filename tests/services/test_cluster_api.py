@@ -82,7 +82,7 @@ def test_a_log_that_breaks_off_is_an_api_that_does_not_answer(answers: Answers, 
     answers[LOG] = answers["/api/v1/namespaces/lidr/pods"] = BROKEN
     with pytest.raises(Unavailable, match="does not answer"):
         api.text(LOG)
-    with pytest.raises(Unavailable, match="cannot read the log of pod x"):
+    with pytest.raises(Unavailable, match="cannot read the logs of namespace lidr"):
         RunNamespaces("lidr").log("x", "main")
     with pytest.raises(Unavailable, match="cannot list the pods"):
         RunNamespaces("lidr").pods("1")
@@ -101,6 +101,22 @@ def test_a_connection_that_is_not_trusted_is_one_line_and_names_the_certificate(
         ClusterApi(5.0).reach()
     assert "certificate-authority-data" in caught.value.remedy
     assert "\n" not in str(caught.value) and "HTTP" not in str(caught.value)
+
+
+def test_a_kubeconfig_whose_context_is_not_there_is_named(answers: Answers, kubeconfig: Path):
+    """The account of a pod that this runs in would be another cluster's."""
+    text = kubeconfig.read_text()
+    kubeconfig.write_text(text.replace("current-context: test", "current-context: gone"))
+    with pytest.raises(BadInput, match="Expected object with name gone in") as caught:
+        ClusterApi(5.0).reach()
+    assert caught.value.file == str(kubeconfig)
+
+
+def test_an_api_that_limits_requests_is_not_called_sick(answers: Answers, api: ClusterApi):
+    answers["/x"] = (429, {"message": "too many requests"})
+    with pytest.raises(Unavailable, match="limits our requests") as caught:
+        list(api.items("/x"))
+    assert "readyz" not in caught.value.remedy
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n", "clusters: 1\n"])

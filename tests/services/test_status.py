@@ -347,7 +347,7 @@ def test_logs_that_may_not_be_read_are_told_once(cluster: Cluster, submitted: st
     status = cluster.json("status", RUN)
     assert "Error (exit code 2)" in rows(status)[1, "pair"]["note"]
     assert [note for note in status["notes"] if "last words are not shown" in note] == [
-        "progress and last words are not shown: may not read the log"
+        "progress and last words are not shown: may not read the logs of namespace lidr (HTTP 403)"
     ]
 
 
@@ -365,7 +365,9 @@ def test_a_kind_that_may_not_be_listed_hides_no_other_wait(
     status = cluster.json("status", RUN)
     assert "too little nvidia.com/gpu" in rows(status)[1, "translate"]["note"]
     (told,) = [note for note in status["notes"] if "is not shown" in note]
-    assert told.startswith(f"why pods wait is not shown: may not list {kind} in namespace lidr")
+    assert told.startswith(
+        f"why some pods wait is not shown: may not list {kind} in namespace lidr"
+    )
 
 
 def test_a_run_of_another_version_of_lidr_is_told_of(

@@ -14,7 +14,7 @@ _PARALLEL_BY_ROWS = frozenset({"juletxara/mgsm"})
 """Data sets without such a field whose n-th item is the same question in every language."""
 
 _MAX_DIGITS = 19
-"""Numbers that are longer count nothing; Python refuses to read very long ones."""
+"""Ids with more digits are not taken for row numbers; Python refuses to read very long ones."""
 
 
 def item_ids(
@@ -78,7 +78,7 @@ def _is_id(value: object) -> bool:
 
 def _offset(ids: Mapping[int, str]) -> int | None:
     """Return by how much ids that merely count rows differ from them; None for other ids."""
-    if not all(name.isdecimal() and len(name) < _MAX_DIGITS for name in ids.values()):
+    if not all(name.isdecimal() and len(name) <= _MAX_DIGITS for name in ids.values()):
         return None
     found = {int(name) - row for row, name in ids.items()}
     return found.pop() if len(found) == 1 else None

@@ -22,8 +22,8 @@ _LETTER_CLASSES = frozenset({0, 7, 9, *range(84, 133)})
 """Combining classes of Unicode whose marks no text leaves out: 0 are most signs of vowels, 7 nuktas
 and a Burmese tone, 9 viramas, 84 to 132 vowels and tones of Telugu, Thai, Lao and Tibetan."""
 
-_HINDI_NUKTA = "\u093c"
-"""Many write Hindi's loan words without it."""
+_LOAN_NUKTAS = frozenset("\u093c\u0a3c\u0abc")
+"""Those of Devanagari, Gurmukhi and Gujarati, of class 7 too: many write loan words without."""
 
 Outcome = tuple[str, bool]
 """The prompt's id, and whether the measure holds."""
@@ -147,10 +147,10 @@ def sides_of(candidate: Candidate) -> tuple[str, str]:
 
 
 def _letters(text: str) -> list[tuple[int, str]]:
-    """Return the letters and digits of a text with their places, in one case, and letters' marks.
+    """Return a text's letters, their marks and its digits, casefolded, with their places.
 
-    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, Hindi's nukta, an
-    emoji's variant.
+    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, the nukta of loan
+    words, an emoji's variant.
     """
     folded = unicodedata.normalize("NFC", text.casefold())
     return [(n, each) for n, each in enumerate(folded) if each.isalnum() or _is_letter_mark(each)]
@@ -160,7 +160,7 @@ def _is_letter_mark(character: str) -> bool:
     """Return whether a mark counts as a letter: a sign that its script's spelling demands."""
     if unicodedata.category(character) not in ("Mc", "Mn") or _is_variant(character):
         return False
-    return unicodedata.combining(character) in _LETTER_CLASSES and character != _HINDI_NUKTA
+    return unicodedata.combining(character) in _LETTER_CLASSES and character not in _LOAN_NUKTAS
 
 
 def _is_variant(character: str) -> bool:

@@ -7,10 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from lidr.components.shared.core.errors import CorruptStage
-from lidr.components.shared.records.parquet import NotRecords, require_schema
+from lidr.components.rollout.prompts import open_prompts
 from lidr.components.shared.records.schema import Prompt, Response
 from lidr.components.shared.store.stage import Stage, open_stage
 
@@ -39,15 +37,7 @@ def answered_prompts(
 
 def _rows(stage: Stage, name: str, ids: pa.Array) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file of prompts that have one of some ids."""
-    path = stage.local_file(name)
-    try:
-        with pq.ParquetFile(path) as file:
-            require_schema(file.schema_arrow, Prompt)
-            for batch in file.iter_batches():
-                kept = batch.filter(pc.is_in(batch.column("prompt_id"), value_set=ids))
-                yield from kept.to_pylist()
-    except (pa.ArrowException, NotRecords) as error:
-        raise CorruptStage(
-            f"{stage.uri}/{name} holds no prompts ({error})",
-            remedy=f"Delete {stage.uri} and run again.",
-        ) from error
+    with open_prompts(stage, name) as file:
+        for batch in file.iter_batches():
+            kept = batch.filter(pc.is_in(batch.column("prompt_id"), value_set=ids))
+            yield from kept.to_pylist()

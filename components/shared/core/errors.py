@@ -8,10 +8,12 @@ LidrError                exit 1   something failed; the message says what and wh
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
+├── WrittenByAnother     exit 1   another worker wrote a chunk first, with other records
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or could not be scheduled
 ├── RegistryFailed       exit 1   MLflow refused a request, perhaps because of a concurrent writer
 ├── TrackingFailed       exit 1   MLflow was unavailable for longer than a step waits
+├── TakenOver            exit 1   another execution has taken the run over
 ├── Stopped              exit 143 training was asked to stop, and has written a checkpoint
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
@@ -78,7 +80,7 @@ class EngineFailed(LidrError):
 
 
 class WrittenByAnother(LidrError):
-    """Another worker wrote a chunk first, with other records than those that follow here."""
+    """Another worker wrote a chunk first, and its records differ from this worker's."""
 
 
 class TrainingFailed(LidrError):
@@ -101,6 +103,10 @@ class Stopped(LidrError):
     """Training was asked to stop early; started again, it resumes from its checkpoint."""
 
     exit_code = 143
+
+
+class TakenOver(LidrError):
+    """Another execution has taken the run over; it is that one's now."""
 
 
 class GateRefused(LidrError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from lidr.components.shared.core.errors import BadInput
 TENSOR_PARALLEL = "LIDR_TENSOR_PARALLEL"
 """Environment variable: the tensor-parallel size, i.e. how many GPUs each layer is split over."""
 
-_DRIVERS = {
-    "CUDA_VISIBLE_DEVICES": (Path("/dev/nvidiactl"), "nvidia[0-9]*"),
-    "HIP_VISIBLE_DEVICES": (Path("/dev/kfd"), "dri/renderD*"),
-}
-"""By the variable that hides a driver's GPUs from a process: its device file, and beside it those
-of its GPUs."""
+_DRIVERS: tuple[tuple[tuple[str, ...], Path, str], ...] = (
+    (("CUDA_VISIBLE_DEVICES",), Path("/dev/nvidiactl"), "nvidia[0-9]*"),
+    (("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"), Path("/dev/kfd"), "dri/renderD*"),
+)
+"""The variables that hide a driver's GPUs from a process, of which the first that is set counts;
+the driver's device file; and the pattern of its GPUs' files in that folder."""
 
 _NO_GPU = ("-1", "NoDevFiles")
-"""What hides all GPUs, or all that are named after it; Slurm writes the second."""
+"""Ends the list of visible GPUs; Slurm writes the second."""
 
 
 def gpu_present() -> bool:
@@ -30,8 +31,8 @@ def gpu_present() -> bool:
 def gpu_count() -> int:
     """Return how many GPUs this process may use; 0 without a driver."""
     counts = (
-        _visible(os.environ.get(variable, "all"), driver, devices)
-        for variable, (driver, devices) in _DRIVERS.items()
+        _visible(names, driver.parent.glob(gpus))
+        for names, driver, gpus in _DRIVERS
         if driver.exists()
     )
     return next(filter(None, counts), 0)
@@ -61,9 +62,10 @@ def parallel_sizes(gpus: int) -> tuple[int, int]:
     return parallel, count // parallel
 
 
-def _visible(named: str, driver: Path, devices: str) -> int:
-    """Return how many GPUs of a loaded driver are visible where its variable says `named`."""
-    if named == "all":
-        return len(list(driver.parent.glob(devices))) or 1
-    parts = filter(None, (part.strip() for part in named.split(",")))
+def _visible(names: Iterable[str], files: Iterable[Path]) -> int:
+    """Return how many of a loaded driver's GPUs, whose device files these are, are not hidden."""
+    given = next((os.environ[name] for name in names if name in os.environ), "all")
+    if given == "all":
+        return len(list(files)) or 1
+    parts = filter(None, (part.strip() for part in given.split(",")))
     return len(list(takewhile(lambda part: part not in _NO_GPU, parts)))

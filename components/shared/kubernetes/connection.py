@@ -2,43 +2,69 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from yaml import YAMLError
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def connect() -> str:
+def connect(*, pod_first: bool = False) -> str:
     """Configure the Kubernetes client from the kubeconfig, or else the pod's service account.
+
+    Args:
+        pod_first: the account counts, and only outside a pod the kubeconfig.
 
     Returns:
         The namespace that either names.
 
     Raises:
-        BadInput: there is neither, or the kubeconfig cannot be read.
+        BadInput: there is neither, or the kubeconfig cannot be read or used.
     """
+    ways = (_as_pod, _as_user) if pod_first else (_as_user, _as_pod)
+    for connect_as in ways:
+        if namespace := connect_as():
+            return namespace
+    raise BadInput(
+        "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
+        remedy="Set $KUBECONFIG, or run it in a pod with a service account's token.",
+    )
+
+
+def _as_pod() -> str:
     from kubernetes import config
 
+    with suppress(config.ConfigException, OSError):
+        config.load_incluster_config()
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    return ""
+
+
+def _as_user() -> str:
+    from kubernetes import config
+
+    given = config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    remedy = "Correct the file, or set $KUBECONFIG to another."
     try:
         config.load_kube_config()
         _, active = config.list_kube_config_contexts()
         return str(active["context"].get("namespace") or "default")
-    except config.ConfigException:
-        pass
+    except config.ConfigException as error:
+        if file := _kubeconfig(given):  # the pod's account may be another cluster's
+            what = f"cannot be used: {one_line(str(error))}"
+            raise BadInput(what, file=file, remedy=remedy) from error
+        return ""
     except (YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise BadInput(
-            f"is no kubeconfig ({type(error).__name__})",
-            file=config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION,
-            remedy="Correct the file, or set $KUBECONFIG to another.",
-        ) from error
-    try:
-        config.load_incluster_config()
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except (config.ConfigException, OSError) as error:
-        raise BadInput(
-            "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
-            remedy="Set $KUBECONFIG, or run it in a pod with a service account's token.",
-        ) from error
+        what = f"is no kubeconfig ({type(error).__name__})"
+        raise BadInput(what, file=given, remedy=remedy) from error
+
+
+def _kubeconfig(given: str) -> str:
+    """Return the first file that exists of those that are given as in $KUBECONFIG; or ""."""
+    files = (path for path in given.split(os.pathsep) if path)
+    return next((path for path in files if Path(path).expanduser().is_file()), "")

@@ -15,7 +15,7 @@ def sdk_backend(namespace: str) -> Any:
     """Return the SDK's backend with a timeout for each of its requests.
 
     Raises:
-        BadInput: nothing says where the API server is.
+        BadInput: nothing says where the API server is, or the kubeconfig cannot be read.
     """
     from kubeflow.common.types import KubernetesBackendConfig
     from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
@@ -24,7 +24,7 @@ def sdk_backend(namespace: str) -> Any:
         def verify_backend(self) -> None:
             """Skip a request without a timeout: it only warns where a ConfigMap is unreadable."""
 
-    connect()  # the SDK does the same, and ends with a traceback where a kubeconfig is broken
+    connect(pod_first=True)  # as the SDK, which ends with a traceback where a kubeconfig is broken
     backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
     client = backend.custom_api.api_client
     request = client.request

@@ -13,7 +13,7 @@ from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreErr
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
 from lidr.components.shared.store.marker import marker_fault
-from lidr.components.shared.store.open import is_missing_folder, local_folder, open_store
+from lidr.components.shared.store.open import local_folder, open_store
 
 _FILES_AT_ONCE = 4
 
@@ -91,7 +91,8 @@ def _outside_faults(node: Node) -> Iterator[LineageFinding]:
 
 def _outside_fault(uri: str, expected: str) -> str:
     try:
-        if is_missing_folder(uri) or not (local_folder(uri) or open_store(uri).list("")):
+        folder = local_folder(uri)
+        if not (open_store(uri).list("") if folder is None else folder.is_dir()):
             return "is gone"
         actual = model_fingerprint(uri, lambda _: None)
     except BadInput as error:  # a host that is away is no reason to leave the rest unchecked

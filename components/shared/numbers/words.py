@@ -143,6 +143,8 @@ def _korean(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
                 yield None
                 before = None
                 continue
+        if _is_another(before, parts):
+            yield None
         yield from parts
         before = parts[-1]
         if end < len(word):
@@ -150,24 +152,33 @@ def _korean(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
             before = None
 
 
+def _is_another(before: Part, parts: Sequence[Part]) -> bool:
+    """Return whether parts are a number of their own: 천만 after 이만."""
+    if before is None or before[0] != "scale" or before[1] < _MYRIAD:
+        return False
+    return any(part and part[0] == "scale" and part[1] >= before[1] for part in parts)
+
+
 def _goes_on(before: Part, word: str, lexicon: Lexicon) -> bool:
     """Return whether a word is the lone scale that a larger one leads to: 천 of 이만 천 원."""
-    scale = lexicon.scales[word[:1],] if _ALONE.match(word) else 0
+    scale = lexicon.scales[(word[0],)] if _ALONE.match(word) else 0
     return before is not None and before[0] == "scale" and before[1] > scale > 0
 
 
 def _begins_number(word: str, following: str, lexicon: Lexicon) -> bool:
     """Return whether a word is a lone scale to which the next one adds: 만 of 만 오천 원.
 
-    Before a time, 만 means that it is complete: 만 이십 개월.
+    Before a time of less than 100, 만 means that it is complete: 만 이십 개월.
     """
     if not (len(word) == 1 and _ALONE.match(word)):
         return False
-    scale = lexicon.scales[word,]
+    scale = lexicon.scales[(word,)]
     parts, end = _run(following, 0, lexicon)
     if end < 2:
         return _goes_on(("scale", scale), following, lexicon)
-    value = next(_combined(takewhile(lambda part: part and part[1] < _MYRIAD, parts)), 0)
+    if scale < _MYRIAD:  # 백 이십만 has a scale of its own
+        parts = list(takewhile(lambda part: part and part[1] < _MYRIAD, parts))
+    value = next(_combined(parts), 0)
     return (100 if scale == _MYRIAD else 1) <= value < scale
 
 
@@ -197,9 +208,9 @@ def _combined(parts: Iterable[Part]) -> Iterator[int]:
 class _Number:
     """A number that is being read.
 
-    `_closed` holds the values that were multiplied, each with its scale. A scale above the last
-    one multiplies those up to its own size again (mil millones). Values below `_room` are added
-    to `_current`.
+    `_closed` holds the values that were multiplied, each with its scale. A scale larger than the
+    last one also multiplies those closed values whose scale is not larger than it (mil millones).
+    Values below `_room` are added to `_current`.
     """
 
     def __init__(self) -> None:
@@ -271,7 +282,7 @@ class _Number:
         if self._current is None and (scale == self._last_scale or self._after_comma):
             return False
         value = self._current
-        grows = scale > self._last_scale  # mil millones; Thai says a million million
+        grows = scale > self._last_scale  # mil millones; Thai: 1.2 million million
         while grows and self._closed and self._closed[-1][1] <= scale:
             value = (value or 0) + self._closed.pop()[0]
         self._closed.append(((1 if value is None else value) * scale, scale))

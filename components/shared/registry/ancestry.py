@@ -45,8 +45,8 @@ class Ancestry:
         model: URI of the stage that holds its model.
         graph: that stage, the stages that judged it, and all that they were made from.
         runs: names of the runs on the store whose state names the version.
-        findings: disagreements between the registry and all of these runs, found without reading
-            files.
+        findings: why no run agrees with the registry, found without reading files; empty if one
+            does.
     """
 
     version: Version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +25,14 @@ from lidr.pipelines.checks.finding import (
 )
 from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
 from lidr.pipelines.checks.inside.probe import Answer, answer_in
+from lidr.pipelines.checks.inside.remedies import (
+    PROFILE,
+    ROLE,
+    again,
+    failed,
+    is_final,
+    longer,
+)
 from lidr.pipelines.checks.inside.seen import findings_of
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
@@ -37,42 +44,6 @@ webhook may not have heard of the Job when its first pod comes (Kueue's says "no
 
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
-_FINAL = re.compile(
-    r"InvalidImageName|CreateContainerConfigError(?!.*failed to sync)|ErrImageNeverPull"
-    r"|ImagePullBackOff.*(not found|denied|unauthorized|forbidden|manifest unknown)",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Reasons of a waiting container that do not pass by themselves, as a busy registry does and a
-kubelet that has not read the Secret in time ("failed to sync secret cache")."""
-_SYSTEM_TAINT = re.compile(r"untolerated taint \{node(-role)?\.kubernetes\.io/[^}]*\}")
-"""A taint of Kubernetes' own, as on its control plane or a node that is not ready."""
-
-_ROLE = "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
-_POLICY = "Meet the cluster's policy, or ask its administrator for an exception."
-_NO_ROOM = "Free nodes of the pool, or let it grow; `lidr check` compares it with what is there."
-_TAINT = "Add the taint to tolerations of the pool in the profile."
-_PROFILE = "Correct the profile: see the message."
-_REMEDIES = {
-    "ImagePull": "Correct images in the profile, or let the nodes log in to the registry.",
-    "ErrImageNeverPull": "Bring the image to the nodes, or correct images in the profile.",
-    "InvalidImageName": "Correct images in the profile.",
-    "runAsNonRoot": "Take an image whose user is not root, as lidr's are.",
-    "failed to sync": "Raise --timeout: the node had not read the Secret or ConfigMap yet.",
-    "CreateContainerConfigError": "Create the Secret or ConfigMap, or correct its name and keys in "
-    "the profile.",
-    "too little": _NO_ROOM,
-    "untolerated taint": _TAINT,
-    "node affinity/selector": "Correct node_selector of the pool in the profile; "
-    "`kubectl get nodes --show-labels` shows what nodes have.",
-    "quota": "Raise the ResourceQuota, or the ClusterQueue's; `lidr check` compares them.",
-    "queue": "Raise the queue's quota, wait, or name another queue in the profile.",
-    "denied the request": _POLICY,  # an admission webhook: Kyverno, Gatekeeper
-    "denied request": _POLICY,  # a ValidatingAdmissionPolicy
-    "violates PodSecurity": _POLICY,
-    "is being terminated": "Create the namespace again once it is gone, or name another in the "
-    "profile.",
-    "service account": "Apply the overlay (manifests/README.md), or correct service_account.",
-}
 
 
 @dataclass
@@ -171,11 +142,11 @@ def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> li
     try:
         return _poll(api, run, check, late=late) if run.began else _create(api, run)
     except Unavailable as error:
-        return [_failed(run.probe, error.message, error.remedy)] if late else []
+        return [failed(run.probe, error.message, error.remedy)] if late else []
     except Denied as error:
-        return [_failed(run.probe, error.message, _ROLE)]
+        return [failed(run.probe, error.message, ROLE)]
     except LidrError as error:
-        return [_failed(run.probe, error.message, error.remedy, otherwise=_PROFILE)]
+        return [failed(run.probe, error.message, error.remedy, otherwise=PROFILE)]
 
 
 def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
@@ -185,7 +156,7 @@ def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
     except Denied as error:
         if not any(sign in error.message for sign in POLICY_SIGNS):
             raise
-        return [_failed(run.probe, error.message)]
+        return [failed(run.probe, error.message)]
     except BadInput as error:
         if "already exists" not in error.message:
             raise
@@ -199,26 +170,26 @@ def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Fi
     probe = run.probe
     pod = _pod(api, probe, check)
     if pod is None:
+        if run.had_pod:  # its Job makes no second one
+            return [failed(probe, "its pod has been deleted")]
         refused = "; ".join(_warnings(api, probe))
         if refused and (late or time.monotonic() - run.began >= REFUSED_SECONDS):
-            return [_failed(probe, refused)]
+            return [failed(probe, refused)]
         if not late:
             return []
-        if run.had_pod:
-            return [_failed(probe, "its pod has been deleted")]
-        return [_failed(probe, "its Job has created no pod", otherwise=_longer(probe))]
+        return [failed(probe, "its Job has created no pod", otherwise=longer(probe))]
     run.had_pod = True
     if _has_ended(pod, probe.container):
         return _read_answer(api, run, pod)
     if why := _why_waiting(api, probe, pod):
-        found = [_failed(probe, why, otherwise=_longer(probe))]
-        return found if late or _FINAL.search(why) else []
+        found = [failed(probe, why, otherwise=longer(probe))]
+        return found if late or is_final(why) else []
     if not late:
         return []
     why = "it is still being created (its image may be large)"
     if pods.is_running(pod, probe.container):
         why = "it started and did not end in time"
-    return [_failed(probe, why, otherwise=_longer(probe))]
+    return [failed(probe, why, otherwise=longer(probe))]
 
 
 def _pod(api: ClusterApi, probe: Probe, check: str) -> Pod | None:
@@ -285,10 +256,10 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
         return list(findings_of(probe, answer, node, time.monotonic() - run.began))
     why = why or "it ended without an answer"
     if pod.get("status", {}).get("reason") or pods.is_disrupted(pod):  # not the image's fault
-        return [_failed(probe, why, _again(probe))]
+        return [failed(probe, why, again(probe))]
     last = one_line(log.strip().rpartition("\n")[2])[:200]
     remedy = "Check that the image is lidr's, of this version: it runs the probe."
-    return [_failed(probe, f"{why}: {last}" if last else why, remedy)]
+    return [failed(probe, f"{why}: {last}" if last else why, remedy)]
 
 
 def _unread(api: ClusterApi, probe: Probe) -> Finding:
@@ -296,29 +267,4 @@ def _unread(api: ClusterApi, probe: Probe) -> Finding:
     asked = {"verb": "get", "resource": "pods", "subresource": "log"}
     spec = {"resourceAttributes": asked | {"namespace": probe.namespace}}
     allowed = api.review("SelfSubjectAccessReview", spec)
-    return _failed(probe, "its log cannot be read", _again(probe) if allowed else _ROLE)
-
-
-def _again(probe: Probe) -> str:
-    return f"Run the check again; kubectl get events -n {probe.namespace} keeps what happened."
-
-
-def _longer(probe: Probe) -> str:
-    return f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened."
-
-
-def _failed(probe: Probe, why: str, remedy: str = "", *, otherwise: str = "") -> Finding:
-    """Return the finding that a pod did not start, or did not end well.
-
-    Args:
-        probe: of the pod.
-        why: the cause.
-        remedy: "" for the cause's, as in `_REMEDIES`.
-        otherwise: remedy of a cause that is not there; "" for running the check again.
-    """
-    cause = _SYSTEM_TAINT.sub("", why)
-    known = [text for each, text in _REMEDIES.items() if each in cause]
-    if known[:2] == [_NO_ROOM, _TAINT]:  # nodes without a GPU have too few: the taint may be it
-        known = [f"{_NO_ROOM} Or: {_TAINT}"]
-    known.append(otherwise or _again(probe))
-    return missing("starts", why, remedy or known[0])
+    return failed(probe, "its log cannot be read", again(probe) if allowed else ROLE)

@@ -77,12 +77,14 @@ class Series:
         while self._deck and time.monotonic() < end and not interrupted.is_set():
             self._keep_living()
             self._pause()
-            self._inject()
+            if not interrupted.is_set():
+                self._inject()
         if self._stopped:
             self._stopped.join()
-        for life in self._lives:
-            if not interrupted.is_set():
-                life.join(3600)
+        end = time.monotonic() + 3600
+        while any(life.is_alive() for life in self._lives) and time.monotonic() < end:
+            if interrupted.wait(2):
+                return
 
     def _wanted_here(self, kind: Kind) -> bool:
         """Tell whether a fault was asked for and can be injected here."""

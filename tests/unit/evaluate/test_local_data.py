@@ -407,6 +407,7 @@ def test_the_first_line_of_a_tsv_file_may_name_the_columns(tmp_path):
     [
         ("task: mine_es\noutputtype: generate_until\n", "Correct the task's file"),
         ("task: mine_es\n  dataset_path: a\n", r"mine.yaml:2: not YAML"),
+        ("include: none.yaml\ntask: mine_es\n", r"mine.yaml: includes 'none.yaml'"),
     ],
 )
 def test_a_broken_task_of_the_user_is_bad_input(tmp_path, text, words):
@@ -419,6 +420,31 @@ def test_a_broken_task_of_the_user_is_bad_input(tmp_path, text, words):
         }
     )
     with pytest.raises(BadInput, match=words):
+        run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
+
+
+def test_a_broken_file_does_not_leave_the_stock_task_of_its_name(tmp_path):
+    """The harness skips the file and would score its own task."""
+    (tmp_path / "mine.yaml").write_text("task: mgsm_paper_es\ntest_split: [test\n")
+    recipe = make_recipe(
+        evaluation={"tasks": ["mgsm_paper_{language}"], "include_path": str(tmp_path)}
+    )
+    with pytest.raises(BadInput, match=r"mine.yaml:3: not YAML"):
+        run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
+
+
+def test_a_broken_template_of_the_user_is_bad_input(tmp_path):
+    data = tmp_path / "items.jsonl"
+    data.write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    (tmp_path / "mine.yaml").write_text(
+        "task: mine_es\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {data}}}}}\n"
+        "test_split: test\noutput_type: generate_until\n"
+        'doc_to_text: "{{question}"\ndoc_to_target: "{{answer}}"\n'
+    )
+    evaluation = {"tasks": ["mine_es"], "languages": {"mine_es": ["es"]}}
+    recipe = make_recipe(evaluation={**evaluation, "include_path": str(tmp_path)})
+    with pytest.raises(BadInput, match="Correct the task's file"):
         run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
 
 

@@ -127,7 +127,8 @@ def test_long_curves_are_thinned_by_means():
 
 def test_many_languages_are_counted_in_the_headline():
     codes = ["es", "de", "fr", "it", "pt"]
-    counts = {"average": {"value": 0.4}, "languages": {"en": {"accuracy": {"value": 0.9}}}}
+    scores = {code: {"accuracy": {"value": 0.9}} for code in ["en", *codes]}
+    counts = {"average": {"value": 0.4}, "languages": scores}
     state = {"iteration": 0, "promoted": True, "evaluation": "evaluate/1"}
     start = Round(state, "/models/chat", {"evaluate": {"counts": counts}})
     settings = recipe(
@@ -136,6 +137,9 @@ def test_many_languages_are_counted_in_the_headline():
         prompts={"files": {code: f"{code}.jsonl" for code in ["en", *codes]}},
     )
     assert outcome(settings, [start]).endswith("Average of 5 languages: 40.0%, English 90.0%.")
+    for code in ["es", "de", "it"]:
+        del scores[code]
+    assert "Average of French and Portuguese: 40.0%" in outcome(settings, [start])
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 6, 7, 9, 10, 57, 1234])

@@ -20,10 +20,12 @@ def test_the_exit_codes_are_those_of_the_command_line():
         "Unavailable": 2,
         "CorruptStage": 1,
         "EngineFailed": 1,
+        "WrittenByAnother": 1,
         "TrainingFailed": 1,
         "LaunchFailed": 1,
         "RegistryFailed": 1,
         "TrackingFailed": 1,
+        "TakenOver": 1,
         "Stopped": 143,
         "GateRefused": 3,
     }

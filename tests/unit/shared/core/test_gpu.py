@@ -66,7 +66,9 @@ AMD = ("kfd", "dri/renderD128", "dri/renderD129")
         (NVIDIA, "0,-1,1", None, 1),
         (NVIDIA, "NoDevFiles", None, 0),
         (AMD, None, None, 2),
-        (AMD, "-1", None, 2),
+        (AMD, "-1", None, 0),
+        (AMD, "0", None, 1),
+        (AMD, "-1", "0,1", 2),
         (AMD, "0,1,2", "1", 1),
         (AMD, None, "-1", 0),
         ((*NVIDIA, *AMD), "-1", "0,1", 2),
@@ -79,10 +81,7 @@ def test_gpus_are_those_of_a_driver_that_its_own_variable_shows(
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    moved = {
-        variable: (tmp_path / driver.name, devices)
-        for variable, (driver, devices) in gpu._DRIVERS.items()
-    }
+    moved = [(names, tmp_path / driver.name, gpus) for names, driver, gpus in gpu._DRIVERS]
     monkeypatch.setattr(gpu, "_DRIVERS", moved)
     for variable, value in (("CUDA_VISIBLE_DEVICES", cuda), ("HIP_VISIBLE_DEVICES", hip)):
         monkeypatch.delenv(variable, raising=False)

@@ -316,7 +316,7 @@ def test_the_recipe_starts_its_engine(folder):
 def test_a_gpu_is_a_driver_that_is_not_hidden(tmp_path, monkeypatch, hidden, expected):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     driver = tmp_path / "nvidiactl"
-    monkeypatch.setattr(gpu, "_DRIVERS", {"CUDA_VISIBLE_DEVICES": (driver, "nvidia[0-9]*")})
+    monkeypatch.setattr(gpu, "_DRIVERS", ((("CUDA_VISIBLE_DEVICES",), driver, "nvidia[0-9]*"),))
     assert not gpu.gpu_present()
     driver.touch()
     if hidden is not None:

@@ -95,6 +95,8 @@ def test_what_people_write_is_tested_in_all_49_languages_that_are_said_to_be_rea
         ("dva i tri", "sr", [2, 3]),
         ("이 책", "ko", []),
         ("만 오천 원", "ko", [15_000]),
+        ("만 이천만 원", "ko", [20_000_000]),  # a full 20 million
+        ("이만 천만 원", "ko", [20_000, 10_000_000]),
         ("이만 천원", "ko", [21_000]),
         ("만 이십 개월", "ko", [20]),
         ("삼만 백성", "ko", [30_000]),

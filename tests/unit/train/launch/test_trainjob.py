@@ -505,9 +505,8 @@ def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, lau
 
 
 def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
-    limit = type(trainer_sdk._CALL_SECONDS)(
-        1
-    )  # a float would be no limit, and this test would hang
+    # a float would be no limit, and this test would hang
+    limit = type(trainer_sdk._CALL_SECONDS)(1)
     monkeypatch.setattr(trainer_sdk, "_CALL_SECONDS", limit)
     namespace = cluster.Cluster("lidr", seconds=0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -15,7 +15,7 @@ from tests.json_server import serving
 from tests.kubernetes_api import KubernetesApi, write_kubeconfig
 
 LOG = "/api/v1/namespaces/lidr/pods/x/log"
-BROKEN = (200, "no chunk", {"Transfer-Encoding": "chunked"})
+BROKEN = (200, "no chunk\r\n", {"Transfer-Encoding": "chunked"})
 
 Answers = dict[str, tuple[Any, ...]]
 

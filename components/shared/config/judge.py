@@ -60,8 +60,8 @@ class JudgedTask(Strict):
     questions: FilePerLanguage = ""
     """A source, as in `prompts.files`, in which `{language}` stands for the code, and whose sha256
     may be one per language: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or
-    `turns`, and, where there are any, `reference` and `criteria`. Required, but for head_to_head,
-    which otherwise compares the answers to x_alpacaeval."""
+    `turns`, and, where there are any, `reference` (a text, or one for each turn) and `criteria`.
+    Required, but for head_to_head, which otherwise compares the answers to x_alpacaeval."""
     references: FilePerLanguage = ""
     """Answers to be compared with, in the same form, with `id` and `response`. Required for
     x_alpacaeval, and for it alone."""

@@ -573,7 +573,7 @@ def test_a_request_that_is_denied_has_the_remedy_of_its_cause(api, status, messa
 
 
 def no_chunk(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, str, dict[str, str]]:
-    return 200, "no chunk", {"Transfer-Encoding": "chunked"}
+    return 200, "no chunk\r\n", {"Transfer-Encoding": "chunked"}
 
 
 def cut(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, str]:

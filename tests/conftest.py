@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.config.machine import MACHINE
+from tests.warm import python
 
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy cores cost those cores
@@ -66,3 +68,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test be told of a machine, nor leave one to the next."""
     monkeypatch.setenv(MACHINE, "")
+
+
+@pytest.fixture
+def warm_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what this process starts with `sys.executable` be forks; see `tests.warm`."""
+    monkeypatch.setattr(sys, "executable", python())

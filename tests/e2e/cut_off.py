@@ -26,9 +26,10 @@ from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_states
 from lidr.components.shared.store.stage import open_stage
-from tests.e2e.runs import run_forked
+from tests.e2e.runs import run_command
 from tests.e2e.test_real_text import chat_model
 from tests.moto_server import CREDENTIALS, moto_server
+from tests.warm import python
 from tests.web_hosts import REVISION, Host, serving
 
 BUCKET = "only"
@@ -48,13 +49,14 @@ def main(folder: Path) -> int:
         with serving() as host:
             recipe = write_recipe(host, folder)
             os.environ["HF_ENDPOINT"] = host.url
-            if code := lidr("fetch", recipe):
+            if code := lidr(sys.executable, "fetch", recipe):
                 return code
         del os.environ["HF_ENDPOINT"]
         # What a host or the hub had sent to this machine by another way is gone, too.
         os.environ.update(LIDR_CACHE=str(folder / "fresh"), HF_HOME=str(folder / "no-hub"))
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        code = lidr("run", recipe, "--run", "cut-off")
+        os.environ.pop("PYTEST_XDIST_TESTRUNUID", None)  # a server with the environment of here
+        code = lidr(python(), "run", recipe, "--run", "cut-off")
         return code or told()
 
 
@@ -67,9 +69,9 @@ def told() -> int:
     return 0
 
 
-def lidr(command: str, recipe: Path, *options: str) -> int:
+def lidr(python: str, command: str, recipe: Path, *options: str) -> int:
     words = [command, str(recipe), "--store", f"s3://{BUCKET}/store", *options]
-    done = run_forked([sys.executable, "-m", "lidr.pipelines.cli", *words], recipe.parent)
+    done = run_command([python, "-m", "lidr.pipelines.cli", *words], recipe.parent)
     print(done.stdout, done.stderr)
     return done.returncode
 

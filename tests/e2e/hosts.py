@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests import warm
 
 
 def namespaces_work() -> bool:
@@ -26,19 +29,23 @@ def namespaces_work() -> bool:
 
 
 class LoopbackHost:
-    """An address on the loopback device; cutting it off means freezing its processes."""
+    """An address on the loopback device; cutting it off means freezing its processes.
+
+    They are found by their environment, which a fork of `tests.warm` does not show.
+    """
 
     interface = "lo"
+    python = staticmethod(lambda: sys.executable)
 
     def __init__(self, number: int, mark: str) -> None:
         self.address = f"127.0.0.{number + 1}"
         self._mark = f"LIDR_TEST_HOST={mark}-{number}".encode()
 
-    def start(self, command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
-        """Run a command on the host."""
+    def start(self, words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
+        """Run what words after `python` say on the host."""
         with log.open("ab") as output:
             return subprocess.Popen(
-                self._inside(command),
+                self._inside([self.python(), *words]),
                 env={
                     **environment,
                     "GLOO_SOCKET_IFNAME": self.interface,
@@ -86,6 +93,7 @@ class NamespaceHost(LoopbackHost):
     """A network namespace with an address of its own; cutting it off means unplugging its cable."""
 
     interface = "eth0"
+    python = staticmethod(warm.python)
 
     def __init__(self, number: int, mark: str) -> None:
         super().__init__(number, mark)
@@ -103,6 +111,9 @@ class NamespaceHost(LoopbackHost):
 
     def _inside(self, command: list[str]) -> list[str]:
         return ["ip", "netns", "exec", self.name, *command]
+
+    def _pids(self) -> list[int]:
+        return [int(pid) for pid in _ip("netns", "pids", self.name).stdout.split()]
 
 
 @contextmanager

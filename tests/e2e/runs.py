@@ -5,22 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.kfp_forks import ROOT, lay
 from tests.layers import layer
-
-WARM = (
-    "mlflow.store.tracking.sqlalchemy_store",
-    "lidr.components.evaluate.harness",
-    "lidr.components.register.run",
-    "lidr.components.report.run",
-    "lidr.components.shared.forward.logps",
-    "lidr.components.toy.pretrain",
-    "lidr.components.train.assembly",
-)
-"""What takes tasks long to import: they are forks of a driver that has done it."""
+from tests.warm import python
 
 SMALL = [
     "toy.solutions=400",
@@ -38,7 +26,7 @@ SMALL = [
 
 def command(store: Path, *options: str) -> list[str]:
     return [
-        sys.executable,
+        python(),
         "-m",
         "lidr.pipelines.cli",
         "run",
@@ -56,23 +44,13 @@ def small(store: Path, *settings: str, **machine: object) -> list[str]:
     return command(store, "--run", "small", "--output", "json", *layers, *sets)
 
 
-def run_forked(
+def run_command(
     command: list[str], folder: Path, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `lidr run` with forks as tasks; see `kfp_forks`.
-
-    Args:
-        command: that runs it.
-        folder: where it runs and finds its driver; none may have a folder `lidr`.
-        variables: further environment variables.
-    """
-    overlay = folder / "overlay"
-    if not overlay.exists():
-        lay(overlay, *WARM)
-    path = os.pathsep.join([str(overlay), str(ROOT)])
+    """Run a command in a folder, with further environment variables."""
     return subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": path, **variables},
+        env={**os.environ, **variables},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.store.open import open_store
-from tests.e2e.runs import command, run_forked
+from tests.e2e.runs import command, run_command
 from tests.faults.contents import contents
 from tests.layers import layer
 from tests.receivers import receiving
@@ -31,7 +31,7 @@ def run(store: Path, url: str = "", **profile: object) -> dict:
     given = [word for each in SETTINGS for word in ("--set", each)]
     layers = ("--profile", "local", "--profile", place)
     words = command(store, "--run", "small", "--output", "json", *layers, *given)
-    done = run_forked(words, store.parent, LIDR_NOTIFY_URL=url)
+    done = run_command(words, store.parent, LIDR_NOTIFY_URL=url)
     assert done.returncode == 0, done.stderr
     result: dict = json.loads(done.stdout)
     return result

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.e2e.runs import command, result_of, run_forked
+from tests.e2e.runs import command, result_of, run_command
+from tests.warm import python
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ DEMO = ("--run", "demo", "--output", "json", "--set", "gate.max_iterations=1")
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     store = tmp_path_factory.mktemp("demo") / "store"
-    done = run_forked(command(store, *DEMO), store.parent)
+    done = run_command(command(store, *DEMO), store.parent)
     assert done.returncode == 0, done.stderr
     return store, json.loads(done.stdout)
 
@@ -54,7 +54,7 @@ def test_a_version_is_exported_with_its_card(demo: tuple[Path, dict], tmp_path: 
 
     store, result = demo
     target = tmp_path / "exported"
-    export = [sys.executable, "-m", "lidr.pipelines.cli", "export", "tiny-world@candidate"]
+    export = [python(), "-m", "lidr.pipelines.cli", "export", "tiny-world@candidate"]
     export += ["--to", str(target), "--store", str(store)]
     done = subprocess.run(export, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"tiny-world/2 -> {target}\n"), done.stderr
@@ -87,7 +87,7 @@ def test_every_iteration_is_a_registered_version(demo: tuple[Path, dict]) -> Non
 def test_running_again_repeats_nothing(demo: tuple[Path, dict]) -> None:
     store, result = demo
     before = {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")}
-    done = run_forked(command(store, *DEMO), store.parent)
+    done = run_command(command(store, *DEMO), store.parent)
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")} == before
     assert json.loads(done.stdout)["iterations"] == result["iterations"]
@@ -99,7 +99,7 @@ def test_its_models_are_compared_outside_the_run(demo: tuple[Path, dict]) -> Non
     first, last = (result["iterations"][t]["model"] for t in (0, 1))
     given = ["tiny_world", "--store", str(store), "--model", first, "--model", last]
     done = subprocess.run(
-        [sys.executable, "-m", "lidr.pipelines.cli", "evaluate", *given, "--output", "json"],
+        [python(), "-m", "lidr.pipelines.cli", "evaluate", *given, "--output", "json"],
         capture_output=True,
         text=True,
         timeout=120,

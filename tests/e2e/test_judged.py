@@ -9,7 +9,7 @@ import pytest
 from lidr.components.shared.records.schema import Answer, EvalItem
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.stage import open_stage
-from tests.e2e.runs import run_forked, small
+from tests.e2e.runs import run_command, small
 from tests.judges import Asked, Says, ScriptedJudge, prefers
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_every_model_is_judged_in_every_language(tmp_path):
     store = tmp_path / "store"
     judge = {"url": server.url}
     command = small(store, "gate.max_iterations=1", f"judge={section}", judge=judge)
-    done = run_forked(command, tmp_path)
+    done = run_command(command, tmp_path)
     server.close()
     assert done.returncode == 0, done.stderr
     states = [

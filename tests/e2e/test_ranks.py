@@ -21,10 +21,10 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train
 from lidr.components.train.trainer import run_training
-from tests.unit.train.distributed.programs import PAIRS, RankGroup, job, rows, run, stage_of
+from tests.unit.train.distributed.programs import PAIRS, job, rows, run, run_ranks, stage_of
 from tests.unit.train.stages import launch, model_stage, pair_stage, recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm_python")]
 
 SETTINGS = {"machine": {"checkpoint_steps": 1, "shard_gigabytes": 1e-4}}
 
@@ -174,7 +174,7 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
     # Rank 1 finds its part of step 2 damaged: both go on from step 1.
     (damaged,) = (tmp_path / "stages/train/abc/checkpoints/00000002").rglob("*rank_1_*optim*")
     damaged.write_bytes(b"damage")
-    said, code = RankGroup(given).finish()
+    said, code = run_ranks(given)
     assert code == 0, said
     assert "resumes from the checkpoint of step 1" in said
     assert rows(given) == rows(undisturbed)
@@ -183,7 +183,7 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
 
 
 def ended(given: dict[str, Any]) -> str:
-    said, code = RankGroup(given, program="tests.unit.train.killed_rank").finish()
+    said, code = run_ranks(given, program="tests.unit.train.killed_rank")
     assert code == 1, said  # torchrun's own
     return said
 

@@ -14,7 +14,7 @@ import pytest
 from lidr.components.shared.records.schema import PreferencePair, Score
 from lidr.components.shared.records.scores import SCORES_FILE
 from lidr.components.shared.store.stage import open_stage
-from tests.e2e.runs import run_forked, small
+from tests.e2e.runs import run_command, small
 from tests.judges import Asked, Says, ScriptedJudge
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ SETTINGS = (
 def run(store: Path, name: str, *settings: str, **machine: object) -> dict[str, Any]:
     command = small(store, *SETTINGS, *settings, **machine)
     command[command.index("small")] = name
-    done = run_forked(command, store.parent)
+    done = run_command(command, store.parent)
     assert done.returncode == 0, done.stderr
     state: dict[str, Any] = json.loads((store / f"runs/{name}/iteration-1/state.json").read_text())
     return state

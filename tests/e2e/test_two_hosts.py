@@ -52,7 +52,7 @@ class TwoHosts:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        command = node_command(self.job.store, self.job.stage, 1)
+        _, *words = node_command(self.job.store, self.job.stage, 1)
         for number, host in enumerate(self.hosts):
             variables = environment(
                 LIDR_RANKS_TIMEOUT=str(TIMEOUT),
@@ -62,7 +62,7 @@ class TwoHosts:
                 PET_MASTER_PORT=port,
                 PET_LOCAL_ADDR=host.address,
             )
-            self._nodes.append(host.start(command, variables, self.log))
+            self._nodes.append(host.start(words, variables, self.log))
 
     def newest(self) -> int:
         return max([0, *(int(path.parent.name) for path in self.checkpoints.glob("*/COMPLETE"))])

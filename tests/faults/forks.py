@@ -26,7 +26,7 @@ from tests.kfp_forks import become_task
 Result = TypeVar("Result")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.warm"])
+_context.set_forkserver_preload(["tests.warm.imports"])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The trainer's `main`, in which one rank ends as told; `programs.RankGroup` runs it.
+"""The trainer's `main`, in which one rank ends as told; `programs.run_ranks` runs it.
 
 ENDING says how: `kill N` (SIGKILL at rank 1's nth upload), `term N` (SIGTERM to rank 1 before its
 nth step).
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.train import trainer
+from lidr.components.train.distributed.ranks import exit_without_cleanup
 
 _left = 0
 
@@ -48,3 +50,7 @@ def main(arguments: list[str]) -> int:
 
         PreferenceTrainer.training_step = asked_step
     return trainer.main(arguments)
+
+
+if __name__ == "__main__":
+    exit_without_cleanup(main(sys.argv[1:]))

@@ -4,7 +4,6 @@ import gc
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import weakref
 from pathlib import Path
@@ -37,6 +36,7 @@ from lidr.components.train.trainer import main
 from tests.disks import small_disk
 from tests.models import tiny_model
 from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
+from tests.warm import python
 
 PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(20)]
 
@@ -286,7 +286,7 @@ def test_a_restored_checkpoint_is_deleted_once_it_is_loaded(
 
 def killed(given: dict[str, object], uploads: int) -> str:
     """Run the step in a process that ends by SIGKILL after some uploads; return its log."""
-    command = [sys.executable, "-m", "tests.unit.train.killed", str(uploads), json.dumps(given)]
+    command = [python(), "-m", "tests.unit.train.killed", str(uploads), json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.unit.shared.engines.cases import (
     same_scores,
     score_requests,
 )
+from tests.warm import python
 from tests.zoo.reading import prompts_read
 
 pytestmark = [
@@ -52,7 +52,7 @@ def answers(folder, adapter) -> dict:
     """Everything vLLM said, from one process with two engine starts."""
     out = folder.parent / "answers.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [sys.executable, "-m", "tests.unit.shared.engines.cases"]
+    command = [python("tests.warm.vllm_imports"), "-m", "tests.unit.shared.engines.cases"]
     run = subprocess.run(
         [*command, str(folder), str(adapter), str(out), STOP],
         cwd=ROOT,

@@ -269,7 +269,7 @@ def test_peak_memory_is_that_of_a_real_run(
     launcher = torchrun("--standalone", "--nproc-per-node", str(ranks))
     done = subprocess.run(
         [*(launcher if ranks > 1 else [sys.executable]), "-m", PROGRAM, str(file)],
-        env=environment(**sizes),
+        env=environment(PYTHON_EXEC=sys.executable, **sizes),  # ranks begin with such sizes
         capture_output=True,
         text=True,
         timeout=900,

@@ -1,26 +1,18 @@
-"""Runs the trainer program in several ranks, under torchrun's agent.
-
-The agent and its ranks are forks of a process that has imported what they import.
-"""
+"""Runs the trainer program in several ranks, under torchrun's agent."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import multiprocessing
 import os
-import signal
-import sys
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+import subprocess
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+from tests.warm import python
 
 PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(18)]
 
@@ -48,7 +40,7 @@ def job(
 
 
 def torchrun(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--max-restarts", "0", *flags]
+    return [python(), "-m", "torch.distributed.run", "--max-restarts", "0", *flags]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -61,88 +53,37 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
-class RankGroup:
-    """Several ranks of a program on this machine; their agent leads a process group.
+def run_ranks(
+    given: dict[str, Any], ranks: int = 2, program: str = "lidr.components.train.trainer"
+) -> tuple[str, int]:
+    """Run several ranks of a program to their end; return what all said, and torchrun's exit code.
 
     Args:
         given: the job.
         ranks: how many.
-        program: a module with a function `main` that takes a list, the job's file and the
-            summary's, and returns an exit code.
+        program: a module that takes the job's file and the summary's.
     """
-
-    def __init__(
-        self,
-        given: dict[str, Any],
-        ranks: int = 2,
-        program: str = "lidr.components.train.trainer",
-    ) -> None:
-        root = Path(given["store"])
-        (root / "job.json").write_text(json.dumps(given))
-        files = [str(root / name) for name in ("job.json", "summary.json")]
-        self._said, theirs = _context.Pipe(duplex=False)
-        self._agent: BaseProcess = _context.Process(
-            target=_become_agent, args=(theirs, environment(), ranks, program, files)
-        )
-        self._agent.start()
-        theirs.close()
-
-    def finish(self) -> tuple[str, int | None]:
-        """Wait for the end; return what all have said, and the agent's exit code.
-
-        All are killed after four minutes.
-        """
-        assert self._agent.pid
-        killer = Timer(240, os.killpg, (self._agent.pid, signal.SIGKILL))
-        killer.start()
-        try:
-            with os.fdopen(os.dup(self._said.fileno()), errors="replace") as said:
-                text = said.read()
-        finally:
-            killer.cancel()
-        self._agent.join()
-        return text, self._agent.exitcode
-
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.warm"])
+    root = Path(given["store"])
+    (root / "job.json").write_text(json.dumps(given))
+    files = [str(root / name) for name in ("job.json", "summary.json")]
+    command = torchrun("--standalone", "--nproc-per-node", str(ranks), "--module", program, *files)
+    done = subprocess.run(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=240,
+    )
+    return done.stdout, done.returncode
 
 
 def run(given: dict[str, Any], ranks: int = 2) -> dict[str, Any]:
     """Run several ranks to their end; return the summary."""
-    said, code = RankGroup(given, ranks).finish()
+    said, code = run_ranks(given, ranks)
     assert code == 0, said
     return json.loads((Path(given["store"]) / "summary.json").read_text())
-
-
-def _become_agent(
-    said: Connection, variables: dict[str, str], ranks: int, program: str, files: list[str]
-) -> None:
-    """Do what `python -m torch.distributed.run` does, with forks as ranks."""
-    from dataclasses import replace
-
-    from torch.distributed import run as torchrun
-    from torch.distributed.launcher.api import elastic_launch
-
-    os.setsid()
-    os.dup2(said.fileno(), 1)
-    os.dup2(said.fileno(), 2)
-    said.close()
-    os.environ.clear()
-    os.environ.update(variables)
-    flags = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--max-restarts", "0"]
-    flags += ["--nproc-per-node", str(ranks), "--module", program]
-    config, _, _ = torchrun.config_from_args(torchrun.parse_args([*flags, *files]))
-    elastic_launch(replace(config, start_method="fork"), _become_rank)(program, files)
-
-
-def _become_rank(program: str, files: list[str]) -> None:
-    """Run a program as a rank; torchrun wants one that has done well to return."""
-    sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
-    code = importlib.import_module(program).main(files)
-    if code:
-        sys.stdout.flush()
-        os._exit(code)
 
 
 def stage_of(given: dict[str, Any]) -> Stage:

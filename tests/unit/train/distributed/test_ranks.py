@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ import torch.distributed as dist
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.train.distributed.ranks import Ranks, join_ranks
 from tests.unit.train.distributed.programs import environment, torchrun
+from tests.warm import python
 
 PROGRAM = "tests.unit.train.distributed.collectives"
 
@@ -79,7 +79,7 @@ def alone(port: int) -> str:
     """Start only rank 0 of 2; return what it says."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LIDR_RANKS_TIMEOUT": "2"}
-    command = [sys.executable, "-m", PROGRAM]
+    command = [python(), "-m", PROGRAM]
     done = subprocess.run(
         command,
         env=environment(**place, **ranks),

@@ -50,6 +50,7 @@ def test_one_process_is_this_one(monkeypatch: pytest.MonkeyPatch, job: TrainingJ
     assert launcher_of(Launch(), Placement()).run(job) == jobs.SUMMARY
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_two_processes_give_back_a_summary(monkeypatch, tmp_path: Path, job: TrainingJob, capfd):
     events = tmp_path / "events.jsonl"
     monkeypatch.setenv(EVENTS_VARIABLE, str(events))
@@ -74,6 +75,7 @@ def test_the_ranks_share_the_cores_that_they_may_use(
     assert "[rank0] 3 threads" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(
     ("how", "kind", "said", "code"),
     [
@@ -103,6 +105,7 @@ def test_a_rank_s_failure_is_this_step_s(
     assert codes == [code], "the container's exit code, for podFailurePolicy"
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_later_attempt_forgets_the_failure(monkeypatch, job: TrainingJob):
     behave(monkeypatch, r1="refuse")
     with pytest.raises(BadInput):
@@ -139,6 +142,7 @@ def test_no_process_outlives_the_launcher(monkeypatch, job: TrainingJob, number:
     wait_until(lambda: marked_pids("MARK", job.store) == [])
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_nodes_that_do_not_see_the_store_say_so(tmp_path: Path):
     command = node_command(str(tmp_path), "stages/train/absent", 2)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -146,6 +150,7 @@ def test_nodes_that_do_not_see_the_store_say_so(tmp_path: Path):
     assert f"no job at {tmp_path}/stages/train/absent. Give the nodes a store" in done.stderr
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
     exchange_of(job).publish(job)
     with socket.socket() as free:

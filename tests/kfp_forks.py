@@ -113,6 +113,7 @@ def end_fork(code: int) -> NoReturn:
     """End a fork as a program ends: threads and pools of processes first, then what is at exit."""
     threading._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
     os._exit(code)

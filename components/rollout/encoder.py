@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
 
@@ -23,8 +22,6 @@ Finish = Callable[[Sequence[Any]], Sequence[Any]]
 
 MIN_RECORDS = 1000
 """Records from which on a separate process is worth its start."""
-
-_WATCH_SECONDS = 1.0
 
 
 def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
@@ -56,21 +53,19 @@ def start_subprocess() -> None:
 @cache
 def _process() -> ProcessPoolExecutor:
     """Return the encoding process, which ends with this one, even if this one is killed."""
-    return ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_initialize, initargs=(os.getpid(),)
-    )
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_initialize)
 
 
-def _initialize(parent: int) -> None:
+def _initialize() -> None:
     """Ignore Ctrl-C, leave the engine its cores, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["RAYON_NUM_THREADS"] = "1"  # the language identifier's
-    Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _exit_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_WATCH_SECONDS)
+def _exit_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
     os._exit(0)
 
 

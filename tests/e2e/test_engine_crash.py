@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +12,10 @@ import pytest
 
 from lidr.components.prepare.run import prepare
 from lidr.components.shared.config.machine import MACHINE, EngineSettings, Machine
-from lidr.components.shared.core.processes import marked_pids
 from lidr.components.shared.store.stage import open_stage
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
 from tests.unit.shared.engines.cases import lively_model
+from tests.warm import VLLM, python
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,10 +25,24 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 
 CODE = """
-import sys
+import json, multiprocessing, sys, time
+from pathlib import Path
+from threading import Thread
 from lidr.components.generate.run import generate
+
+def kill_core():
+    written = {}
+    while len(written) < 3:
+        time.sleep(0.005)
+        chunks = Path(store).glob("stages/generate/**/*.parquet")
+        written = {str(path): path.stat().st_mtime_ns for path in chunks}
+    (core,) = [each for each in multiprocessing.active_children() if "EngineCore" in each.name]
+    core.kill()
+    print(json.dumps(written))
+
 if __name__ == "__main__":
     recipe, store, world = sys.argv[1:]
+    Thread(target=kill_core).start()
     print(generate(recipe=recipe, store=store, inputs=world, model=world, iteration=1))
 """
 
@@ -43,12 +54,6 @@ def slow_recipe(folder: Path) -> str:
     return json.dumps(recipe)
 
 
-def cores(mark: str) -> list[int]:
-    """Return vLLM's core processes among those that carry a mark."""
-    found = marked_pids("LIDR_TEST", mark)
-    return [pid for pid in found if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def test_a_killed_core_is_replaced_and_nothing_is_asked_twice(tmp_path):
     lively_model(tmp_path / "model", context=1024)
     recipe, store = slow_recipe(tmp_path), tmp_path / "store"
@@ -57,27 +62,20 @@ def test_a_killed_core_is_replaced_and_nothing_is_asked_twice(tmp_path):
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",  # as on a GPU
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "OMP_NUM_THREADS": "1",
-        "LIDR_TEST": str(tmp_path),
         MACHINE: Machine(engine=EngineSettings(max_num_seqs=4)).text(),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE, recipe, str(store), world],
+    done = subprocess.run(
+        [python(VLLM), "-c", CODE, recipe, str(store), world],
         cwd=ROOT,
         env={**os.environ, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        timeout=300,
     )
-    written = {}
-    while len(written) < 3 and process.poll() is None:
-        time.sleep(0.005)
-        written = {p: p.stat().st_mtime_ns for p in store.glob("stages/generate/**/*.parquet")}
-    for pid in cores(str(tmp_path)):
-        os.kill(pid, signal.SIGKILL)
-    out, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors[-3000:]
-    counts = open_stage(out.splitlines()[-1]).counts()
-    assert "vLLM died" in errors
+    assert done.returncode == 0, done.stderr[-3000:]
+    written, uri = done.stdout.splitlines()
+    counts = open_stage(uri).counts()
+    assert "vLLM died" in done.stderr
     assert counts["engine_starts"] == 2
     assert counts["responses"] == COUNT * len(LANGUAGES)
-    assert all(path.stat().st_mtime_ns == at for path, at in written.items())
+    assert all(Path(path).stat().st_mtime_ns == at for path, at in json.loads(written).items())

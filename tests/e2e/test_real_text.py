@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +29,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.components.translate.run import translate
 from tests.unit.shared.engines.cases import lively_model
+from tests.warm import VLLM, python
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LIDR_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -177,7 +177,7 @@ def test_every_prompt_arrives_with_vllm(tmp_path):
         "    out = pathlib.Path(sys.argv[3])\n"
         "    out.write_text(json.dumps(run_steps(sys.argv[1], sys.argv[2])))\n"
     )
-    command = [sys.executable, "-c", code, recipe, str(tmp_path / "store"), str(out)]
+    command = [python(VLLM), "-c", code, recipe, str(tmp_path / "store"), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     run = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300

@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,6 +28,7 @@ from urllib.parse import urlsplit
 import boto3
 
 from tests.moto_server import CREDENTIALS
+from tests.warm import python
 
 ADMIN = ("admin", "an-admin-password")
 USER = ("pipeline", "a-pipeline-password")
@@ -305,7 +305,7 @@ class Server:
         command = [part for pair in flags.items() for part in pair]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *command],
+                [python(), "-m", "mlflow", "server", *command],
                 stdout=log,
                 stderr=log,
                 env=self._environment,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.warm import VLLM, python
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def served(folder: Path, name: str, **variables: str) -> Iterator[str]:
         "VLLM_NO_USAGE_STATS": "1",
         **variables,
     }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command = [python(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", name, "--port", str(port), "--host", "127.0.0.1"]
     command += ["--dtype", "float32", "--enforce-eager", "--generation-config", "vllm"]
     log = folder.parent / "server.log"

@@ -23,12 +23,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = "tests.warm.imports"
+VLLM = "tests.warm.vllm_imports"
 KEEP = b"keep"
 """What a connection sends that only keeps the server up; others send four bytes of a length."""
 
 _PROGRAM = """#!{executable} -IS
 import runpy
-runpy.run_path({stand_in!r}, {{"REAL": {executable!r}, "SOCKET": {address!r}}}, "__main__")
+runpy.run_path({stand_in!r})["main"]({executable!r}, {address!r})
 """
 
 

@@ -8,6 +8,8 @@ import pkgutil
 import boto3  # noqa: F401
 import deepspeed  # noqa: F401
 import mlflow
+import mlflow.cli
+import mlflow.server
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import torch

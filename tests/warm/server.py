@@ -21,11 +21,11 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import types
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from lidr.components.shared.core import events
 from tests.kfp_forks import end_fork
@@ -96,10 +96,12 @@ def _fork(connection: socket.socket, program: str) -> int:
 
 
 def _reaped() -> list[tuple[int, int]]:
-    found = []
-    with contextlib.suppress(ChildProcessError):
+    found: list[tuple[int, int]] = []
+    try:
         while (each := os.waitpid(-1, os.WNOHANG))[0]:
             found.append(each)
+    except ChildProcessError:
+        pass
     return found
 
 
@@ -154,7 +156,7 @@ def _become(
         sys.path[:0] = [folder, *paths]
         if unbuffered or os.environ.get("PYTHONUNBUFFERED"):
             for stream in (sys.stdout, sys.stderr):
-                stream.reconfigure(write_through=True)
+                cast(TextIOWrapper, stream).reconfigure(write_through=True)
         _run(asked)
         code = 0
     except SystemExit as ending:
@@ -164,12 +166,10 @@ def _become(
         code = -signal.SIGINT
     except BaseException:
         sys.excepthook(*sys.exc_info())
-    finally:
-        if code < 0:
-            signal.signal(-code, signal.SIG_DFL)
-            os.kill(os.getpid(), -code)
-        threading._shutdown()
-        end_fork(code)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return end_fork(code)
 
 
 def _enter(network: int) -> None:
@@ -201,7 +201,7 @@ def _run(asked: list[str]) -> None:
         exec(compile(name, "<string>", "exec"), main.__dict__)
         return
     warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning, "runpy")
-    runpy._run_module_as_main(name)
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
 def _status(ending: SystemExit) -> int:

@@ -1,16 +1,10 @@
-"""The process that stands for a fork of a server; it imports next to nothing (see `__init__`).
-
-REAL and SOCKET, the real Python and the server's address, are set by what runs this.
-"""
+"""The process that stands for a fork of a server; it imports next to nothing (see `__init__`)."""
 
 import marshal
 import os
 import signal
 import socket
 import sys
-
-REAL: str
-SOCKET: str
 
 HANDED_ON = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
@@ -19,20 +13,22 @@ HANDED_ON = (
 
 
 def main(real: str, address: str) -> None:
-    words = sys.argv[1:]
-    unbuffered = words[:1] == ["-u"]
-    asked = words[unbuffered:]
+    """Stand for a fork of the server at an address, or become a real Python."""
+    asked = sys.argv[1:]
+    flags = set()
+    while asked[:1] in (["-u"], ["-B"]):
+        flags.add(asked.pop(0))
     if asked[:1] not in (["-m"], ["-c"]):
-        os.execv(real, [real, *words])
+        os.execv(real, [real, *sys.argv[1:]])
+    files = open_files()
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
-    files = [int(number) for number in os.listdir("/proc/self/fd")]
-    files = [each for each in files if each != network and os.path.exists(f"/proc/self/fd/{each}")]
     server = socket.socket(socket.AF_UNIX)
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)  # until the server knows whom to signal
     for number in HANDED_ON:
         signal.signal(number, lambda number, _: server.sendall(bytes([number])))
     server.connect(address)
-    order = marshal.dumps((asked, unbuffered, files, os.getcwd(), dict(os.environb)))
+    folder = os.getcwd()  # noqa: PTH109 - pathlib takes longer than all else here
+    order = marshal.dumps((asked, "-u" in flags, files, folder, dict(os.environb)))
     socket.send_fds(server, [len(order).to_bytes(4)], [network, *files])
     server.sendall(order)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
@@ -47,4 +43,15 @@ def main(real: str, address: str) -> None:
     os._exit(code)
 
 
-main(REAL, SOCKET)
+def open_files() -> list[int]:
+    """Return the numbers of this process's open files."""
+    with os.scandir("/proc/self/fd") as folder:
+        numbers = [int(entry.name) for entry in folder]
+    found = []
+    for number in numbers:
+        try:
+            os.fstat(number)
+        except OSError:  # the folder itself, closed by now
+            continue
+        found.append(number)
+    return found

@@ -26,7 +26,7 @@ from tests.unit.shared.engines.cases import (
     same_scores,
     score_requests,
 )
-from tests.warm import python
+from tests.warm import VLLM, python
 from tests.zoo.reading import prompts_read
 
 pytestmark = [
@@ -52,7 +52,7 @@ def answers(folder, adapter) -> dict:
     """Everything vLLM said, from one process with two engine starts."""
     out = folder.parent / "answers.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [python("tests.warm.vllm_imports"), "-m", "tests.unit.shared.engines.cases"]
+    command = [python(VLLM), "-m", "tests.unit.shared.engines.cases"]
     run = subprocess.run(
         [*command, str(folder), str(adapter), str(out), STOP],
         cwd=ROOT,

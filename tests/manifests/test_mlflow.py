@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ import pytest
 
 from tests.manifests.rendering import NAMESPACE, Object, named, needs_kubectl, overlay
 from tests.services.stack import Postgres, free_port, postgres_binaries
+from tests.warm import python
 
 pytestmark = [
     needs_kubectl,
@@ -87,7 +87,7 @@ def value(source: Object, text: str, known: dict[str, str]) -> str:
 def command(container: Object, home: Path) -> list[str]:
     words = [*container["command"], *container.get("args", [])]
     assert words[0] == "python"
-    return [sys.executable, *(word.replace("/etc/lidr", str(home)) for word in words[1:])]
+    return [python(), *(word.replace("/etc/lidr", str(home)) for word in words[1:])]
 
 
 def connect(database: Postgres) -> psycopg2.extensions.connection:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.warm import VLLM, python
 from tests.zoo.pen import Pen
 from tests.zoo.reading import prompts_read
 from tests.zoo.shapes import BY_NAME, EXACT
@@ -28,7 +28,7 @@ def read_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What vLLM and its server read of every shape."""
     folder = tmp_path_factory.mktemp("serving")
     out = folder / "read.json"
-    command = [sys.executable, "-m", "tests.zoo.serving", str(folder / "shapes"), str(out)]
+    command = [python(VLLM), "-m", "tests.zoo.serving", str(folder / "shapes"), str(out)]
     log = folder / "log"
     with log.open("w") as lines:
         done = subprocess.run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from lidr.pipelines.notices import delivery
 from lidr.pipelines.notices.delivery import Delivered, deliver, enqueue
 from lidr.pipelines.notices.notice import Notice
 from tests.receivers import Receiver, receiving
+from tests.warm import python
 
 NOTICES = [Notice("mine", "ended", f"n{number}", f"lidr: told {number}") for number in range(5)]
 
@@ -117,7 +117,7 @@ print("done", flush=True)
 
 def start(store: LocalStore, url: str) -> subprocess.Popen[str]:
     """Start a sender of all notices, up to where it begins."""
-    command = [sys.executable, "-c", _SENDER, str(store.root), url]
+    command = [python(), "-c", _SENDER, str(store.root), url]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout and process.stdout.readline() == "ready\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from tests.unit.judge.evaluations import (
     run,
     write_rows,
 )
+from tests.warm import python
 
 ROOT = Path(__file__).parents[3]
 FRENCH = {f"q{n}": ["réponse " * (n + 1)] for n in range(6)}
@@ -453,7 +453,7 @@ def test_a_killed_judge_asks_only_for_what_is_missing(tmp_path, server):
         "run(Recipe.model_validate_json(sys.argv[1]), sys.argv[2])\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, settings.model_dump_json(), uri],
+        [python(), "-c", program, settings.model_dump_json(), uri],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     deadline = time.monotonic() + 60

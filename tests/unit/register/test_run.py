@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import MARKER
 from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage, make_recipe
+from tests.warm import python
 
 LANGUAGES = ("en", "es", "de")
 
@@ -237,7 +237,7 @@ def test_processes_that_meet_leave_one_version(store, client, name):
         "print(register(**json.loads(sys.argv[1])))\n"
     )
     started = [
-        subprocess.Popen([sys.executable, "-c", code, given], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([python(), "-c", code, given], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     ended = [process.communicate(timeout=120)[0].strip() for process in started]

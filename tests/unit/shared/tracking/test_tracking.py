@@ -4,7 +4,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 
 import pytest
 
@@ -13,6 +12,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.tracking import mlflow_client, tracking_uri
 from lidr.pipelines.cli import app
 from tests.tracked import SmallRun
+from tests.warm import python
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_a_kill_while_tables_are_made_leaves_no_database_that_is_refused(tmp_pat
         "utils._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)\n"
         "mlflow_client(sys.argv[1])\n"
     )
-    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    killed = subprocess.run([python(), "-c", code, str(tmp_path)])
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.glob("*.db")] == []
     assert mlflow_client(str(tmp_path)).search_experiments()
@@ -109,7 +109,7 @@ def test_processes_that_share_a_new_store_make_its_database_once(tmp_path):
     )
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
+            [python(), "-c", code, str(tmp_path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= lidr-demo
 SEED ?= 0
+# Hundreds of processes of the tests read what the first of them has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 # One more than there are cores: now and then a test waits for something.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 

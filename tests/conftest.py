@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from execnet import XSpec
 
 from lidr.components.shared.config.machine import MACHINE
 from tests.warm import python
@@ -62,6 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+
+
+def pytest_xdist_setupnodes(specs: Sequence[XSpec]) -> None:
+    """Let workers be forks, too: one process imports for all what takes long."""
+    for spec in specs:
+        spec.python = python()
 
 
 @pytest.fixture(autouse=True)

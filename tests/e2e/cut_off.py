@@ -29,7 +29,7 @@ from lidr.components.shared.store.stage import open_stage
 from tests.e2e.runs import run_command
 from tests.e2e.test_real_text import chat_model
 from tests.moto_server import CREDENTIALS, moto_server
-from tests.warm import python
+from tests.warm import RUN, python
 from tests.web_hosts import REVISION, Host, serving
 
 BUCKET = "only"
@@ -55,7 +55,7 @@ def main(folder: Path) -> int:
         # What a host or the hub had sent to this machine by another way is gone, too.
         os.environ.update(LIDR_CACHE=str(folder / "fresh"), HF_HOME=str(folder / "no-hub"))
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        os.environ.pop("PYTEST_XDIST_TESTRUNUID", None)  # a server with the environment of here
+        os.environ.pop(RUN, None)  # a server with the environment of here
         code = lidr(python(), "run", recipe, "--run", "cut-off")
         return code or told()
 

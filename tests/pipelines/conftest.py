@@ -18,7 +18,7 @@ import pytest
 
 from lidr.components.shared.core.processes import kill_marked, marked_pids
 from tests.kfp_forks import EXTENDED, ROOT, lay
-from tests.pipelines.warm import WarmLidr
+from tests.warm import python
 
 FAKED = {
     "prepare": "prepare",
@@ -41,27 +41,38 @@ FAKED = {
 class FakeWorld:
     """A store, and an environment in which `components.<step>.run` is a fake.
 
-    Command line, driver and tasks are forks, but those of `start`, which are to be interrupted.
-    With TASKS=forks the first two are programs, with TASKS=processes all three. `orphans` and
-    `close` see programs only.
+    Command line and driver are forks of `tests.warm`, and tasks forks of the driver. With
+    TASKS=processes, as in `start`, tasks are like the first two; `orphans` and `close` see these.
     """
 
     store: Path
     environment: dict[str, str]
-    warm: WarmLidr
+    python: str
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def lidr(self, *arguments: str, **fake: object) -> subprocess.CompletedProcess[str]:
-        environment = self.environment | {"FAKE": json.dumps(fake)}
-        if "TASKS" not in environment:
-            return self.warm.run((*arguments, "--store", str(self.store)), environment)
         return subprocess.run(
-            self.command(*arguments), env=environment, capture_output=True, text=True, timeout=120
+            self.command(*arguments),
+            env=self.environment | {"FAKE": json.dumps(fake)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
-    def start(self, *arguments: str, **fake: object) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, program: bool = False, **fake: object
+    ) -> subprocess.Popen[str]:
+        """Start `lidr`, which is to be interrupted.
+
+        Args:
+            *arguments: of `lidr`.
+            program: start programs, no forks: for tests of what is left where some of them die.
+            **fake: what the steps do.
+        """
+        _, *words = self.command(*arguments)
         process = subprocess.Popen(
-            self.command(*arguments),
+            [sys.executable if program else self.python, *words],
             env=self.environment | {"FAKE": json.dumps(fake), "TASKS": "processes"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,7 +92,7 @@ class FakeWorld:
 
     def command(self, *arguments: str) -> list[str]:
         store = ["--store", str(self.store)]
-        return [sys.executable, "-m", "lidr.pipelines.cli", *arguments, *store]
+        return [self.python, "-m", "lidr.pipelines.cli", *arguments, *store]
 
     @property
     def run(self) -> Path:
@@ -134,14 +145,14 @@ def one_round(tmp_path_factory: pytest.TempPathFactory) -> FakeWorld:
 
 def make_world(folder: Path) -> FakeWorld:
     """Return a world in a folder; all worlds of a process share the fakes."""
-    python_path, warm = _fakes()
+    python_path = _fakes()
     environment = {**os.environ, "PYTHONPATH": python_path}
-    return FakeWorld(folder / "store", environment, warm)
+    return FakeWorld(folder / "store", environment, python("tests.pipelines.imports", python_path))
 
 
 @cache
-def _fakes() -> tuple[str, WarmLidr]:
-    """Lay fakes over the steps; return the PYTHONPATH that has them, and a warm `lidr` with it."""
+def _fakes() -> str:
+    """Lay fakes over the steps; return the PYTHONPATH that has them."""
     folder = Path(tempfile.mkdtemp(prefix="lidr-fakes-"))
     overlay = folder / "lidr" / "components"
     for step, function in FAKED.items():
@@ -151,8 +162,5 @@ def _fakes() -> tuple[str, WarmLidr]:
         (overlay / step / "run.py").write_text(module)
     (overlay / "__init__.py").write_text(EXTENDED)
     lay(folder, "tests.pipelines.fake_steps", "lidr.components.state.run")
-    python_path = os.pathsep.join([str(folder), str(ROOT)])
-    warm = WarmLidr(python_path)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(warm.close)
-    return python_path, warm
+    return os.pathsep.join([str(folder), str(ROOT)])

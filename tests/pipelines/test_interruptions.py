@@ -127,7 +127,7 @@ def test_progress_of_a_run_that_takes_days_is_shown_and_not_kept(tmp_path: Path)
 
 
 def test_sigkill_of_the_parent_leaves_no_orphan(fake_world: FakeWorld):
-    process = fake_world.start(*RUN, train="hang")
+    process = fake_world.start(*RUN, program=True, train="hang")
     wait_until(started(fake_world, "train"))
     time.sleep(0.3)
     process.kill()
@@ -140,7 +140,7 @@ def test_sigkill_of_the_parent_leaves_no_orphan(fake_world: FakeWorld):
 
 
 def test_sigkill_of_the_driver_fails_and_leaves_no_orphan(fake_world: FakeWorld):
-    process = fake_world.start(*RUN, train="hang")
+    process = fake_world.start(*RUN, program=True, train="hang")
     wait_until(started(fake_world, "train"))
     os.kill(fake_world.driver, signal.SIGKILL)
     _, stderr = process.communicate(timeout=20)
@@ -150,7 +150,7 @@ def test_sigkill_of_the_driver_fails_and_leaves_no_orphan(fake_world: FakeWorld)
 
 
 def test_sigkill_of_all_but_the_tasks_is_mended_by_the_next_run(fake_world: FakeWorld):
-    process = fake_world.start(*RUN, train="hang")
+    process = fake_world.start(*RUN, program=True, train="hang")
     wait_until(started(fake_world, "train"))
     time.sleep(0.3)
     process.send_signal(signal.SIGSTOP)
@@ -173,7 +173,7 @@ def test_killed_at_random_moments_it_still_arrives(fake_world: FakeWorld, seed: 
     for _ in range(kills):
         process = fake_world.start(*RUN, sleep=0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(clock.uniform(0.2, 3.5))
+            process.wait(clock.uniform(0.1, 1.5))
         process.kill()
         process.wait()
     done = fake_world.lidr(*RUN, sleep=0.02)
@@ -183,7 +183,7 @@ def test_killed_at_random_moments_it_still_arrives(fake_world: FakeWorld, seed: 
 
 
 def test_a_second_execution_of_the_same_run_is_refused(fake_world: FakeWorld):
-    first = fake_world.start(*RUN, generate="hang")
+    first = fake_world.start(*RUN, program=True, generate="hang")
     wait_until(started(fake_world, "generate"))
     second = fake_world.lidr(*RUN)
     assert second.returncode == 2

@@ -32,7 +32,6 @@ def test_a_version_is_compared_with_the_champion_and_promoted(fake_world: FakeWo
     start = registered(client, store, "tiny-world", "keep")[0]
     promote(client, start, ensure_model(client, "tiny-world", ""), PromotionOrder())
     words = ("promote", "tiny-world", "2", "--evaluate", "tiny_world", "--output", "json")
-    fake_world.environment["TASKS"] = "forks"  # a driver cannot inherit the open database
     done = fake_world.lidr(*words)
     assert done.returncode == 0, done.stderr
     entry = json.loads(done.stdout)

@@ -13,6 +13,7 @@ environment when it was imported (HF_HOME, OMP_NUM_THREADS) is the server's, not
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = "tests.warm.imports"
 VLLM = "tests.warm.vllm_imports"
+RUN = "LIDR_WARM_RUN"
+"""Environment variable with the process that first asked: what it starts shares its servers."""
 KEEP = b"keep"
 """What a connection sends that only keeps the server up; others send four bytes of a length."""
 
@@ -34,14 +37,18 @@ runpy.run_path({stand_in!r})["main"]({executable!r}, {address!r})
 
 
 @cache
-def python(imports: str = IMPORTS) -> str:
+def python(imports: str = IMPORTS, path: str = "") -> str:
     """Return the program's path; start its server, which ends with the last caller's process.
 
     Args:
         imports: the module that imports what takes long.
+        path: PYTHONPATH of the server, and so of what is imported in it.
     """
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    name = f"lidr-warm-{os.getuid()}-{run[:12]}-{imports.rpartition('.')[2]}"
+    if "COVERAGE_PROCESS_CONFIG" in os.environ:
+        return sys.executable  # coverage traces programs, no forks
+    run = os.environ.setdefault(RUN, str(os.getpid()))
+    which = hashlib.sha256(f"{imports} {path}".encode()).hexdigest()[:8]
+    name = f"lidr-warm-{os.getuid()}-{run}-{which}"
     folder = Path(tempfile.gettempdir()) / name
     folder.mkdir(mode=0o700, exist_ok=True)
     address, program = str(folder / "socket"), folder / "python"
@@ -50,7 +57,7 @@ def python(imports: str = IMPORTS) -> str:
         try:
             keeper = _connected(address)
         except OSError:
-            _serve(address, program, imports)
+            _serve(address, program, imports, path)
             keeper = _connected(address)
     keeper.sendall(KEEP)
     keeper.detach()  # it closes when this process ends
@@ -67,7 +74,7 @@ def _connected(address: str) -> socket.socket:
     return connection
 
 
-def _serve(address: str, program: Path, imports: str) -> None:
+def _serve(address: str, program: Path, imports: str, path: str) -> None:
     """Start a server; what connects before it has imported everything waits for it."""
     Path(address).unlink(missing_ok=True)
     stand_in = str(Path(__file__).with_name("stand_in.py"))
@@ -81,7 +88,8 @@ def _serve(address: str, program: Path, imports: str) -> None:
         with (program.parent / "log").open("ab") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "tests.warm.server", str(number), str(program), imports],
-                cwd=ROOT,
+                cwd="/" if path else ROOT,  # it comes before PYTHONPATH
+                env={**os.environ, "PYTHONPATH": path} if path else None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

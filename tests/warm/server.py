@@ -123,6 +123,7 @@ def _become(
     asked: list[str],
     unbuffered: bool,
     files: list[int],
+    ignored: list[int],
     folder: str,
     environment: dict[bytes, bytes],
 ) -> NoReturn:
@@ -134,6 +135,7 @@ def _become(
         asked: -m or -c, and what follows.
         unbuffered: whether -u was given.
         files: the numbers of its open files.
+        ignored: the signals that it ignores.
         folder: where it was started.
         environment: its own.
     """
@@ -143,6 +145,8 @@ def _become(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
         _enter(received[0])
         _take(received[1:], files)
         os.environb.clear()

@@ -24,11 +24,12 @@ def main(real: str, address: str) -> None:
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
     server = socket.socket(socket.AF_UNIX)
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)  # until the server knows whom to signal
-    for number in HANDED_ON:
+    ignored = [int(each) for each in HANDED_ON if signal.getsignal(each) == signal.SIG_IGN]
+    for number in set(HANDED_ON).difference(ignored):
         signal.signal(number, lambda number, _: server.sendall(bytes([number])))
     server.connect(address)
     folder = os.getcwd()  # noqa: PTH109 - pathlib takes longer than all else here
-    order = marshal.dumps((asked, "-u" in flags, files, folder, dict(os.environb)))
+    order = marshal.dumps((asked, "-u" in flags, files, ignored, folder, dict(os.environb)))
     socket.send_fds(server, [len(order).to_bytes(4)], [network, *files])
     server.sendall(order)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)

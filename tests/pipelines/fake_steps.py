@@ -29,7 +29,10 @@ from lidr.components.shared.store.runs import note_failure, note_stages, overvie
 from lidr.components.shared.store.stage import new_stage, open_stage
 from lidr.components.shared.store.usage import read_budget_stop
 
-FAKE = json.loads(os.environ.get("FAKE", "{}"))
+
+def orders():
+    """Return FAKE as it is now: a warm process imports this module before it has its orders."""
+    return json.loads(os.environ.get("FAKE", "{}"))
 
 
 def step(name):
@@ -63,7 +66,7 @@ def _work(name, store, inputs, settings, counts):
         return stage.uri
     meter = Meter(3, "requests", "tokens")
     for _ in range(3):
-        time.sleep(FAKE.get("sleep", 0.0))
+        time.sleep(orders().get("sleep", 0.0))
         meter.advance(1, 100)
     _misbehave(name)
     stage.write("file.txt", name.encode())
@@ -74,9 +77,9 @@ def _work(name, store, inputs, settings, counts):
 
 
 def _misbehave(name):
-    fault = FAKE.get(name)
+    fault = orders().get(name)
     if fault == "refuse":
-        what = FAKE.get("refusal", "the file is broken")
+        what = orders().get("refusal", "the file is broken")
         raise BadInput(what, file="prompts/en.jsonl", line=7, remedy="Mend it.")
     if fault == "tell":
         secrets = " ".join(value for value in os.environ.values() if "planted" in value)
@@ -153,12 +156,12 @@ class Merged(NamedTuple):
 def pair(recipe, store, inputs, responses, rewards, model, iteration):
     emit("number", name="pairs", value="18 of 20")
     emit("warning", message="the reward of [es] looks inverted")
-    for text in FAKE.get("says", ()):
+    for text in orders().get("says", ()):
         emit("warning", message=text)
         emit("number", name=text, value=text)
         print(text.encode("utf-8", "replace").decode(), flush=True)
     counts = {"reward": {"verdict": "stop", "reason": "as the test wants it"}}
-    unfit = FAKE.get("distrust") == iteration
+    unfit = orders().get("distrust") == iteration
     given = {"r": responses, "t": rewards}
     return _work("pair", store, given, {}, counts if unfit else {})
 
@@ -209,9 +212,9 @@ def gate(recipe, store, before, after, iteration, max_iterations, pairs="", **ju
     assert isinstance(max_iterations, int)
     assert all("/judge/" in uri for uri in judged.values() if uri)
     assert not pairs or open_stage(pairs).uri == pairs
-    rejected, kept = (FAKE.get(name) == iteration for name in ("reject", "keep"))
+    rejected, kept = (orders().get(name) == iteration for name in ("reject", "keep"))
     promoted = not rejected and not kept
-    stop = rejected or iteration >= max_iterations or FAKE.get("stop") == iteration
+    stop = rejected or iteration >= max_iterations or orders().get("stop") == iteration
     counts = {
         "decision": "promote" if promoted else "stop" if rejected else "keep",
         "verdict": "stop" if stop else "continue",
@@ -234,6 +237,7 @@ def register(
 
 @step("report")
 def report_failure(recipe, store, run, reason, *, cancelled=False):
+    _misbehave("report_failure")
     open_store(store).write(f"runs/{run}/report.html", reason.encode())
     open_store(store).write(overview_key(run), reason.encode())
     return ""
@@ -241,6 +245,7 @@ def report_failure(recipe, store, run, reason, *, cancelled=False):
 
 @step("report")
 def report(recipe, store, run):
+    _misbehave("report")
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     states = []

@@ -256,6 +256,20 @@ def test_a_killed_step_is_named(fake_world: FakeWorld):
     assert "lidr: error: pair failed" in failed.stderr
 
 
+def test_a_good_loop_whose_report_fails_is_a_failed_run(fake_world: FakeWorld):
+    command = ("run", "tiny_world", "--run", "mine", "--set", "gate.max_iterations=1")
+    refused = fake_world.lidr(*command, report="refuse")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        "lidr: error: report: prompts/en.jsonl:7: the file is broken. Mend it."
+    )
+    crashed = fake_world.lidr(*command, report="crash")
+    assert crashed.returncode == 1
+    assert "lidr: error: report failed; its last lines were" in crashed.stderr
+    assert fake_world.steps == START + ROUND  # the loop itself is not done again
+    assert fake_world.lidr(*command).returncode == 0
+
+
 def test_another_recipe_may_not_continue_a_run(one_round: FakeWorld):
     arguments = ("run", "tiny_world", "--run", "mine", "--set", "gate.max_iterations=1")
     refused = one_round.lidr(*arguments, "--set", "training.beta=0.2")
@@ -281,7 +295,6 @@ def test_nothing_temporary_is_left(one_round: FakeWorld):
 
 
 def test_shards_share_the_work_and_merge_finishes_it(fake_world: FakeWorld):
-    fake_world.environment["TASKS"] = "forks"  # a driver that is a program is seen as an orphan
     done = fake_world.lidr("run", "tiny_world", "--shards", "3")
     assert done.returncode == 0, done.stderr
     for step in ("generate", "translate"):

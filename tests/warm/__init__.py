@@ -27,6 +27,8 @@ IMPORTS = "tests.warm.imports"
 VLLM = "tests.warm.vllm_imports"
 RUN = "LIDR_WARM_RUN"
 """Environment variable with the process that first asked: what it starts shares its servers."""
+REAL = sys.executable
+"""In a fork, too: it has this module from its server."""
 KEEP = b"keep"
 """What a connection sends that only keeps the server up; others send four bytes of a length."""
 
@@ -45,7 +47,7 @@ def python(imports: str = IMPORTS, path: str = "") -> str:
         path: PYTHONPATH of the server, and so of what is imported in it.
     """
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
-        return sys.executable  # coverage traces programs, no forks
+        return REAL  # coverage traces programs, no forks
     run = os.environ.setdefault(RUN, str(os.getpid()))
     which = hashlib.sha256(f"{imports} {path}".encode()).hexdigest()[:8]
     name = f"lidr-warm-{os.getuid()}-{run}-{which}"
@@ -78,7 +80,7 @@ def _serve(address: str, program: Path, imports: str, path: str) -> None:
     """Start a server; what connects before it has imported everything waits for it."""
     Path(address).unlink(missing_ok=True)
     stand_in = str(Path(__file__).with_name("stand_in.py"))
-    text = _PROGRAM.format(executable=sys.executable, stand_in=stand_in, address=address)
+    text = _PROGRAM.format(executable=REAL, stand_in=stand_in, address=address)
     program.write_text(text)
     program.chmod(0o700)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -87,7 +89,7 @@ def _serve(address: str, program: Path, imports: str, path: str) -> None:
         number = listener.fileno()
         with (program.parent / "log").open("ab") as log:
             server = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm.server", str(number), str(program), imports],
+                [REAL, "-m", "tests.warm.server", str(number), str(program), imports],
                 cwd="/" if path else ROOT,  # it comes before PYTHONPATH
                 env={**os.environ, "PYTHONPATH": path} if path else None,
                 stdin=subprocess.DEVNULL,

@@ -13,10 +13,11 @@ import pytest
 from execnet import XSpec
 
 from lidr.components.shared.config.machine import MACHINE
-from tests.warm import python
+from tests.warm import REAL, python
 
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy cores cost those cores
+sys.executable = REAL  # also in a worker, which is a fork: a test asks for forks by name
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script's `&` starts this
 
 LONGEST = (

@@ -11,8 +11,8 @@ The last line is JSON. `seconds_10k_items` is one paired bootstrap of 10,000 ite
 10,000 resamples; `seconds_10k_binary` the same of right and wrong items; `seconds_decision` a whole
 decision on 10,000 items in five languages; `false_promotion_rate` that over all simulated pairs,
 `worst_false_promotion_rate` the largest of the `cases`, noise included; `false_stop_rate` and
-`worst_false_stop_rate` the same of stops; `power` and `bar_power` the share of detected gains and
-of broken bars, both of the size that the power table names.
+`worst_false_stop_rate` the same of stops; `power`, `fall_power` and `bar_power` the share of
+detected gains, of regressions and of broken bars, all of the size that the power table names.
 
 Usage: python -m benchmarks.gate [--repeats N]
 """
@@ -36,9 +36,11 @@ from lidr.components.gate.power import (
     Design,
     breaking_share,
     detectable_gain,
+    fall_design,
     harm_design,
 )
 from lidr.components.gate.rule import decide
+from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.stats.intervals import bootstrap_mean
 from lidr.components.shared.stats.paired import Marks, PairedItems
@@ -105,6 +107,7 @@ def main() -> None:
             for case, rate, stop in zip(CASES, rates, stops, strict=True)
         ],
         "power": round(detections(250, 4, 0.7, repeats), 4),
+        "fall_power": round(regressions(250, 4, 0.7, repeats), 4),
         "bar_power": round(broken_bars(250, 4, repeats), 4),
     }
     print(json.dumps(figures))
@@ -180,6 +183,25 @@ def broken_bars(items: int, languages: int, repeats: int) -> float:
         drawn = rng.choice(4, items, p=[*chances, 1 - sum(chances)])
         raised = [Marks((drawn == 1) | (drawn == 2), (drawn == 0) | (drawn == 2)), *clean[1:]]
         found += _decided(same, clean, raised, 1.0, 100, number)["cause"] == "truncated"
+    return found / repeats
+
+
+def regressions(items: int, languages: int, accuracy: float, repeats: int) -> float:
+    """Return how often a fall as large as the power table asks for is stopped as a regression."""
+    tolerance = Gate().tolerance
+    design = fall_design(_recipe(_CODES[:languages], 1000, 0, tolerance))
+    fall = detectable_gain(items, design, 1 - accuracy)
+    if fall is None:
+        raise ValueError(f"no fall is detectable with {items} items")
+    churn, rng = accuracy * (1 - accuracy), np.random.default_rng(5)
+    chances = [churn / 2 + fall, 1 - churn - fall, churn / 2]
+    same = [np.zeros(items)] * (languages - 1)
+    clean = [Marks(np.zeros(items, dtype=np.bool_), np.zeros(items, dtype=np.bool_))] * languages
+    found = 0
+    for number in range(repeats):
+        fallen = rng.choice([-1.0, 0.0, 1.0], items, p=chances)
+        decided = _decided([fallen, *same], clean, clean, tolerance, 100, number)
+        found += decided["cause"] == "regression"
     return found / repeats
 
 

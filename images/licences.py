@@ -34,6 +34,7 @@ _PLAIN = {
     "3-Clause BSD License": "BSD-3-Clause",
     "BSD": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
+    "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication": "CC0-1.0",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "The MIT License (MIT)": "MIT",
@@ -42,6 +43,9 @@ _PLAIN = {
     "The Unlicense (Unlicense)": "Unlicense",
 }
 """SPDX names by what packages wrote before there was a field for them (PEP 639)."""
+
+_UNNAMED = (["OSI Approved"], ["DFSG approved"])
+"""Classifiers that say that there is a licence, but not which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class Package:
 
 def packages() -> list[Package]:
     """Return every package that is installed here or pinned by an image's lock, by name."""
-    found = {str(canonicalize_name(d.metadata["Name"])): d for d in metadata.distributions()}
+    installed = reversed([*metadata.distributions()])  # of two, the first is imported
+    found = {str(canonicalize_name(each.metadata["Name"])): each for each in installed}
     return [_package(name, found.get(name)) for name in sorted({*found, *locked()})]
 
 
@@ -87,8 +92,11 @@ def is_allowed(licence: str, allowed: frozenset[str] = frozenset(RULES["allowed"
     return any(all(part in allowed for part in re.split(r"\s+AND\s+", each)) for each in either)
 
 
-def exception_for(name: str) -> tuple[str, Mapping[str, str]]:
-    """Return the pattern of the exception that covers a package, and the exception; "" for none."""
+def exception_for(name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the pattern of the exception for a package, and the exception; "" for none.
+
+    It holds for the licence that it names alone: a release under another one is not covered.
+    """
     rules = RULES["exceptions"].items()
     return next((each for each in rules if fnmatch(name, each[0])), ("", {}))
 
@@ -100,20 +108,24 @@ def _package(name: str, found: metadata.Distribution | None) -> Package:
     if licence and is_allowed(licence):
         return Package(name, version, licence, "", True)
     _, rule = exception_for(name)
-    return Package(
-        name, version, rule.get("licence") or licence, rule.get("reason", ""), bool(rule)
-    )
+    if rule and licence in ("", rule["licence"], *rule.get("stated", ())):
+        return Package(name, version, rule["licence"], rule["reason"], True)
+    return Package(name, version, licence, "", False)
 
 
 def _stated(facts: Any) -> Iterator[str]:
-    """Yield the alternative licences in a package's metadata."""
+    """Yield the alternative licences in a package's metadata.
+
+    One that is not OSI's, such as "Other/Proprietary License", is no alternative to those that are.
+    """
     if facts.get("License-Expression"):
         yield facts["License-Expression"]
         return
-    classifiers = [each for each in facts.get_all("Classifier") or [] if each.count(" :: ") == 2]
-    named = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
+    classifiers = [each.split(" :: ") for each in facts.get_all("Classifier") or []]
+    named = [each[1:] for each in classifiers if each[0] == "License" and each[1:] not in _UNNAMED]
+    other = [each[-1] for each in named if each[0] != "OSI Approved"]
     lines = str(facts.get("License") or "").strip().splitlines() or [""]
-    for each in named or lines[:1]:
+    for each in other or [each[-1] for each in named] or lines[:1]:
         if each:
             yield _PLAIN.get(each, each)
 

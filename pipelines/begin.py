@@ -16,7 +16,7 @@ from lidr.components.shared.config.engine_choice import (
 from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.fetching import stays
@@ -55,6 +55,7 @@ def begin(
     *,
     here: bool = False,
     today: str = "",
+    scheduled: bool = False,
 ) -> Begun:
     """Settle a run's engine, where it reads its inputs, and the day in its chat templates.
 
@@ -65,22 +66,26 @@ def begin(
         run: its name, if one was given; a run keeps the engine that it began with.
         here: whether this machine does the work, whatever the profile is for.
         today: the day of a run that begins now; "" if none does.
+        scheduled: whether this is a schedule, whose runs begin later, each under a longer name: it
+            takes over nothing of a run with its own name.
 
     Raises:
         BadInput: the recipe needs a server that the profile does not name.
         StoreError: the store cannot be read.
+        CorruptStage, DamagedObject: a copy of an input there is damaged.
     """
     _require_servers(recipe, profile)
     note = ""
+    runs = None if scheduled else store
     if recipe.generation.engine == "auto":
         engine, reason = choose_engine(recipe) if here else choose_engine_for(recipe, profile)
-        started = read_run_recipe(store, run) if store and run else None
+        started = read_run_recipe(runs, run) if runs and run else None
         if started and started.generation.engine != "auto":
             engine, reason = EngineName(started.generation.engine), f"run {run} began with it"
         recipe, note = with_engine(recipe, engine), f"engine: {engine}, because {reason}"
     name = recipe.run_name
     if store:
-        started = read_run_recipe(store, run or name)
+        started = read_run_recipe(runs, run or name) if runs else None
         recipe = _dated(located(recipe, store, started), started, today)
     return Begun(recipe, note, run or name, name)
 
@@ -119,6 +124,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
 
     Raises:
         StoreError: the store cannot be read.
+        CorruptStage, DamagedObject: a copy there is damaged.
     """
     named = inputs_of(recipe)
     if started:
@@ -130,7 +136,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
         try:
             if not stays(each, store) and (plan := fetch_plan(each, store)).is_there():
                 places[each.key] = plan.place
-        except StoreError:  # the copy may be there: the source must not silently replace it
+        except (StoreError, DamagedObject):  # the source must not silently replace its copy
             raise
         except BadInput:  # what reads the input reports the problem
             continue

@@ -21,16 +21,11 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
-from lidr.components.shared.inputs.fetching import (
-    FILES_AT_ONCE,
-    copy,
-    fetch,
-    in_bucket,
-    scratch_folder,
-    stays,
-)
+from lidr.components.shared.inputs.fetching import FILES_AT_ONCE, fetch, in_bucket, stays
 from lidr.components.shared.inputs.named import NamedInput
 from lidr.components.shared.store.base import Store, read_json
+from lidr.components.shared.store.cache import scratch_folder
+from lidr.components.shared.store.copying import copy_stage
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.stage import Stage
@@ -125,7 +120,8 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
     """Copy a bundle's inputs into a store, each file verified.
 
     Raises:
-        BadInput: the folder is not a bundle, or lacks an input of the recipe or holds another one.
+        BadInput: the folder is not a bundle, or lacks an input of the recipe or holds another one,
+            or the store does.
         CorruptStage: a file of the bundle is missing or damaged.
     """
     if not (folder / _INDEX).is_file():
@@ -139,9 +135,8 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
     try:
         sources = {each: _packed(each, bundle, index) for each in named}  # all, before any copy
         for each, source in sources.items():
-            target = Stage(store, source.prefix)
-            known = target.done()
-            copy(source, target, advance, scratch_folder())
+            known = Stage(store, source.prefix).done()
+            copy_stage(source, store, advance=advance)
             results.append(_result(each, source, "there already" if known else "unpacked"))
     except CorruptStage as error:
         raise CorruptStage(error.message, remedy=_COPY_AGAIN) from error

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,18 +161,20 @@ def event_rows(events: list[Event], *, running: bool) -> Iterator[StepRow]:
         events: of one execution, in order.
         running: whether it is still running; if not, steps without an end were interrupted.
     """
-    steps: dict[tuple[int, str], dict[str, Event]] = {}
+    steps: dict[tuple[int, str], dict[str, dict[str, Event]]] = {}
     active: dict[tuple[str, str], tuple[int, str]] = {}
     for event in events:
         if event.get("step") not in SHOWN:
             continue
-        named = event["step"], event.get("shard", "")
+        shard = event.get("shard", "")
+        named = event["step"], shard
         if event["event"] == "started":
             active[named] = _iteration(event), event["step"]
+            steps.setdefault(active[named], {})[shard] = {}
         if named in active:
-            steps.setdefault(active[named], {})[event["event"]] = event
-    for (iteration, step), latest in steps.items():
-        yield _row(iteration, step, latest, running)
+            steps[active[named]][shard][event["event"]] = event
+    for (iteration, step), shards in steps.items():
+        yield _row(iteration, step, shards, running)
 
 
 def _iteration(event: Event) -> int:
@@ -181,24 +183,49 @@ def _iteration(event: Event) -> int:
     return max(0, int(event["iteration"]))
 
 
-def _row(iteration: int, step: str, latest: dict[str, Event], running: bool) -> StepRow:
+def _row(iteration: int, step: str, shards: dict[str, dict[str, Event]], running: bool) -> StepRow:
+    """Return a step's row; it is done once all of its shards are.
+
+    Args:
+        iteration: of the row.
+        step: its name.
+        shards: the latest event of each kind by shard; the only one of an unsharded step is "".
+        running: whether the execution is still running.
+    """
     row = StepRow(iteration, step, "running" if running else "cancelled")
-    if "failed" in latest:
-        return replace(row, state="failed", note=one_line(latest["failed"]["message"]))
-    if "finished" in latest:
-        note = "reused" if "reused" in latest else ""
-        return replace(row, state="done", seconds=latest["finished"]["seconds"], note=note)
-    last = latest.get("progress", {})
-    ended = latest.get("progress", latest["started"])["time"]
+    parts = list(shards.values())
+    if failed := next((part["failed"] for part in parts if "failed" in part), None):
+        return replace(row, state="failed", note=one_line(failed["message"]))
+    if len(parts) >= _shard_count(shards) and all("finished" in part for part in parts):
+        note = "reused" if all("reused" in part for part in parts) else ""
+        return replace(row, state="done", seconds=_seconds(parts), note=note)
+    last = [part["progress"] for part in parts if "progress" in part]
+    going = [part["progress"] for part in parts if "progress" in part and "finished" not in part]
     return replace(
         row,
-        seconds=ended - latest["started"]["time"],
-        done=int(last.get("done", 0)),
-        total=int(last.get("total", 0)),
-        unit=last.get("unit", ""),
-        rate=float(last.get("rate", 0.0)),
-        rate_unit=last.get("rate_unit", ""),
+        seconds=_seconds(parts),
+        done=sum(int(each["done"]) for each in last),
+        total=sum(int(each["total"]) for each in last),
+        unit=next((each["unit"] for each in last), ""),
+        rate=sum(float(each.get("rate", 0.0)) for each in going),
+        rate_unit=next((each.get("rate_unit", "") for each in going), ""),
     )
+
+
+def _shard_count(shards: Iterable[str]) -> int:
+    """Return how many shards a step has, of which some may not have started: 3 of "2/3"."""
+    counts = (shard.rpartition("/")[2] for shard in shards)
+    return max(int(count) if count.isdecimal() else 1 for count in counts)
+
+
+def _seconds(parts: list[dict[str, Event]]) -> float:
+    """Return how long a step has taken: to the last event of its shards, which run in turn."""
+    if len(parts) == 1 and "finished" in parts[0]:
+        return float(parts[0]["finished"]["seconds"])
+    latest = max(
+        part.get("finished", part.get("progress", part["started"]))["time"] for part in parts
+    )
+    return float(latest - min(part["started"]["time"] for part in parts))
 
 
 def _state(process: int, failure: Event | None, done: bool) -> str:

@@ -33,8 +33,13 @@ _METHODS: dict[RewarderName, str] = {
 }
 
 
-def model_card(found: Ancestry) -> str:
-    """Return a version's card, given its lineage."""
+def model_card(found: Ancestry, *, merged: bool = False) -> str:
+    """Return a version's card.
+
+    Args:
+        found: its lineage.
+        merged: whether the files have the adapter merged that was evaluated beside the weights.
+    """
     recipe = _recipe(found)
     tags = found.version.tags
     front = {
@@ -45,11 +50,11 @@ def model_card(found: Ancestry) -> str:
         "tags": ["lidr", "dpo", "multilingual", "self-improvement"],
     }
     head = yaml.safe_dump({key: value for key, value in front.items() if value}, allow_unicode=True)
-    body = "\n".join(_body(found, recipe))
+    body = "\n".join(_body(found, recipe, merged))
     return f"---\n{head}---\n\n{body}\n"
 
 
-def _body(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
+def _body(found: Ancestry, recipe: Recipe | None, merged: bool) -> Iterator[str]:
     version, tags = found.version, found.version.tags
     iteration = tags.get("lidr.iteration", "0")
     yield f"# {version.name}, version {version.number}"
@@ -61,7 +66,7 @@ def _body(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
     yield from _section("Base model", _base_lines(found, recipe))
     yield from _section("Data", _data_lines(recipe))
     yield from _section("Results", _result_lines(found))
-    yield from _section("Limits", _limit_lines(found, recipe))
+    yield from _section("Limits", _limit_lines(found, recipe, merged))
     yield from _section("How to reproduce it", _reproduce_lines(found))
     if recipe:
         text = yaml.safe_dump(json.loads(recipe.model_dump_json(exclude_defaults=True)))
@@ -189,7 +194,7 @@ def _interval(accuracy: Mapping[str, float]) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _limit_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
+def _limit_lines(found: Ancestry, recipe: Recipe | None, merged: bool) -> Iterator[str]:
     codes = found.version.tags.get("lidr.languages", "").split(",")
     names = ", ".join(NAMES.get(code, code) for code in codes)
     yield f"- Trained and measured in {names}; nothing is known of other languages."
@@ -199,6 +204,11 @@ def _limit_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
         "- Its reward is the model's own strength in its dominant language: what that is wrong "
         "about, the others learn."
     )
+    if merged:
+        yield (
+            "- Evaluated with its adapter beside the weights. In these files it is added to them; "
+            "bfloat16 weights are rounded up or down at random, which keeps it on average."
+        )
 
 
 def _reproduce_lines(found: Ancestry) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -145,14 +146,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Host]:
-    """Run a host on a free port."""
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Host]:
+    """Run a host on a free port, encrypted if a certificate is given."""
     host = Host()
     handler = type("Handler", (_Handler,), {"host": host})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     Thread(target=server.serve_forever, daemon=True).start()
-    host.url = f"http://127.0.0.1:{server.server_address[1]}"
+    host.url = f"http{'s' * bool(tls)}://127.0.0.1:{server.server_address[1]}"
     try:
         yield host
     finally:

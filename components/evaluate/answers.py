@@ -65,7 +65,7 @@ def judged_identity(recipe: Recipe) -> dict[str, Any]:
         return {}
     return {
         "judged": [
-            [task.name, task.max_tokens, language, digest_of_questions(task, language)]
+            [task.name, task.max_tokens, language, digest_of_questions(task, language, asked=True)]
             for task, language in _tasks(recipe)
         ]
     }

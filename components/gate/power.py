@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, log, sqrt
 from statistics import NormalDist
 from typing import Any
@@ -32,6 +32,7 @@ class Design:
         alpha: one-sided level of the test.
         languages: number of languages that the mean is over.
         min_gain: what the gain must exceed, as a fraction.
+        tolerance: what the observed gain must exceed, as a fraction; no test is against it.
         power: probability with which a detectable gain is detected.
         correlation: between the differences of one question in two languages.
     """
@@ -41,6 +42,7 @@ class Design:
     min_gain: float = 0.0
     power: float = 0.8
     correlation: float = 0.3
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +64,31 @@ class PowerRow:
     own: bool = False
 
 
-def detectable_gain(
-    items: int, design: Design, accuracy: float, discordance: float | None = None
-) -> float | None:
+def detectable_gain(items: int, design: Design, accuracy: float) -> float | None:
     """Return the smallest true gain that is detected with the design's power.
 
     The normal approximation for McNemar's test (Connor, Biometrics 43, 1987), for a mean over
-    languages that share their questions. The models are taken to differ on a share `discordance`
-    + gain of the items.
+    languages that share their questions. The models are taken to differ on a share
+    accuracy * (1 - accuracy) + gain of the items: without the gain, half of what two independent
+    draws would give.
 
     Args:
         items: per language.
         design: the comparison.
         accuracy: of M_t, as a fraction; the gain is at most 1 - accuracy.
-        discordance: share of items that exactly one of two equally good models has right. Default
-            accuracy * (1 - accuracy): half of what two independent draws would give.
 
     Returns:
         The gain as a fraction; None if even a model without errors would not be detected.
     """
-    churn = accuracy * (1 - accuracy) if discordance is None else discordance
+    churn = accuracy * (1 - accuracy)
     shared = (1 + (design.languages - 1) * design.correlation) / (items * design.languages)
     z_alpha, z_power = (NormalDist().inv_cdf(p) for p in (1 - design.alpha, design.power))
 
     def exceeds(gain: float) -> bool:
         differing = min(churn + gain, 1.0)
-        errors = z_alpha * sqrt(differing) + z_power * sqrt(max(differing - gain**2, 0.0))
-        return gain - design.min_gain >= errors * sqrt(shared)
+        chance = z_power * sqrt(max(differing - gain**2, 0.0) * shared)
+        proven = gain - design.min_gain >= z_alpha * sqrt(differing * shared) + chance
+        return proven and gain - design.tolerance >= chance
 
     return _smallest(exceeds, design.min_gain, 1 - accuracy)
 
@@ -101,7 +101,7 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
 
     Args:
         items: of the language.
-        design: level and power of the test, for one language and without `min_gain`.
+        design: level and power of the test, for one language, without `min_gain` and `tolerance`.
         bar: share from 0 to 1.
         before: the predecessor's share.
 
@@ -123,6 +123,12 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
 def harm_design(recipe: Recipe) -> Design:
     """Return the design of one test of a fall or a bar; all of them together have level alpha."""
     return Design(recipe.gate.alpha / (len(recipe.languages.all) * (1 + len(active_bars(recipe)))))
+
+
+def fall_design(recipe: Recipe) -> Design:
+    """Return the design of a regression: a fall that is proven, and beyond every tolerance."""
+    tolerance = max(map(recipe.gate.tolerance_of, recipe.languages.all))
+    return replace(harm_design(recipe), tolerance=tolerance)
 
 
 def active_bars(recipe: Recipe) -> dict[str, float]:
@@ -159,13 +165,13 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
 
     Returns:
         `items` (the recipe's own number per language, None if the tasks decide), `accuracies`, the
-        fields of the designs `gain` and `fall` (the bars' as well), the `bars` with their shares,
-        the `least` items with which their tests can reject, and `rows` (fields of
-        `PowerRow`).
+        fields of the designs `gain` and `fall` (without its tolerance the bars' as well), the
+        `bars` with their shares, the `least` items with which their tests can reject, and `rows`
+        (fields of `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)
-    fall = harm_design(recipe)
+    fall = fall_design(recipe)
     bars = active_bars(recipe)
     own = _own_items(recipe)
     sizes = sorted({*ITEMS, own} if own else {*ITEMS})
@@ -187,12 +193,11 @@ def _row(
         items,
         [detectable_gain(items, gain, accuracy) for accuracy in ACCURACIES],
         # A fall is a gain of the wrong answers.
-        [
-            detectable_gain(items, fall, 1 - accuracy, accuracy * (1 - accuracy))
-            for accuracy in ACCURACIES
-        ],
+        [detectable_gain(items, fall, 1 - accuracy) for accuracy in ACCURACIES],
         {
-            name: breaking_share(items, fall, bar, PREDECESSOR_BAR_RATIO * bar)
+            name: breaking_share(
+                items, replace(fall, tolerance=0.0), bar, PREDECESSOR_BAR_RATIO * bar
+            )
             for name, bar in bars.items()
         },
         own,

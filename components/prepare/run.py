@@ -200,8 +200,9 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
 def _distinct_prompts(settings: Recipe) -> tuple[dict[str, list[Prompt]], list[Duplicate]]:
     """Return the prompts of each language and the duplicates left out; log notes on both."""
     dominant, deduplicate = settings.languages.dominant, settings.prompts.deduplicate
-    whole = load_prompts(settings)
-    if unread := unread_fields(settings):
+    fields: set[str] = set()
+    whole = load_prompts(settings, fields)
+    if unread := unread_fields(settings.prompts, fields):
         emit("note", message=note_of_unread(unread))
     duplicates = find_duplicates(whole[dominant], deduplicate, settings.seed)
     if deduplicate.mode != "off":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.evidence import GateVerdict, store_of
-from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
 from lidr.components.shared.registry.versions import (
@@ -49,11 +48,10 @@ def promote(
         expected=standing,
     )
     client = mlflow_client(store)
-    with wrap_mlflow_errors(client, f"registered model {name!r}"):
-        version = ask_mlflow(lambda: read_version(client, name, str(number)))
-        home = store_of(version) or open_store(store).uri
-        model = ask_mlflow(lambda: read_model(client, name))
-        audit_log = ask_mlflow(lambda: audit_log_of(client, model, default_audit_log(home, name)))
-        move_alias(client, version, audit_log, order)
+    version = ask_mlflow(lambda: read_version(client, name, str(number)))
+    home = store_of(version) or open_store(store).uri
+    model = ask_mlflow(lambda: read_model(client, name))
+    audit_log = ask_mlflow(lambda: audit_log_of(client, model, default_audit_log(home, name)))
+    move_alias(client, version, audit_log, order)
     emit("number", name=alias, value=f"{version.label}: {counts['reason']}")
     return version.label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import harmonic_mean
 
 from markupsafe import Markup
 
@@ -28,7 +28,8 @@ class StageDuration:
         step: its step.
         seconds: from when the process that finished it began the stage; the slowest worker's if
             several shared it; 0 if another step's time includes it.
-        gpu_seconds: seconds times GPUs, summed over workers; None if not known.
+        gpu_seconds: seconds times GPUs, summed over workers, of a training without the wait for
+            nodes; None if not known.
         reused: whether it was made before; totals leave it out.
     """
 
@@ -123,9 +124,10 @@ def _gpu_seconds(step: str, marker: Counts) -> float | None:
         return 0.0
     if "gpu_seconds" in counts:
         return float(counts["gpu_seconds"])
-    # Of a training the marker's are rank 0's alone.
-    gpus = counts.get("gpus") if step == "train" else marker.get("gpus")
-    return None if gpus is None else float(gpus) * _seconds(marker)
+    gpus, seconds = marker.get("gpus"), _seconds(marker)
+    if step == "train":  # the marker is its launcher's, which also waits for nodes
+        gpus, seconds = counts.get("gpus"), float(counts.get("seconds", seconds))
+    return None if gpus is None else float(gpus) * seconds
 
 
 def _chart(times: Sequence[StageDuration]) -> Chart:
@@ -157,7 +159,8 @@ def _work_and_rate(item: Round, step: str) -> list[str]:
     counts = item.counts(step)
     rate = counts.get("tokens_per_second", 0.0)
     if step == "train":
-        rate = fmean([row.get("tokens_per_second", 0.0) for row in item.curves] or [0.0])
+        rates = [row["tokens_per_second"] for row in item.curves if "tokens_per_second" in row]
+        rate = harmonic_mean(rates) if rates else 0.0  # a slow step takes longer than a fast one
     units = ("responses", "translations", "pairs", "steps", "prompts", "items", "judgements")
     work = next((f"{number(counts[unit])} {unit}" for unit in units if unit in counts), "–")
     return [work, number(rate) if rate else "–"]

@@ -15,7 +15,8 @@ from lidr.components.report.words import language, number
 from lidr.components.shared.config.recipe import Languages
 from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
 from lidr.components.shared.core.languages import UNDETERMINED
-from lidr.components.shared.records.schema import EvalItem, FinishReason
+from lidr.components.shared.records.schema import EvalItem
+from lidr.components.shared.stats.paired import is_off_target, is_truncated
 from lidr.components.shared.store.stage import open_stage
 
 _MIN_RIGHT_SCORE = 0.5
@@ -124,9 +125,9 @@ def _is_right(item: EvalItem) -> bool:
 
 
 def _cause(item: EvalItem) -> str:
-    if item.detected_language not in (item.language, UNDETERMINED):
+    if is_off_target(item):
         return "off_target"
-    return "cut" if item.finish_reason == FinishReason.LENGTH else "wrong"
+    return "cut" if is_truncated(item) else "wrong"
 
 
 def _chart(

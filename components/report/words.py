@@ -61,7 +61,7 @@ def listed(names: Sequence[str]) -> str:
 def percent(fraction: float) -> str:
     """Return 0.461 as `46.1%`, and a round 1.0 as `100%`."""
     digits = 0 if fraction in (0, 1) else 1
-    return f"{fraction:.{digits}%}".replace("-", MINUS)
+    return f"{fraction:z.{digits}%}".replace("-", MINUS)
 
 
 def points(difference: float) -> str:
@@ -81,8 +81,9 @@ def lead(gap: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number in at most four significant digits."""
-    return f"{value:.4g}".replace("-", MINUS)
+    """Return a number in at most four significant digits, and all those before the point."""
+    text = f"{value:z.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
+    return text.replace("-", MINUS)
 
 
 def number(value: float) -> str:
@@ -104,7 +105,7 @@ def duration(seconds: float) -> str:
 
 def limits(interval: Mapping[str, float]) -> str:
     """Return an interval's limits as `40.5–51.8`, in percent."""
-    low, high = (f"{interval[key] * 100:.1f}".replace("-", MINUS) for key in ("low", "high"))
+    low, high = (f"{interval[key] * 100:z.1f}".replace("-", MINUS) for key in ("low", "high"))
     return f"{low} to {high}" if MINUS in low else f"{low}–{high}"
 
 

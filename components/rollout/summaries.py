@@ -17,6 +17,7 @@ from lidr.components.rollout.translations import Translations, directions
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.kubernetes import exchange
 from lidr.components.shared.store.stage import Stage
 
 _Count = Callable[[Stage, Sequence[str]], dict[str, Any]]
@@ -48,7 +49,8 @@ def finish_translations(settings: Recipe, translations: Translations) -> None:
 def _finish(stage: Stage, chunks: Iterable[Chunk[Any]], count: _Count) -> None:
     if not stage.done():
         names = _require_all(stage, chunks)
-        stage.finish(count(stage, names) | collect_notes(stage), exclude=(NOTES,))
+        counts = count(stage, names) | collect_notes(stage)
+        stage.finish(counts, exclude=(NOTES, f"{exchange.FOLDER}/"))
     delete_notes(stage)
 
 

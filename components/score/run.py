@@ -137,9 +137,8 @@ def _write_logps(
     bfloat16 = settings.training.in_bfloat16(gpu=best_device() == "cuda")
     emit("note", message=f"scoring with the {role}")
     model = load_model(files)
-    layout = install_scoring(
-        model, [pair.tokens for found in texts.values() for pair in found.pairs]
-    )
+    tokens = [pair.tokens for found in texts.values() for pair in found.pairs]
+    layout = install_scoring(model, tokens, length_key="model.max_length")
     budget = Machine.from_environment().engine.batch_tokens
     for code, found in left.items():
         own = [pair.tokens for pair in found.pairs]

@@ -60,7 +60,7 @@ class LeaseOwner:
         started: when the process started, in the kernel's ticks, since ids are reused.
         since: when the lease was taken, by the owner's clock (UTC).
         seconds: how long the lease lasts without being renewed.
-        cluster: id of the cluster with the owner's pod; "" for none.
+        cluster: `cluster_id()` of the owner's pod; "" for none.
         namespace: namespace of that pod.
     """
 

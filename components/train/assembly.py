@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,15 @@ from lidr.components.train.distributed.zero import (
 )
 from lidr.components.train.export.adapter import read_adapter
 from lidr.components.train.export.masters import MasterWeights
+from lidr.components.train.export.model import check_names
 from lidr.components.train.export.tensors import is_float32
 from lidr.components.train.forward.lora import add_adapters
-from lidr.components.train.forward.reference import compute_logps, reference_logps, reference_stage
+from lidr.components.train.forward.reference import (
+    Parts,
+    compute_logps,
+    reference_logps,
+    reference_stage,
+)
 from lidr.components.train.pairs import load_pairs
 from lidr.components.train.preference import PreferenceTrainer
 from lidr.components.train.throughput import work_of
@@ -104,14 +111,18 @@ def build_trainer(
     order = training_order(len(pairs), settings.epochs, job.seed)
     # Made before any model is loaded: with ZeRO-3 transformers then shards models on loading.
     arguments = _arguments(job, len(order), inputs, scratch)
+    reference = None
     if job.reference != job.start:
-        _reference(job, inputs, arguments.deepspeed)
+        reference = _reference(job, inputs, arguments.deepspeed)
         free_models()
     base = _start_model(job, inputs)
     with deepspeed_inference(base, arguments.deepspeed):
         layout = install_scoring(base, pairs)
-        reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
+        if reference is None:
+            reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
     model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
+    if settings.lora.merge:
+        check_names(model, inputs.start.folder, merged=inputs.start.adapter is not None)
     rounded = arguments.deepspeed and inputs.bfloat16 and not settings.lora.rank
     if rounded and is_float32(inputs.start.folder):
         callbacks = [*callbacks, MasterWeights(inputs.start.folder)]
@@ -152,18 +163,19 @@ def _reference(
         deepspeed: DeepSpeed's configuration, if any.
         loaded: the reference model and its layout, if already in memory.
     """
-    pairs, ranks = inputs.pairs.pairs, inputs.ranks
+    pairs, ranks, tokens = inputs.pairs.pairs, inputs.ranks, job.machine.micro_batch_tokens
 
-    def scores(model: Any, layout: Layout) -> torch.Tensor:
-        tokens = job.machine.micro_batch_tokens
-        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, ranks)
+    def scores(model: Any, layout: Layout, parts: Parts) -> Iterator[torch.Tensor]:
+        for part in parts:
+            yield compute_logps(model, part, layout, tokens, inputs.bfloat16, ranks)
 
-    def compute() -> torch.Tensor:
+    def compute(parts: Parts) -> Iterator[torch.Tensor]:
         if loaded is not None:
-            return scores(*loaded)
+            yield from scores(*loaded, parts)
+            return
         model = load_model(inputs.reference_model)
         with deepspeed_inference(model, deepspeed):
-            return scores(model, install_scoring(model, pairs))
+            yield from scores(model, install_scoring(model, pairs), parts)
 
     return reference_logps(inputs.reference, pairs, compute, ranks)
 

@@ -23,7 +23,7 @@ from lidr.components.shared.forward.shares import RankPart, Sharing
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.train.distributed.ranks import Ranks
-from lidr.components.train.distributed.scratch import explaining_full_disk
+from lidr.components.train.distributed.scratch import CHECKPOINT_SIZE, explaining_full_disk
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.reference import compute_logps
 from lidr.components.train.metrics import StepSums, TroubleMonitor
@@ -152,8 +152,7 @@ class PreferenceTrainer(Trainer):
             save_file(_trained(self.model), folder / CHECKPOINT, metadata={"format": "pt"})
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        size = "A checkpoint has the trained weights and both moments of each in float32."
-        with explaining_full_disk(self.args.output_dir, "a checkpoint", size):
+        with explaining_full_disk(self.args.output_dir, "a checkpoint", CHECKPOINT_SIZE):
             super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

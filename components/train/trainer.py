@@ -143,7 +143,7 @@ def _quiet() -> None:
 def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -> None:
     step = checkpoints.restore(folder)
     if step:
-        from lidr.components.train.distributed.scratch import RestoredCheckpoint
+        from lidr.components.train.distributed.checkpoint_writer import RestoredCheckpoint
 
         emit("note", message=f"training resumes from the checkpoint of step {step}")
         trainer.add_callback(RestoredCheckpoint(folder))

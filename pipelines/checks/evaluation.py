@@ -20,10 +20,18 @@ from lidr.components.evaluate.limits import (
     task_folders,
 )
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.inputs.fetched import find_fetched
-from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    missing,
+    ok,
+    refused,
+    refused_or_unknown,
+    unknown,
+)
 
 
 def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
@@ -100,10 +108,10 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
         if own:
             _require_equal(counts)
     except LidrError as error:
-        return refused(name, error)
+        return refused_or_unknown(name, error, inputs)
     detail = ", ".join(f"{code} {count:,}" for code, count in counts.items())
     detail = detail or ("read by the step" if by_step else "there")
-    if inputs.on_cluster and "://" not in pattern:
+    if inputs.on_cluster and on_this_machine(pattern):
         remedy = "Bring it into the store with `lidr fetch`."
         return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
     return ok(name, detail)

@@ -102,18 +102,22 @@ class CheckInputs:
     def only_inside(self, url: str) -> bool:
         """Return whether only the cluster's pods reach a URL, and this process is not in one.
 
-        Services (`is_service`) whose names resolve here are reachable.
+        Services (`is_service`) whose names resolve here are reachable. Of what is no address the
+        check that uses it says so.
         """
         profile = self.profile
         if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:
             return False
-        host = urlsplit(url).hostname or ""
-        if not is_service(host, (profile.namespace, profile.kubeflow.namespace)):
-            return False
         try:
-            socket.getaddrinfo(host, None)
+            place = urlsplit(url)
+            host, port = place.hostname or "", place.port
+            if not is_service(host, (profile.namespace, profile.kubeflow.namespace)):
+                return False
+            socket.getaddrinfo(host, port)
         except OSError:
             return True
+        except ValueError:  # a wrong port, or a host name with an empty part
+            return False
         return False  # a tunnel, or a name in the company's DNS
 
 
@@ -140,9 +144,9 @@ def refused(name: str, error: LidrError) -> Finding:
 def refused_or_unknown(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
     """Return `refused`, or `unknown` where the model hub wants a token that only pods have."""
     keys = {key for each in inputs.profile.secrets.values() for key in each}
-    hub = "hf://" in error.message or inputs.recipe.model.source.startswith("hf://")
     closed = any(code in error.message for code in ("401", "403"))
-    if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
+    token_elsewhere = "HF_TOKEN" in keys and not os.environ.get("HF_TOKEN")
+    if "hf://" in error.message and closed and token_elsewhere:
         detail = f"{error.message}; pods have HF_TOKEN, which is not set here"
         return unknown(name, detail, "export HF_TOKEN=... to check with it")
     return refused(name, error)

@@ -6,7 +6,6 @@ weights, which must fit the model. A model in a folder is checked as the run wil
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +17,7 @@ from lidr.components.judge.cases import PROMPT_OF
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.source import is_web, parse_source, shown
+from lidr.components.shared.config.source import is_web, on_this_machine, parse_source, shown
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.core.memory import free_memory
@@ -46,7 +45,6 @@ from lidr.pipelines.checks.finding import (
     Finding,
     missing,
     ok,
-    refused,
     refused_or_unknown,
     unknown,
 )
@@ -90,7 +88,7 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
 def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
     """Return why a registered model cannot be looked up from here, if so."""
     source, uri = inputs.recipe.model.source, inputs.profile.tracking_uri
-    if not source.startswith("models:/") or "MLFLOW_TRACKING_URI" in os.environ:
+    if not source.startswith("models:/") or os.environ.get("MLFLOW_TRACKING_URI"):
         return None
     if inputs.on_cluster and not uri:
         detail = f"{source} is in an MLflow whose address the profile does not name"
@@ -149,9 +147,6 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield ok("prompts", "the step `prepare` makes the tiny world's")
     else:
         yield from _prompts(inputs)
-        with contextlib.suppress(LidrError):  # what cannot be read is reported above
-            if unread := unread_fields(recipe):
-                yield ok("prompt fields", note_of_unread(unread))
     if recipe.judge:
         yield from _judged(inputs, recipe.judge)
     yield from evaluation_findings(inputs)
@@ -159,15 +154,16 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield how many prompts each language has; their ids must be the dominant language's."""
-    recipe, order = inputs.recipe, list[str]()
+    recipe, order, fields = inputs.recipe, list[str](), set[str]()
     for code in recipe.languages.all:
         name, files = f"prompts {code}", recipe.prompts.files[code]
-        if here := _only_here(inputs, name, *files):
+        dominant = code == recipe.languages.dominant
+        listed = recipe.prompts.translation_tasks if dominant else ""
+        if here := _only_here(inputs, name, *files, listed):
             yield here
             continue
         try:
-            dominant = code == recipe.languages.dominant
-            found = load_language(recipe.prompts, code, find_tasks=dominant)
+            found = load_language(recipe.prompts, code, fields, find_tasks=dominant)
             ids = [each.prompt_id for each in found]
             if dominant:
                 order = ids
@@ -178,9 +174,11 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             elif order:
                 require_same_ids(recipe, code, order, set(ids))
         except LidrError as error:
-            yield refused(name, error)
+            yield refused_or_unknown(name, error, inputs)
         else:
             yield ok(name, f"{len(ids):,} in {shown(files)}")
+    if unread := unread_fields(recipe.prompts, fields):
+        yield ok("prompt fields", note_of_unread(unread))
 
 
 def _duplicates(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Finding]:
@@ -200,7 +198,7 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
         try:
             yield ok(name, _count_questions(inputs.recipe, judge, task))
         except LidrError as error:
-            yield refused(name, error)
+            yield refused_or_unknown(name, error, inputs)
     if here := _only_here(inputs, "judge prompts", judge.prompts):
         yield here
     elif judge.prompts:
@@ -209,14 +207,14 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
             for kind in dict.fromkeys([*(PROMPT_OF[task.name] for task in judge.tasks), *graded]):
                 load_prompt(kind, judge.prompts)
         except LidrError as error:
-            yield refused("judge prompts", error)
+            yield refused_or_unknown("judge prompts", error, inputs)
         else:
             yield ok("judge prompts", judge.prompts)
 
 
 def _only_here(inputs: CheckInputs, name: str, *files: str) -> Finding | None:
     """Return a finding if a run on a cluster names a file of this machine."""
-    local = [file for file in files if file and "://" not in file]
+    local = [file for file in files if file and on_this_machine(file)]
     if not inputs.on_cluster or not local:
         return None
     detail = f"{shown(local)} is on this machine, which pods cannot reach"
@@ -236,14 +234,16 @@ def _count_questions(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
 def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield this machine's free disk and memory, against what a local run needs."""
     recipe, profile = inputs.recipe, inputs.profile
-    free_disk, memory = _free_disk(profile.store), free_memory()
+    folder, memory = local_folder(profile.store), free_memory()
+    free_disk = _free_disk(folder) if folder else 0
     try:
         store, rank = needed_bytes(PlanInputs.read(recipe, profile))
     except LidrError as error:
-        yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
-        yield unknown("memory", f"{memory / _GIB:,.1f} GiB are free")
+        if folder:
+            yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
+        yield unknown("memory", f"{memory / _GIB:,.1f} GiB are free; {error.message}")
         return
-    if local_folder(profile.store):
+    if folder:
         detail = f"the run leaves {store / _GIB:,.1f} GiB, {free_disk / _GIB:,.1f} are free"
         remedy = "Free some space, or set store to another place; lidr prune removes old stages."
         enough = store < free_disk
@@ -257,9 +257,9 @@ def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
     yield ok("memory", detail) if need < memory else missing("memory", detail, remedy)
 
 
-def _free_disk(store: str) -> int:
+def _free_disk(store: Path) -> int:
     """Return the free bytes of the disk that a local store is on, or will be."""
-    place = Path(store).absolute()
+    place = store.absolute()
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free

@@ -46,7 +46,7 @@ def _nodes(api: ClusterApi, request: PodRequest, selector: str, every: list[Obje
     labelled = f" labelled {selector}" if selector else ""
     labelled += " that the affinity wants" if len(nodes) < len(every) else ""
     ready = [node for node in nodes if _is_schedulable(node)]
-    open_nodes = [node for node in ready if not _untolerated(node, wanted.tolerations)]
+    open_nodes = [node for node in ready if not untolerated(_taints(node), wanted.tolerations)]
     fitting = sum(_slots(node, request.per_pod) for node in open_nodes)
     if fitting >= request.needed:
         side = f" of {request.pods} wanted side by side" if request.pods > fitting else ""
@@ -71,10 +71,11 @@ def _matches(node: Object, affinity: Sequence[NodeAffinity]) -> bool:
     """Return whether a node satisfies one of the required affinities, if there are any."""
     labels = node["metadata"].get("labels", {})
     required = [each for each in affinity if not each.weight]
-    return not required or any(all(_holds(one, labels) for one in each.match) for each in required)
+    return not required or any(all(holds(one, labels) for one in each.match) for each in required)
 
 
-def _holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
+def holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
+    """Return whether a node's labels meet a requirement."""
     value = labels.get(wanted.key)
     if wanted.operator in ("NotIn", "DoesNotExist"):
         return value is None or (wanted.operator == "NotIn" and value not in wanted.values)
@@ -93,10 +94,10 @@ def _too_tainted(request: PodRequest, ready: list[Object], labelled: str) -> tup
     """Return which taints keep the pods off nodes that are large enough, and the remedy."""
     large = [node for node in ready if _slots(node, request.per_pod)]
     tolerations = request.resources.tolerations
-    taints = min(filter(None, (sorted(_untolerated(node, tolerations)) for node in large)), key=len)
-    needed = ", ".join(map(_toleration, taints))
+    repelled = (sorted(untolerated(_taints(node), tolerations)) for node in large)
+    taints = min(filter(None, repelled), key=len)
     detail = f"nodes{labelled} that are large enough are tainted {', '.join(taints)}"
-    return detail, f"Add to {request.key}.tolerations: {needed}"
+    return detail, toleration_remedy(request, taints)
 
 
 def _too_small(request: PodRequest, ready: list[Object], fitting: int, labelled: str) -> str:
@@ -143,20 +144,24 @@ def _autoscaler(api: ClusterApi) -> str:
 def _is_schedulable(node: Object) -> bool:
     conditions = node.get("status", {}).get("conditions", [])
     ready = all(each["status"] == "True" for each in conditions if each["type"] == "Ready")
-    closing = any(taint["key"].startswith(_CLOSING_TAINTS) for taint in _repelling_taints(node))
+    closing = any(taint["key"].startswith(_CLOSING_TAINTS) for taint in _repelling(_taints(node)))
     return ready and not closing and not node.get("spec", {}).get("unschedulable")
 
 
-def _repelling_taints(node: Object) -> list[Object]:
-    taints = node.get("spec", {}).get("taints", [])
+def _taints(node: Object) -> list[Object]:
+    taints: list[Object] = node.get("spec", {}).get("taints", [])
+    return taints
+
+
+def _repelling(taints: Sequence[Object]) -> list[Object]:
     return [taint for taint in taints if taint["effect"] in _REPELLING_EFFECTS]
 
 
-def _untolerated(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
-    """Return the taints that keep a pod off a node, each as `key=value:effect`."""
+def untolerated(taints: Sequence[Object], tolerations: Sequence[Toleration]) -> list[str]:
+    """Return those taints of a node that keep a pod off it, each as `key=value:effect`."""
     return [
         f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
-        for taint in _repelling_taints(node)
+        for taint in _repelling(taints)
         if not any(_tolerates(each, taint) for each in tolerations)
     ]
 
@@ -167,6 +172,11 @@ def _tolerates(toleration: Toleration, taint: Object) -> bool:
     if toleration.key and toleration.key != taint["key"]:
         return False
     return toleration.operator == "Exists" or toleration.value == taint.get("value", "")
+
+
+def toleration_remedy(request: PodRequest, taints: Sequence[str]) -> str:
+    """Return what to add to the profile so that a request's pods tolerate `key=value:effect`."""
+    return f"Add to {request.key}.tolerations: {', '.join(map(_toleration, taints))}"
 
 
 def _toleration(taint: str) -> str:

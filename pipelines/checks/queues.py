@@ -5,108 +5,175 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
+from lidr.components.shared.config.pools import NodeRequirement, Resources, Toleration
 from lidr.pipelines.checks.finding import Finding, missing, ok, unknown
+from lidr.pipelines.checks.nodes import holds, toleration_remedy, untolerated
 from lidr.pipelines.checks.pod_request import PodRequest, amount_text, quantity
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _UNBOUNDED = Decimal("Infinity")
 
-_FlavorLabels = Mapping[str, Mapping[str, str]]
-"""Node labels by the name of a ResourceFlavor."""
+_Flavors = Mapping[str, Object]
+"""The spec of a ResourceFlavor by its name: labels and taints of its nodes."""
+
+_Obstacle = tuple[str, str]
+"""Why a ClusterQueue does not admit a request, and the remedy."""
 
 
 def queue_findings(
     api: ClusterApi, namespace: str, queue: str, requests: Sequence[PodRequest]
 ) -> Iterator[Finding]:
     """Yield whether the ClusterQueue of a LocalQueue could admit the requests if it were idle."""
-    title = f"quota of queue {queue}"
+    title, unseen = f"quota of queue {queue}", ""
+    flavors: dict[str, Object] = {}
     try:
         local = api.get(f"{_KUEUE}/namespaces/{namespace}/localqueues/{queue}")
         name = local["spec"]["clusterQueue"] if local else ""
         shared = api.get(f"{_KUEUE}/clusterqueues/{name}") if name else None
-        labels = _flavor_labels(api, shared, requests) if shared else {}
     except Denied as error:
         yield unknown(title, error.message, f"kubectl describe localqueue {queue} -n {namespace}")
         return
     if shared is None:
         return  # reported by the namespace's findings
+    try:
+        flavors = _flavors(api, shared)
+    except Denied as error:  # what no flavor has, none has whatever its labels and taints
+        unseen = error.message
     cohort = shared["spec"].get("cohortName", "")
-    if short := _shortages(shared, labels, requests, borrows=bool(cohort)):
-        remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
-        yield missing(title, f"ClusterQueue {name} can never admit it: {short}", remedy)
-    elif short := _shortages(shared, labels, requests, borrows=False):
+    if found := _obstacles(shared, flavors, requests, borrows=bool(cohort)):
+        yield missing(title, f"ClusterQueue {name} can never admit it: {found[0]}", found[1])
+    elif found := _obstacles(shared, flavors, requests, borrows=False):
         remedy = f"kubectl get clusterqueue -o yaml shows what cohort {cohort} has in all"
         borrows = f"it may borrow from cohort {cohort}, which is not looked at"
-        yield unknown(title, f"ClusterQueue {name} lacks it, but {borrows}: {short}", remedy)
+        yield unknown(title, f"ClusterQueue {name} lacks it, but {borrows}: {found[0]}", remedy)
+    elif unseen:
+        detail = f"ClusterQueue {name} has enough in one flavor, of whose nodes nothing is known"
+        yield unknown(title, f"{detail}: {unseen}", "kubectl auth can-i get resourceflavors")
     else:
         yield ok(title, f"ClusterQueue {name} has enough in one flavor")
 
 
-def _flavor_labels(
-    api: ClusterApi, queue: Object, requests: Sequence[PodRequest]
-) -> dict[str, dict[str, str]]:
-    """Return the node labels of a ClusterQueue's flavors, if a request selects nodes at all."""
-    if not any(each.resources.node_selector for each in requests):
-        return {}
+def _flavors(api: ClusterApi, queue: Object) -> dict[str, Object]:
+    """Return a ClusterQueue's flavors; one that does not exist has no labels and no taints."""
     groups = queue["spec"].get("resourceGroups", [])
     names = {flavor["name"] for group in groups for flavor in group["flavors"]}
     found = {name: api.get(f"{_KUEUE}/resourceflavors/{name}") or {} for name in sorted(names)}
-    return {name: each.get("spec", {}).get("nodeLabels", {}) for name, each in found.items()}
+    return {name: each.get("spec") or {} for name, each in found.items()}
 
 
-def _shortages(
-    queue: Object, labels: _FlavorLabels, requests: Sequence[PodRequest], *, borrows: bool
-) -> str:
-    """Return what a ClusterQueue lacks.
+def _obstacles(
+    queue: Object, flavors: _Flavors, requests: Sequence[PodRequest], *, borrows: bool
+) -> _Obstacle | None:
+    """Return why a ClusterQueue does not admit the requests, and what to do; None if it could.
 
     Args:
         queue: a ClusterQueue.
-        labels: of its flavors.
+        flavors: its flavors.
         requests: what is asked.
         borrows: count what a flavor may borrow: up to its limit, else any amount.
     """
-    found = (_beyond_flavors(queue, labels, each, borrows=borrows) for each in requests)
-    return "; ".join(filter(None, found))
+    every = (_obstacle(queue, flavors, each, borrows=borrows) for each in requests)
+    found = [each for each in every if each]
+    if not found:
+        return None
+    details, remedies = (dict.fromkeys(texts) for texts in zip(*found, strict=True))
+    return "; ".join(details), "; ".join(remedies)
 
 
-def _beyond_flavors(
-    queue: Object, labels: _FlavorLabels, request: PodRequest, *, borrows: bool
-) -> str:
-    """Return what of a request no flavor of a ClusterQueue has; "" if it could be admitted.
+def _obstacle(
+    queue: Object, flavors: _Flavors, request: PodRequest, *, borrows: bool
+) -> _Obstacle | None:
+    """Return why no flavor of a ClusterQueue takes a request, and the remedy; None if it could.
 
     All resources of a group come from one flavor of it (Kueue, "Flavors and borrowing semantics").
     """
+    groups, covered = queue["spec"].get("resourceGroups", []), set[str]()
     asked = {name: amount * request.needed for name, amount in request.per_pod.items()}
-    selector, covered = request.resources.node_selector, set[str]()
-    for group in queue["spec"].get("resourceGroups", []):
-        own = {n: asked[n] for n in group.get("coveredResources", asked) if n in asked}
+    pods = {"pods": Decimal(request.needed)}  # counted where the queue has a quota of them
+    edit = f"kubectl edit clusterqueue {queue['metadata']['name']}"
+    for group in groups:
+        names = group.get("coveredResources", asked)
+        own = {name: amount for name, amount in (asked | pods).items() if name in names}
         covered |= own.keys()
-        lacks = []
-        for flavor in group["flavors"]:
-            if _contradicts(labels.get(flavor["name"], {}), selector):
-                continue
-            has = {each["name"]: _quota(each, borrows=borrows) for each in flavor["resources"]}
-            lacks.append([n for n, amount in own.items() if amount > has.get(n, Decimal(0))])
-        if own and not lacks:
-            wanted = ", ".join(f"{key}={value}" for key, value in selector.items())
-            return f"{request.name} wants nodes labelled {wanted}, which no flavor has"
+        usable = [each for each in group["flavors"] if _selects(request, flavors, each["name"])]
+        if own and not usable:
+            return _unlabelled(request)
+        open_flavors = [each for each in usable if not _repels(request, flavors, each["name"])]
+        if own and not open_flavors:
+            return _tainted(request, flavors, [each["name"] for each in usable])
+        lacks = [_lacking(flavor, own, borrows=borrows) for flavor in open_flavors]
         if own and all(lacks):
             name = min(lacks, key=len)[0]
-            amount = amount_text(name, asked[name])
-            return f"{request.name} asks {amount} {name}, which no flavor has" + (
-                " with the rest" if len(own) > 1 else ""
-            )
-    uncovered = sorted(asked.keys() - covered)
-    return f"{request.name} asks {uncovered[0]}, of which it has no quota" if uncovered else ""
+            amount = amount_text(name, own[name])
+            of_them = "" if len(open_flavors) == len(group["flavors"]) else " of its nodes"
+            rest = " with the rest" if len(own) > 1 else ""
+            detail = f"{request.name} asks {amount} {name}, which no flavor{of_them} has{rest}"
+            return detail, f"{edit}, or lower training.nodes and steps"
+    if uncovered := sorted(asked.keys() - covered):
+        detail = f"{request.name} asks {uncovered[0]}, of which it has no quota"
+        return detail, f"{edit}, or lower training.nodes and steps"
+    return None
 
 
-def _contradicts(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
-    """Return whether a flavor's nodes have another value of a selected label.
+def _lacking(flavor: Object, asked: Mapping[str, Decimal], *, borrows: bool) -> list[str]:
+    """Return the resources of which a flavor has less than is asked."""
+    has = {each["name"]: _quota(each, borrows=borrows) for each in flavor["resources"]}
+    return [name for name, amount in asked.items() if amount > has.get(name, Decimal(0))]
 
-    Kueue ignores selected labels that the flavor does not name.
+
+def _unlabelled(request: PodRequest) -> _Obstacle:
+    """Return that no flavor is of nodes with the labels that a request wants."""
+    wanted = request.resources
+    labels = ", ".join(f"{key}={value}" for key, value in wanted.node_selector.items())
+    asked = f"labelled {labels}" if labels else "of its affinity"
+    if labels and _required(wanted):
+        asked += " and of its affinity"
+    remedy = (
+        f"kubectl get resourceflavors -o yaml shows nodeLabels; correct {request.key} in the "
+        "profile (node_selector, affinity), or add a flavor of such nodes to the queue"
+    )
+    return f"{request.name} wants nodes {asked}, which no flavor has", remedy
+
+
+def _tainted(request: PodRequest, flavors: _Flavors, usable: Sequence[str]) -> _Obstacle:
+    """Return which taints of flavors a request's pods do not tolerate; of the fewest, the first."""
+    name = min(usable, key=lambda each: len(_repels(request, flavors, each)))
+    taints = sorted(_repels(request, flavors, name))
+    detail = f"{request.name} does not tolerate {', '.join(taints)} of flavor {name}"
+    return detail, toleration_remedy(request, taints)
+
+
+def _repels(request: PodRequest, flavors: _Flavors, name: str) -> list[str]:
+    """Return the taints of a flavor's nodes that a request's pods do not tolerate."""
+    flavor = flavors.get(name, {})
+    added = [
+        Toleration(
+            key=each.get("key", ""),
+            operator=each.get("operator") or "Equal",
+            value=each.get("value", ""),
+            effect=each.get("effect", ""),
+        )
+        for each in flavor.get("tolerations", [])  # Kueue adds them to the pods that it admits
+    ]
+    return untolerated(flavor.get("nodeTaints", []), (*request.resources.tolerations, *added))
+
+
+def _selects(request: PodRequest, flavors: _Flavors, name: str) -> bool:
+    """Return whether a flavor's nodes are such as a request's pods may run on.
+
+    Kueue ignores what a pod asks of labels that the flavor does not name.
     """
-    return any(labels.get(key, value) != value for key, value in selector.items())
+    labels = flavors.get(name, {}).get("nodeLabels", {})
+    if any(labels.get(k, v) != v for k, v in request.resources.node_selector.items()):
+        return False
+    terms = [[one for one in term if one.key in labels] for term in _required(request.resources)]
+    return not terms or any(all(holds(one, labels) for one in term) for term in terms)
+
+
+def _required(wanted: Resources) -> list[tuple[NodeRequirement, ...]]:
+    """Return the affinities of which a node must satisfy one."""
+    return [each.match for each in wanted.affinity if not each.weight]
 
 
 def _quota(resource: Object, *, borrows: bool) -> Decimal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.errors import BadInput, CorruptStage, DamagedObject, LidrError
 from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import located
@@ -114,12 +113,20 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
 
 
 def _located(recipe: Recipe, profile: Profile) -> Recipe:
-    """Return the recipe with its inputs in the store, if the store can be read."""
-    with contextlib.suppress(LidrError):
+    """Return the recipe with its inputs in the store, if the store can be read.
+
+    Raises:
+        CorruptStage, DamagedObject: a copy of an input there is damaged.
+    """
+    try:
         if profile.store.startswith("s3://"):
             return located(recipe, S3Store(profile.store, seconds=0))
         if not is_missing_folder(profile.store):
             return located(recipe, open_store(profile.store))
+    except (CorruptStage, DamagedObject):  # no subject reads the copy's list of files
+        raise
+    except LidrError:  # a subject reports it
+        pass
     return recipe
 
 

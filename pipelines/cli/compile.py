@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lidr.components.shared.config.source import on_this_machine
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.recipes import put_recipe
@@ -103,7 +104,7 @@ def _say_local(recipe: Recipe) -> None:
     """Note which inputs are files of this machine, which pods cannot read."""
     kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
     named = [each for each in named_inputs(recipe) if each.kind in kinds]
-    local = [each.label for each in named if "://" not in each.source]
+    local = [each.label for each in named if on_this_machine(each.source)]
     if local:
         say(
             f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "

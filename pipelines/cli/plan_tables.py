@@ -106,7 +106,8 @@ def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
         f"{' (* this recipe)' if power['items'] else ''} and accuracy of M_t.\n"
         f"gain: mean over {gain['languages']} languages, above the bar of "
         f"{gain['min_gain'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
-        f"fall: one language, proven a regression at alpha = {fall['alpha']:.2g} (Holm)\n"
+        f"fall: one language, beyond a tolerance of {fall['tolerance'] * 100:.1f} and proven at "
+        f"alpha = {fall['alpha']:.2g} (Holm): a regression\n"
         + _bars_text(power, fall)
         + "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "
         f"languages correlate by {gain['correlation']:g}."

@@ -11,7 +11,7 @@ import typer
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.core.names import RUN_DIGEST_CHARS, require_run_name
+from lidr.components.shared.core.names import MAX_RUN_CHARS, RUN_DIGEST_CHARS
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.pipelines.begin import begin, utc_day
@@ -82,11 +82,11 @@ def submit_command(
     store = open_store(place.store)
     when = Recurrence.parse(every) if every is not None else None
     given = run_name(run, asked) if run is not None else ""
-    if when and given:
-        require_run_name(f"{given}-{'0' * RUN_DIGEST_CHARS}")
     today = "" if when else utc_day()  # a schedule's runs begin on many days
-    begun = begin(asked, place, store, given, today=today)
+    begun = begin(asked, place, store, given, today=today, scheduled=when is not None)
     science, name = begun.recipe, begun.run
+    if when:
+        _require_room(name)
     require_reachable(science, place)
     client = Client(place)
     client.check()
@@ -115,6 +115,16 @@ def submit_command(
         _submit(client, submission, begun, dry_run, wait, output)
 
 
+def _require_room(name: str) -> None:
+    """Refuse a schedule's name to which its runs cannot add a hyphen and a digest."""
+    added = 1 + RUN_DIGEST_CHARS
+    if len(name) > (longest := MAX_RUN_CHARS - added):
+        raise BadInput(
+            f"{name!r} has {len(name)} characters, and the names of a schedule's runs add {added}",
+            remedy=f"Name the schedule with a --run of {longest} characters at most.",
+        )
+
+
 def _submit(
     client: Client, submission: Submission, begun: Begun, dry: bool, wait: bool, output: Output
 ) -> None:
@@ -128,13 +138,16 @@ def _submit(
         for line in filter(None, (text, done.note)):
             say(line, error=output is Output.JSON)
     if followed:
-        _wait(client, submission, output)
+        _wait(client, submission, done.run_id, output)
 
 
-def _wait(client: Client, submission: Submission, output: Output) -> None:
+def _wait(client: Client, submission: Submission, run_id: str, output: Output) -> None:
+    def open_watcher() -> Watcher:
+        return Watcher(client, submission.profile, submission.run, run_id)
+
     try:
         with open_table() as show, listening(_report):
-            status = follow(lambda: Watcher(client, submission.profile, submission.run), show)
+            status = follow(open_watcher, show)
     except KeyboardInterrupt:
         print(f"lidr: run {submission.run} continues; `lidr status` shows it", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -18,6 +18,8 @@ from lidr.pipelines.cluster.client import reason_in
 Object = dict[str, Any]
 
 _PAGE_SIZE = 500
+_ANONYMOUS = "system:anonymous"
+"""Kubernetes' name for whoever sends no credentials."""
 
 
 class Denied(BadInput):
@@ -50,8 +52,8 @@ class ClusterApi:
         """Return the API server's version, e.g. `v1.34.1`.
 
         Raises:
-            BadInput: there is no kubeconfig, it is refused, or the server does not answer. Later
-                calls raise the same error.
+            BadInput: there is no kubeconfig, it logs nobody in, or the server does not answer.
+                Later calls raise the same error.
         """
         if not self._lock.acquire(timeout=2 * self._seconds):
             raise Unavailable(
@@ -181,12 +183,35 @@ class ClusterApi:
         self._client = client.ApiClient(settings)
         try:
             found = self.get("/version") or {}
-        except Denied as error:  # every authenticated user may read the version
+        except Denied as error:
             raise BadInput(
                 f"{self.server} does not accept the kubeconfig's login",
                 remedy="Log in again; `kubectl auth whoami` shows as whom.",
             ) from error
+        if self._is_anonymous():  # anybody may read the version
+            raise BadInput(
+                f"{self.server} does not know who we are: the kubeconfig gives no login",
+                remedy="Correct the user of its current context; `kubectl auth whoami` asks too.",
+            )
         return str(found.get("gitVersion") or "unknown")
+
+    def _is_anonymous(self) -> bool:
+        """Return whether we are not logged in; False if the server cannot say.
+
+        Kubernetes before 1.28 has no such review.
+        """
+        version = "authentication.k8s.io/v1"
+        body = {"apiVersion": version, "kind": "SelfSubjectReview"}
+        try:
+            answer = self._call("POST", f"/apis/{version}/selfsubjectreviews", {}, body) or {}
+        except Denied as error:  # only who is logged in may ask
+            return _ANONYMOUS in error.message
+        except Unavailable:
+            raise
+        except BadInput:
+            return False
+        user = (answer.get("status") or {}).get("userInfo") or {}
+        return bool(user.get("username") == _ANONYMOUS)
 
     def _call(
         self, method: str, path: str, query: Mapping[str, str], body: Object | None = None

@@ -16,7 +16,7 @@ from urllib3.util import Retry
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
-from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.redaction import service_login_fault
 from lidr.components.shared.core.retry import report_wait
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.tokens import token_source
@@ -293,7 +293,7 @@ def name_filter(name: str, key: str = "display_name") -> str:
 
 def _host(profile: Profile) -> str:
     given = profile.kubeflow.host or os.environ.get(HOST_VARIABLE, "")
-    if fault := login_fault(given):
+    if fault := service_login_fault(given):
         raise BadInput(
             f"the address of Kubeflow Pipelines in ${HOST_VARIABLE} {fault}",
             remedy=f"Put the token into ${profile.kubeflow.token_env}.",

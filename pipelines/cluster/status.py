@@ -37,19 +37,28 @@ _NO_PODS = (
 class Watcher:
     """Reads the status of one run, repeatedly.
 
+    Args:
+        client: of the profile's Kubeflow.
+        profile: where the run is.
+        name: of the run.
+        run_id: which of that name; "" for the newest.
+
     Raises:
         BadInput: there is no such run.
     """
 
-    def __init__(self, client: Client, profile: Profile, name: str) -> None:
+    def __init__(self, client: Client, profile: Profile, name: str, run_id: str = "") -> None:
         self._client = client
         self._profile = profile
         self._name = name
-        newest = runs.newest_run(client, profile.kubeflow.experiment, name)
-        self.run_id: str = newest.run_id
+        if run_id:
+            found = runs.read_run(client, run_id)
+        else:
+            found = runs.newest_run(client, profile.kubeflow.experiment, name)
+        self.run_id: str = found.run_id
         self._namespace: RunNamespaces | None = None
         self._notes: list[str] = []
-        self._store: Store | None = self._open_store(profile.store, Stamp.parse(newest.description))
+        self._store: Store | None = self._open_store(profile.store, Stamp.parse(found.description))
         try:
             self._namespace = namespace_of(profile)
         except BadInput as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.inputs.named import InputKind, named_inputs
@@ -203,11 +203,10 @@ def require_reachable(recipe: Recipe, profile: Profile) -> None:
     """
     require_store(profile)
     for each in named_inputs(recipe):
-        address = parse_source(each.source).address
-        if "://" not in address and each.kind in (InputKind.PROMPTS, InputKind.QUESTIONS):
+        if on_this_machine(each.source) and each.kind in (InputKind.PROMPTS, InputKind.QUESTIONS):
             raise BadInput(
                 f"{each.label} is on this machine, where pods cannot reach it",
-                file=address,
+                file=parse_source(each.source).address,
                 remedy="Bring it into the store with `lidr fetch`, or name an s3:// address.",
             )
 

@@ -70,12 +70,12 @@ def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: st
 
 
 def notify_failure(store: Store, run: str, execution: str, url: str) -> None:
-    """Send the notice of an execution that failed, unless its last task has: it may have died.
+    """Send the notice of a failed execution, in case its last task died before sending it.
 
     Args:
         store: that the run is on.
         run: its name.
-        execution: id of the one that failed; by it the last task has named its notice.
+        execution: id of the one that failed; both name the notice by it, so it is sent once.
         url: the receiver's address.
     """
     with errors_as_warnings("no notice was sent"):

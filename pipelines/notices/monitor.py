@@ -79,35 +79,35 @@ class RunMonitor:
         found = []
         for run in self._runs(now):
             with errors_as_warnings(f"run {run.display_name} cannot be checked"):
-                if observed := self._check(run, now):
-                    found.append(observed)
+                found.append(self._check(run, now))
         return found
 
     def _runs(self, now: float) -> Iterator[runs.Run]:
-        """Yield the newest run of each name on the profile's store.
+        """Yield one run of each name on the profile's store: that which lives, else the newest.
 
         Scheduled runs are left out: their exit tasks send their notices.
         """
-        seen = set()
+        found: dict[str, runs.Run] = {}
         for run in runs.list_runs(self._client, self._profile.kubeflow.experiment):
             if 0 < _seconds(run.created_at) < now - _MAX_AGE_SECONDS:
-                return
+                break
             stamp = Stamp.parse(run.description)
             own = stamp is not None and stamp.is_on(self._profile.store)
-            if run.display_name in seen or run.recurring_run_id or not own:
+            if run.recurring_run_id or not own:
                 continue
-            seen.add(run.display_name)
+            newer = found.setdefault(run.display_name, run)
+            # One that is being cancelled may stay so for good, behind the run that followed it.
+            if runs.is_live(run) and run.state != "CANCELING" and not runs.is_live(newer):
+                found[run.display_name] = run
+        for run in found.values():
             if runs.is_live(run) or now - _seconds(run.finished_at) < _RECENT_SECONDS:
                 yield run
 
-    def _check(self, run: runs.Run, now: float) -> ObservedRun | None:
-        """Check one run; return None if a newer one has its name."""
+    def _check(self, run: runs.Run, now: float) -> ObservedRun:
+        """Check one run."""
         name = str(run.display_name)
         if runs.is_live(run):
-            watcher = Watcher(self._client, self._profile, name)
-            if watcher.run_id != run.run_id:
-                return None
-            status = watcher.read_status()
+            status = Watcher(self._client, self._profile, name, run.run_id).read_status()
             steps = tuple(observe(self._store, status, str(run.run_id), now))
             state, notices = status.state, list(notices_of(name, [*steps], self._settings, now))
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lidr.components.shared.config.budget import DEFAULT_GPU
+from lidr.components.shared.config.budget import DEFAULT_GPU, gpus_without_price
 from lidr.components.shared.config.pools import StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
@@ -86,6 +86,7 @@ class Estimate:
         pods: how many the run starts in all.
         store_bytes: that the run leaves on the store, by kind; checkpoints only while training.
         notes: what was assumed.
+        idle_shards: the one of the notes that says which shards have nothing to do, if any.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -96,6 +97,7 @@ class Estimate:
     pods: int
     store_bytes: Mapping[str, float]
     notes: tuple[str, ...]
+    idle_shards: str = ""
 
     @property
     def works(self) -> list[Work]:
@@ -143,6 +145,7 @@ class _Estimator:
         self._config = inputs.config
         self._shape: Architecture = read_architecture(dict(inputs.config))
         self._notes: list[str] = []
+        self._idle_shards = ""
         kinds = self._kinds()
         self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "prepare")}
         self._calibration = self._fitting_calibration(inputs.calibration)
@@ -174,6 +177,9 @@ class _Estimator:
         steps = tuple(map(self._with_overhead, self._steps()))
         gpu = self._gpus["train"]
         fits = plan.fits(self._memory(gpu)) if gpu else None
+        bare = gpus_without_price(self._profile, self._resources)
+        if bare and self._profile.prices.gpus:
+            self._notes.append(f"no price in prices.gpus, so no cost is counted: {bare}")
         if self._recipe.is_judged:
             self._notes.append("the judge's requests and their price are not counted")
         if self._recipe.pairing.reward_step == "grade":
@@ -190,6 +196,7 @@ class _Estimator:
             pods=sum(step.work.pods for step in steps),
             store_bytes=self._store_bytes(),
             notes=tuple(self._notes),
+            idle_shards=self._idle_shards,
         )
 
     def needed_bytes(self) -> tuple[float, float]:
@@ -227,11 +234,12 @@ class _Estimator:
         chunks = -(-self._prompts.count // chunk)
         workers = min(self._profile.shards, chunks)
         if workers < self._profile.shards and number == 1:
-            self._notes.append(
+            self._idle_shards = (
                 f"{self._profile.shards} shards, but {chunks} chunks of "
                 f"{chunk:,} prompts: {self._profile.shards - workers} have nothing to do; "
                 "lower generation.chunk_size"
             )
+            self._notes.append(self._idle_shards)
         generate, translate = self._requests.generate, self._requests.translate
         kinds, needed = len(self._recipe.languages.all), self._recipe.pairing.reward_step
         if self._profile.engine.fused:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.budget import DEFAULT_GPU
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import nearest
 
@@ -94,8 +95,10 @@ class AssumedLengths(Strict):
 
 
 class Times(Strict):
-    """Times that a step needs besides its work, in seconds; two sizes and rates have their unit in
-    their names."""
+    """Times that a step needs besides its work, in seconds.
+
+    `load_gbs` is in GB/s, `checkpoint_bytes` in bytes per parameter.
+    """
 
     pod_seconds: float
     """Until a pod's program runs."""
@@ -135,7 +138,8 @@ class Figures(Strict):
             raise BadInput(
                 f"no figures for GPU {name!r}{nearest(name, self.gpus)}; "
                 f"known are {', '.join(self.gpus)}",
-                remedy="Name one of them as gpu of the pool in the profile.",
+                remedy="Name one of them as gpu of the pool in the profile, or leave gpu empty: "
+                f"plans then assume an {DEFAULT_GPU}.",
             )
         return self.gpus[name]
 

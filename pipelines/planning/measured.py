@@ -230,7 +230,8 @@ def _train_rate(iterations: Sequence[_Iteration], flops: float) -> Rate:
     for each in iterations:
         counts = each.train.counts()
         busy += counts["train_seconds"] + each.reference.marker()["seconds"]
-        whole += each.train.marker()["seconds"]
+        # The marker's are the launcher's, which also waits for nodes.
+        whole += counts.get("seconds", each.train.marker()["seconds"])
     ranks = iterations[0].train.counts()["ranks"]
     return Rate(
         fixed_seconds=round(max(whole - busy, 0.0) / len(iterations), 3),

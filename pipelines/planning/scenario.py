@@ -72,7 +72,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         "gpus": gpus,
         "seconds": _summary(found.seconds),
         "gpu_hours": _summary(total),
-        # Where one never ends, a cost is that of the steps with a price only.
+        # A replication that never ends has no cost; `found.cost` lacks its unpriced steps.
         "cost": _summary(np.where(np.isfinite(found.seconds), found.cost, np.inf)),
         "nodes_lost": float(found.lost.mean()),
         "waited_seconds": float(found.waited.mean()),
@@ -93,8 +93,8 @@ def _stuck_step(found: SimulatedOutcome) -> str:
 
 def _own_notes(plan: Estimate) -> list[str]:
     """Return the notes that depend on the number of GPUs, without those on the recipe."""
-    notes = [note for note in plan.notes if "have nothing to do" in note]
-    return [*notes, *([f"training does not fit: {plan.remedy}"] if plan.remedy else [])]
+    misfit = f"training does not fit: {plan.remedy}" if plan.remedy else ""
+    return [note for note in (plan.idle_shards, misfit) if note]
 
 
 def _summary(values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -209,7 +209,8 @@ class StepWork:
 
     def _price(self, kind: StepKind) -> float:
         resources = self._resources[kind]
-        return self._profile.prices.per_hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
+        prices = self._profile.prices
+        return prices.per_hour(resources.gpu or DEFAULT_GPU, spot=resources.spot) or 0.0
 
     def _cores(self) -> Gpu:
         """Return this machine's cores together as if they were a GPU, and note how rough that is.

@@ -11,15 +11,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from lidr.components.merge.run import Merged, merge
 from lidr.components.rollout.figures import reuse_done
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, LaunchFailed, StoreError
+from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
@@ -28,6 +31,7 @@ from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConf
 from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
 from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
+from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE, step_of
 from lidr.components.shared.store.stage import Stage, open_stage
 from lidr.pipelines.tasks.shards import ShardJob, Shards, exchange_of
@@ -77,11 +81,13 @@ def roll_out(
         EngineFailed: a chunk is missing after all shards ended.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = generate_stage(settings, store, inputs, model, iteration)
-    target = translate_stage(settings, store, stage.uri, model, iteration)
-    translated = settings.pairing.reward_step == "translate"
-    if reuse_done(stage, *([target] if translated else [])):
-        return Merged(stage.uri, target.uri if translated else "")
+    stages = [generate_stage(settings, store, inputs, model, iteration)]
+    if settings.pairing.reward_step == "translate":
+        stages.append(translate_stage(settings, store, stages[0].uri, model, iteration))
+    exchange = exchange_of(stages[-1], shards)
+    if reuse_done(*stages):
+        exchange.clear()  # what a kill has left
+        return Merged(stages[0].uri, stages[1].uri if len(stages) > 1 else "")
     place = Launch.parse(launch)
     job = ShardJob(
         recipe=recipe,
@@ -93,72 +99,66 @@ def roll_out(
         shards=shards,
         execution=os.environ.get(EXECUTION_VARIABLE, ""),
     )
-    exchange = exchange_of(stage)
-    clear_other_sharding(exchange, shards)
     if place.launcher == "trainjob":
-        _run_as_pods(stage, job, exchange, place, Placement.of(placement))
+        _run_as_pods(stages, job, exchange, place, Placement.of(placement))
     else:
-        _run_here(stage, job, exchange)
-    exchange.clear()
-    merged = merge(
-        recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
-    )
+        _run_here(stages[-1], job)
+    try:
+        merged = merge(
+            recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
+        )
+    finally:  # until here, other runs that follow the same TrainJob read the summaries
+        exchange.clear()
     for uri in filter(None, merged):
         for name, value in stage_figures(open_stage(uri).counts()).items():
             log(f"{step_of(uri)}/{name}", value)
     return merged
 
 
-def clear_other_sharding(exchange: Shards, shards: int) -> None:
-    """Remove what an execution with another number of shards left: its shards had other chunks."""
-    try:
-        known = exchange.job().shards
-    except StoreError:
-        raise
-    except BadInput:  # there is none, or it is of another version
-        known = 0
-    if known != shards:
-        exchange.clear()
-
-
 def _run_as_pods(
-    stage: Stage, job: ShardJob, exchange: Shards, launch: Launch, placement: Placement
+    stages: Sequence[Stage], job: ShardJob, exchange: Shards, launch: Launch, placement: Placement
 ) -> None:
     TrainJobLauncher(launch, placement).run(
         LaunchedWork(
             component="rollout",
-            stage=stage,
-            command=_command(job, stage),
+            stage=stages[-1],
+            command=_command(stages[-1], job.shards),
             exchange=exchange,
             publish=partial(exchange.publish, job),
-            done=lambda: exchange.done() >= job.shards,
+            # Another run that followed the same TrainJob may have merged the chunks already.
+            done=lambda: exchange.done() >= job.shards or all(stage.done() for stage in stages),
             sharded=True,
         )
     )
 
 
-def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
-    """Run every shard as a process of this machine, a few at a time."""
-    exchange.clear()
-    exchange.publish(job)
+def _run_here(stage: Stage, job: ShardJob) -> None:
+    """Run every shard as a process of this machine, a few at a time.
+
+    They exchange files in a folder of this rollout alone: others may make the same stages, too.
+    """
     mark = uuid.uuid4().hex
     parallel = min(_MAX_PARALLEL_SHARDS, job.shards)
     own = {SHARING: str(parallel), _MARK_VARIABLE: mark}
     environment = {**os.environ, **events_environment(), **own}
+    with raising_terminated(), tempfile.TemporaryDirectory(prefix="lidr-shards-") as folder:
+        here = Stage(LocalStore(Path(folder)), stage.prefix)
+        exchange = exchange_of(here, job.shards)
+        exchange.publish(job)
 
-    def run(shard: int) -> int:
-        command = [*_command(job, stage), "--shard", str(shard)]
-        return subprocess.run(command, env=environment, check=False).returncode
+        def run(shard: int) -> int:
+            command = [*_command(here, job.shards), "--shard", str(shard)]
+            return subprocess.run(command, env=environment, check=False).returncode
 
-    with raising_terminated(), ThreadPoolExecutor(parallel) as pool:
-        try:
-            codes = list(pool.map(run, range(job.shards)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            kill_marked(_MARK_VARIABLE, mark)
-            raise
-    if failure := exchange.failure():
-        raise failure.as_error()
+        with ThreadPoolExecutor(parallel) as pool:
+            try:
+                codes = list(pool.map(run, range(job.shards)))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                kill_marked(_MARK_VARIABLE, mark)
+                raise
+        if failure := exchange.failure():
+            raise failure.as_error()
     for shard, code in enumerate(codes):
         if code:
             raise LaunchFailed(
@@ -167,8 +167,9 @@ def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
             )
 
 
-def _command(job: ShardJob, stage: Stage) -> list[str]:
-    return [sys.executable, "-m", "lidr.pipelines.tasks.shards", job.store, stage.prefix]
+def _command(stage: Stage, shards: int) -> list[str]:
+    program = [sys.executable, "-m", "lidr.pipelines.tasks.shards"]
+    return [*program, stage.store.uri, stage.prefix, str(shards)]
 
 
 def _exit_text(code: int) -> str:

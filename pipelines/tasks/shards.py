@@ -1,7 +1,7 @@
 """One shard of a rollout, and the files it exchanges with its launcher.
 
-`python -m lidr.pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part
-of an iteration's chunks; in a TrainJob, K is the pod's completion index.
+`python -m lidr.pipelines.tasks.shards STORE STAGE SHARDS --shard K` generates and translates the
+K-th part of an iteration's chunks; in a TrainJob, K is the pod's completion index.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lidr.components.generate.run import generate
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
-from lidr.components.shared.kubernetes.exchange import Exchange
+from lidr.components.shared.kubernetes.exchange import FOLDER, Exchange
 from lidr.components.shared.kubernetes.failure import failure_of
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE
@@ -49,15 +49,22 @@ class ShardJob(Strict):
 
 
 class ShardDone(Strict):
-    """Says that a shard's chunks are written; which stages they are in follows from the job."""
+    """Says that a shard's chunks are written; of which rollout, its place says (`exchange_of`)."""
 
 
 Shards = Exchange[ShardJob, ShardDone]
 
 
-def exchange_of(stage: Stage) -> Shards:
-    """Return the files that a rollout exchanges; they are in its generate stage."""
-    return Exchange(stage, ShardJob, ShardDone)
+def exchange_of(stage: Stage, shards: int) -> Shards:
+    """Return the files that a rollout exchanges with its shards.
+
+    Rollouts that share them do the same chunks, shard by shard.
+
+    Args:
+        stage: the last that the rollout makes; its digest covers the generate stage before it.
+        shards: how many there are; with another number of them, a shard has other chunks.
+    """
+    return Exchange(stage, ShardJob, ShardDone, f"{FOLDER}/{shards}")
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +72,8 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     exchange = None
     try:
-        exchange = exchange_of(Stage(open_store(options.store), options.stage))
+        stage = Stage(open_store(options.store), options.stage)
+        exchange = exchange_of(stage, options.shards)
         exchange.forget_failure(options.shard)
         exchange.succeed(work(exchange.job(), options.shard), options.shard)
     except LidrError as error:
@@ -106,8 +114,9 @@ def work(job: ShardJob, shard: int) -> ShardDone:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="shards", description=__doc__)
-    parser.add_argument("store", help="URI of the store")
-    parser.add_argument("stage", help="prefix of the generate stage below it")
+    parser.add_argument("store", help="URI of the store with the job")
+    parser.add_argument("stage", help="prefix of the rollout's last stage below it")
+    parser.add_argument("shards", type=int, help="how many shards there are")
     parser.add_argument(
         "--shard",
         type=int,

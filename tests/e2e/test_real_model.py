@@ -140,7 +140,10 @@ def test_log_probabilities_are_trl_s_on_the_same_tokens(ran: Ran):
         processing_class=AutoTokenizer.from_pretrained(ran.folder),
     )
     reference = open_stage(str(open_stage(ran.model).counts()["reference"]))
-    ours = {row.pair: row for row in reference.read_records(["logps.parquet"], ReferenceScore)}
+    ours = {
+        row.pair: row
+        for row in reference.read_records(reference.files(prefix="logps-"), ReferenceScore)
+    }
     pairs = ran.tokens()
     assert len(pairs) == len(ours) >= 2
     collate = DataCollatorForPreference(pad_token_id=0)

@@ -11,6 +11,12 @@ import pytest
 from images import audit, licences
 from images.licences import RULES, exception_for, is_allowed, locked, packages
 
+PROPRIETARY = "Classifier: License :: Other/Proprietary License"
+MIT = "Classifier: License :: OSI Approved :: MIT License"
+NOT_COMMERCIAL = "Classifier: License :: Free for non-commercial use"
+APACHE = "Classifier: License :: OSI Approved :: Apache Software License"
+GPL = "Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)"
+
 
 def test_every_licence_is_allowed_or_has_its_reason():
     found = packages()
@@ -42,6 +48,37 @@ def test_no_entry_is_out_of_date():
 )
 def test_licences_are_decided(licence: str, allowed: bool):
     assert is_allowed(licence) is allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "licence", "allowed"),
+    [
+        ("huey", ["License-Expression: AGPL-3.0-or-later"], "AGPL-3.0-or-later", False),
+        ("huey", ["License-Expression: MIT"], "MIT", True),
+        ("huey", [], "MIT", True),
+        ("chardet", ["License: AGPL-3.0-only"], "AGPL-3.0-only", False),
+        ("nvidia-new", ["License-Expression: LicenseRef-NVIDIA-Proprietary"], "NVIDIA's", True),
+        ("nvidia-new", ["License-Expression: GPL-3.0-only"], "GPL-3.0-only", False),
+        ("new", ["License: MIT", PROPRIETARY], "Other/Proprietary License", False),
+        ("new", [MIT, PROPRIETARY], "Other/Proprietary License", False),
+        ("new", [NOT_COMMERCIAL, MIT], "Free for non-commercial use", False),
+        ("new", ["License: ISC", "Classifier: License :: OSI Approved"], "ISC", True),
+        ("new", [MIT, APACHE], "MIT OR Apache-2.0", True),
+        ("new", [GPL], "GNU General Public License v3 (GPLv3)", False),
+        ("new", [], "", False),
+    ],
+)
+def test_the_licence_that_a_package_states_decides(
+    monkeypatch, tmp_path, name: str, facts: list[str], licence: str, allowed: bool
+):
+    """An exception excuses what it names, and says what is missing; it hides nothing."""
+    folder = tmp_path / f"{name.replace('-', '_')}-999.dist-info"
+    folder.mkdir()
+    lines = ["Metadata-Version: 2.4", f"Name: {name}", "Version: 999", *facts]
+    (folder / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = [each for each in packages() if each.name == name]
+    assert (found.version, found.licence, found.allowed) == ("999", licence, allowed)
 
 
 def test_a_package_that_is_not_allowed_fails_the_list(monkeypatch, capsys):

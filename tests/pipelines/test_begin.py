@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import StoreUnavailable
+from lidr.components.shared.core.errors import CorruptStage, StoreUnavailable
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.stage import MARKER
 from lidr.pipelines.begin import begin, inputs_of, located
 from tests.fakes import make_recipe
 
@@ -66,6 +67,19 @@ def test_store_that_is_away_is_no_store_without_the_inputs(tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "is_file", away)
     with pytest.raises(StoreUnavailable):
+        located(recipe, store)
+
+
+def test_damaged_copy_of_an_input_is_reported_and_not_replaced_by_its_source(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    files = dict.fromkeys(("en", "es", "de"), ADDRESS)
+    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
+    plan = fetch_plan(next(each for each in inputs_of(recipe) if each.source == ADDRESS), store)
+    plan.stage.write("prompts.jsonl", b"{}")
+    plan.stage.finish({})
+    store.write(plan.stage.key(MARKER), b"{}")
+    remedy = rf"_SUCCESS is not a marker\. Delete {plan.stage.uri}, then fetch it again with `lidr"
+    with pytest.raises(CorruptStage, match=rf"{ADDRESS}: .*{remedy}"):
         located(recipe, store)
 
 

@@ -32,6 +32,9 @@ ENGINE, TRAINED, PAIRED = 500.0, 20.0, 400.0
 BETWEEN = 3.0
 """Seconds of a step beside its stage."""
 
+QUEUE = 600.0
+"""Seconds that the training waited for nodes, which its stage's marker includes."""
+
 STARTUP = {"generate": 6.0, "translate": 5.0, "evaluate": 7.0, "train": 11.0}
 
 
@@ -72,7 +75,7 @@ class Run:
             "evaluation": self.evaluate(1),
         }
         own = sum(self.seconds.values()) - before - self.seconds["reference"]  # it is in train's
-        self.ended += timedelta(seconds=own + 7 * BETWEEN)
+        self.ended += timedelta(seconds=own + QUEUE + 7 * BETWEEN)
         self.state(1, state | made | {"version": "m/2"})
 
     def state(self, number: int, state: dict[str, str]) -> None:
@@ -80,9 +83,11 @@ class Run:
         rest["finished"] = self.ended.isoformat(timespec="seconds")
         self.store.write(state_key(self.name, number), json.dumps({**state, **rest}).encode())
 
-    def stage(self, step: str, seconds: float, counts: dict[str, Any], key: str = "") -> str:
+    def stage(
+        self, step: str, seconds: float, counts: dict[str, Any], key: str = "", queue: float = 0.0
+    ) -> str:
         made = new_stage(self.store, step, 1, {}, {"run": self.name, "key": key})
-        stage = replace(made, began=time.monotonic() - seconds)
+        stage = replace(made, began=time.monotonic() - seconds - queue)
         if step == "train":
             config = known_models()["toy"]
             stage.write("model/config.json", json.dumps(config).encode())
@@ -114,7 +119,8 @@ class Run:
         busy = 6 * self.prompts / TRAINED
         reference = self.stage("reference", busy / 3, {})
         counts = {"reference": reference, "train_seconds": busy, "ranks": 1}
-        return self.stage("train", STARTUP["train"] + busy * 4 / 3, counts)
+        seconds = STARTUP["train"] + busy * 4 / 3
+        return self.stage("train", seconds, {**counts, "seconds": seconds}, queue=QUEUE)
 
     def evaluate(self, number: int) -> str:
         scores = {"mean_tokens": 20.0, "accuracy": {"n": self.prompts}}

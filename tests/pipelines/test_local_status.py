@@ -112,6 +112,49 @@ def test_events_become_rows(tmp_path: Path):
     ]
 
 
+def shard_event(kind: str, time: float, shard: str, **more: object) -> dict:
+    return {"event": kind, "time": time, "step": "generate", "shard": shard, **more}
+
+
+def shard_progress(time: float, shard: str, done: int) -> dict:
+    figures = {"done": done, "total": 8, "unit": "requests", "rate": 2.5, "rate_unit": "tokens"}
+    return shard_event("progress", time, shard, **figures)
+
+
+def test_step_is_done_once_all_of_its_shards_are():
+    events = [
+        shard_event("started", 1.0, "1/3", iteration=1),
+        shard_event("started", 2.0, "2/3", iteration=1),
+        shard_progress(4.0, "1/3", 8),
+        shard_progress(5.0, "2/3", 3),
+        shard_event("finished", 6.0, "1/3", seconds=5.0),
+    ]
+    halfway = StepRow(1, "generate", "running", 5.0, 11, 16, "requests", 2.5, "tokens")
+    assert list(event_rows(events, running=True)) == [halfway]
+    events.append(shard_event("finished", 7.0, "2/3", seconds=5.0))
+    (row,) = event_rows(events, running=True)  # the third waits for a turn
+    assert (row.state, row.done, row.total, row.rate) == ("running", 11, 16, 0.0)
+    (row,) = event_rows(events, running=False)
+    assert row.state == "cancelled"
+    events += [
+        shard_event("started", 7.0, "3/3", iteration=1),
+        shard_event("finished", 9.0, "3/3", seconds=2.0),
+    ]
+    assert list(event_rows(events, running=True)) == [StepRow(1, "generate", "done", 8.0)]
+
+
+def test_step_has_failed_once_one_of_its_shards_has():
+    events = [
+        shard_event("started", 1.0, "1/2", iteration=1),
+        shard_event("started", 1.0, "2/2", iteration=1),
+        shard_event("failed", 2.0, "2/2", message="no memory", exit_code=1),
+        shard_event("finished", 3.0, "1/2", seconds=2.0),
+    ]
+    assert list(event_rows(events, running=True)) == [
+        StepRow(1, "generate", "failed", note="no memory")
+    ]
+
+
 def test_the_stages_of_a_run_that_another_machine_executes_are_kept(tmp_path, monkeypatch):
     store = open_store(str(tmp_path))
     recipe = make_recipe()

@@ -16,7 +16,9 @@ from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.scaling import with_gpus
+from lidr.pipelines.planning.scenario import Scenario, simulate_plan
 from lidr.pipelines.planning.shapes import known_models, model_config
+from lidr.pipelines.planning.simulator import Trouble
 from lidr.pipelines.planning.speed import ModelServer
 from tests.layers import layer
 from tests.pipelines.test_cli import main
@@ -239,6 +241,23 @@ def test_shards_without_chunks_are_named():
     assert "16 shards, but 2 chunks of 500 prompts: 14 have nothing to do" in notes
 
 
+def test_a_row_of_a_simulation_has_the_notes_that_depend_on_its_gpus():
+    recipe, placed = read_recipe(LLAMA, None, ()), read_profile("cluster")
+    read = model_config(recipe.model), read_prompts(recipe), figures()
+    rows = simulate_plan(PlanInputs(recipe, placed, *read), Scenario((1, 8, 16), Trouble(), 2))
+    alone, eight, sixteen = (row["notes"] for row in rows)
+    assert [note.partition(":")[0] for note in alone] == ["training does not fit"]
+    idle = "prompts: {} have nothing to do; lower generation.chunk_size"
+    assert [note.partition(" 500 ")[2] for note in eight] == [idle.format(6)]
+    assert [note.partition(" 500 ")[2] for note in sixteen] == [idle.format(14)]
+
+
+def test_a_gpu_without_figures_may_be_left_out():
+    with pytest.raises(BadInput) as caught:
+        figures().gpu("H1O0")
+    assert caught.value.remedy.endswith("or leave gpu empty: plans then assume an H100.")
+
+
 def test_memory_is_the_train_steps_own_plan(tmp_path):
     found = plan(LLAMA)
     assert found.fits and not found.remedy
@@ -282,6 +301,27 @@ def test_every_step_is_planned_on_its_own_pool():
     assert (works["evaluate"].gpus, works["evaluate"].price) == (2, 0.7)
     assert works["evaluate"].seconds > before["evaluate"].seconds
     assert works["generate"] == before["generate"]
+
+
+@pytest.mark.parametrize(
+    ("price", "spot", "noted"),
+    [
+        ({"H10O": {"on_demand": 3.0}}, False, ["H100 of generate, translate, evaluate, train"]),
+        ({"H100": {"on_demand": 3.0}}, True, ["H100 on spot nodes of evaluate"]),
+        ({"H100": {"on_demand": 0.0, "spot": 0.0}}, True, []),
+        ({}, False, []),
+    ],
+)
+def test_a_plan_notes_the_gpus_whose_price_is_not_known(price, spot: bool, noted: list[str]):
+    profile = read_profile("cluster").model_dump(mode="json", exclude_unset=True)
+    profile["prices"]["gpus"] = price
+    profile["steps"]["evaluate"] = {"pool": "h100", "accelerators": 1, "spot": spot}
+    recipe = read_recipe(LLAMA, None, None)
+    config, prompts = model_config(recipe.model), read_prompts(recipe)
+    placed = Profile.model_validate(profile)
+    notes = estimate(PlanInputs(recipe, placed, config, prompts, figures())).notes
+    start = "no price in prices.gpus, so no cost is counted: "
+    assert [each.removeprefix(start) for each in notes if each.startswith(start)] == noted
 
 
 def test_fewer_gpus_than_one_pod_of_any_step_are_refused():
@@ -392,4 +432,4 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path: Path, arguments, m
 def test_prices_in_a_profile_are_checked():
     profile = read_profile("cluster")
     assert profile.prices.per_hour("H100", spot=True) == 2.25
-    assert profile.prices.per_hour("L4", spot=False) == 0
+    assert profile.prices.per_hour("L4", spot=False) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lidr.pipelines.checks.finding import CheckInputs
 from lidr.pipelines.checks.inside import probe
 from lidr.pipelines.checks.inside.probe import (
     QUESTION_VARIABLE,
@@ -16,9 +17,13 @@ from lidr.pipelines.checks.inside.probe import (
     main,
 )
 from lidr.pipelines.checks.inside.seen import _matches_type
+from lidr.pipelines.cli.inputs import read_profile
 from lidr.pipelines.stamp import lidr_version
+from tests.fakes import make_recipe
 from tests.json_server import serving
 from tests.moto_server import CREDENTIALS, moto_server
+
+CODES = ("en", "es", "de")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +87,35 @@ def test_probe_names_services_that_a_proxy_would_be_asked_for(monkeypatch):
         "API": "HTTPS_PROXY would be asked for api.kubeflow: name it in NO_PROXY",
         "MLflow": "HTTP_PROXY would be asked for lidr-mlflow: name it in NO_PROXY",
         "Kubeflow's object store": "127.0.0.1:9 is not reached: Connection refused",
-        "mirror": "http://127.0.0.1:port has a wrong port",
+        "mirror": "http://127.0.0.1:port is not an address: "
+        "Port could not be cast to integer value as 'port'",
     }
+
+
+def test_probe_names_an_address_that_is_none_beside_the_others(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "mirror.invalid")
+    asked = {
+        "empty part": "http://mlflow..svc:5000",
+        "bracket": "http://[bad",
+        "model hub": "https://huggingface.co",
+        "closed": "http://127.0.0.1:9",
+    }
+    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    assert faults["empty part"].startswith("http://mlflow..svc:5000 is not an address: ")
+    assert faults["bracket"] == "http://[bad is not an address: Invalid IPv6 URL"
+    assert faults["model hub"] == "mirror.invalid names no host: write it as https://host"
+    assert faults["closed"].startswith("127.0.0.1:9 is not reached")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://mlflow..svc:5000", "http://[bad", "http://mlflow:50O0"]
+)
+def test_what_is_no_address_is_not_taken_for_a_service(address: str, monkeypatch):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    recipe = make_recipe(model={"source": "m"}, prompts={"files": dict.fromkeys(CODES, "p.jsonl")})
+    inputs = CheckInputs(recipe, read_profile("cluster"), 60)
+    assert not inputs.only_inside(address)
+    assert inputs.only_inside("http://nobody-mlflow.svc:5000")
 
 
 def test_probe_reaches_an_artifact_store_outside_through_a_proxy(monkeypatch):

@@ -59,7 +59,7 @@ def test_where_all_is_there_nothing_is_missing_and_nothing_is_left(world: Checke
     assert world.keys() == before
     assert world.cluster.kubeflow.changes == []
     written = [path for method, path in world.cluster.kubernetes.requests if method != "GET"]
-    assert all(path.endswith("accessreviews") for path in written)
+    assert all(path.endswith("reviews") for path in written), "questions that leave nothing"
     assert found["prompts es"]["detail"].startswith("3 in s3://")
     assert found["questions mt_bench"]["detail"] == "en 1, es 1, de 1"
     told = json.dumps(found)

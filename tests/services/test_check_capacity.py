@@ -197,3 +197,92 @@ def test_a_flavor_of_other_nodes_is_none(
         bare.cluster.kubernetes.forbidden.add(checked.FLAVOR)
     row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
     assert row["state"] == state and detail in row["detail"]
+    if state == "missing":
+        assert "resourceflavors" in row["remedy"] and "correct pools.h100 in" in row["remedy"]
+        assert "training.nodes" not in row["remedy"]
+
+
+def term(key: str, *values: str, weight: int = 0) -> dict:
+    return {"match": [{"key": key, "values": list(values)}], "weight": weight}
+
+
+@pytest.mark.parametrize(
+    ("affinity", "state"),
+    [
+        ([term("pool", "h100")], "missing"),
+        ([term("pool", "h100"), term("pool", "a100")], "ok"),
+        ([term("pool", "h100"), term("zone", "b")], "ok"),  # Kueue does not know of zones
+        ([term("pool", "h100", weight=5)], "ok"),
+    ],
+    ids=["another label", "one of two", "a label that the flavor does not name", "preferred"],
+)
+def test_a_flavor_of_other_nodes_than_the_affinity_s_is_none(
+    bare: Checked, affinity: list[dict], state: str
+):
+    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps["train"]["affinity"] = affinity
+    bare.cluster.configure(steps=steps)
+    bare.objects[checked.FLAVOR] = {"spec": {"nodeLabels": {"pool": "a100"}}}
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == state
+    if state == "missing":
+        assert "train wants nodes of its affinity, which no flavor has" in row["detail"]
+        assert "pools.h100 in the profile (node_selector, affinity)" in row["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("taint", "tolerations", "added", "state"),
+    [
+        (OTHER_TAINT, [], [], "missing"),
+        (OTHER_TAINT, [{"key": "team"}], [], "ok"),
+        (OTHER_TAINT, [], [{"key": "team", "value": "other"}], "ok"),
+        (OTHER_TAINT, [], [{"key": "team", "operator": "Equal", "value": "mine"}], "missing"),
+        (OTHER_TAINT | {"effect": "PreferNoSchedule"}, [], [], "ok"),
+    ],
+    ids=["none", "the step's", "the flavor's", "another of the flavor's", "repels nothing"],
+)
+def test_a_flavor_whose_taints_are_not_tolerated_is_none(
+    bare: Checked, taint: dict, tolerations: list[dict], added: list[dict], state: str
+):
+    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    for kind in ("train", "generate"):  # the others follow these
+        steps[kind]["tolerations"] = tolerations
+    bare.cluster.configure(steps=steps)
+    bare.objects[checked.FLAVOR] = {"spec": {"nodeTaints": [taint], "tolerations": added}}
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == state
+    if state == "missing":
+        assert "train does not tolerate team=other:NoSchedule of flavor gpu" in row["detail"]
+        assert row["remedy"] == (
+            "Add to pools.h100.tolerations: {key: team, operator: Exists, effect: NoSchedule}"
+        )
+
+
+@pytest.mark.parametrize(("pods", "state"), [(3, "missing"), (4, "ok")])
+def test_a_queue_s_quota_of_pods_is_looked_at(bare: Checked, pods: int, state: str):
+    training = yaml.safe_load(bare.cluster.file.read_text())["training"]
+    bare.cluster.configure(training=training | {"nodes": 4})
+    queue = checked.cluster_queue({})
+    (group,) = queue["spec"]["resourceGroups"]
+    amounts = {"cpu": "512", "memory": "4Ti", "nvidia.com/gpu": "64", "pods": str(pods)}
+    quotas = [{"name": name, "nominalQuota": amount} for name, amount in amounts.items()]
+    group |= {"coveredResources": [*amounts]}
+    group["flavors"][0]["resources"] = quotas
+    bare.objects[checked.CLUSTER_QUEUE] = queue
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == state
+    if state == "missing":
+        assert "train asks 4 pods, which no flavor has with the rest" in row["detail"]
+
+
+def test_flavors_that_may_not_be_read_hide_no_shortage(bare: Checked):
+    bare.cluster.kubernetes.forbidden.add(checked.FLAVOR)
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == "unknown" and "of whose nodes nothing is known" in row["detail"]
+    queue = checked.cluster_queue({})
+    *_, quota = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
+    quota["nominalQuota"] = "4"
+    bare.objects[checked.CLUSTER_QUEUE] = queue
+    row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
+    assert row["state"] == "missing"
+    assert "can never admit it: train asks 8 nvidia.com/gpu, which no flavor has" in row["detail"]

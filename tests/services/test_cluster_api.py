@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.cluster.api import ClusterApi, Denied
@@ -17,7 +18,14 @@ from tests.kubernetes_api import KubernetesApi, write_kubeconfig
 LOG = "/api/v1/namespaces/lidr/pods/x/log"
 BROKEN = (200, "no chunk\r\n", {"Transfer-Encoding": "chunked"})
 
+WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
 Answers = dict[str, tuple[Any, ...]]
+
+
+def whoami(name: str) -> tuple[int, Any]:
+    """Return the API's answer to the question who somebody is."""
+    return 201, {"kind": "SelfSubjectReview", "status": {"userInfo": {"username": name}}}
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def kubeconfig(tmp_path: Path, monkeypatch) -> Path:
 @pytest.fixture
 def answers(kubeconfig: Path) -> Iterator[Answers]:
     """Answers by path, of a server that the kubeconfig leads to."""
-    found: Answers = {"/version": (200, {"gitVersion": "v1.36.2"})}
+    found: Answers = {"/version": (200, {"gitVersion": "v1.36.2"}), WHOAMI: whoami("me")}
     with serving(lambda request, body: found[request.path.partition("?")[0]]) as url:
         write_kubeconfig(KubernetesApi(url=url), kubeconfig)
         yield found
@@ -125,3 +133,53 @@ def test_a_kubeconfig_that_is_none_is_named(kubeconfig: Path, text: str):
     with pytest.raises(BadInput, match="is no kubeconfig") as caught:
         ClusterApi(5.0).reach()
     assert caught.value.file == str(kubeconfig)
+
+
+UNKNOWN = 'selfsubjectreviews is forbidden: User "system:anonymous" cannot create resource'
+
+
+@pytest.mark.parametrize("answer", [whoami("system:anonymous"), (403, {"message": UNKNOWN})])
+def test_api_that_does_not_know_us_is_not_reached(answers: Answers, answer: tuple[int, Any]):
+    answers[WHOAMI] = answer
+    api = ClusterApi(5.0)
+    with pytest.raises(BadInput, match="does not know who we are") as caught:
+        api.reach()
+    assert "kubectl auth whoami" in caught.value.remedy
+    assert not api.is_reached()
+
+
+@pytest.mark.parametrize("status", [404, 403], ids=["before 1.28", "may not ask"])
+def test_api_that_cannot_say_who_we_are_is_reached(answers: Answers, status: int):
+    answers[WHOAMI] = (status, {"message": "no"})
+    assert ClusterApi(5.0).reach() == "v1.36.2"
+
+
+PLUGIN = """#!/bin/sh
+echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": %s}'
+exit %d
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "works"),
+    [("{}", 1, False), ("{}", 0, False), ('{"token": "t"}', 0, True), ("", -1, False)],
+    ids=["fails", "has no token", "works", "is not installed"],
+)
+def test_kubeconfig_whose_login_plugin_fails_names_it(
+    answers: Answers, kubeconfig: Path, status: str, code: int, works: bool
+):
+    plugin = kubeconfig.with_name("cloud-login")
+    if code >= 0:
+        plugin.write_text(PLUGIN % (status, code))
+        plugin.chmod(0o755)
+    config = yaml.safe_load(kubeconfig.read_text())
+    login = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}
+    config["users"][0]["user"] = {"exec": login}
+    kubeconfig.write_text(yaml.safe_dump(config))
+    if works:
+        assert ClusterApi(5.0).reach() == "v1.36.2"
+        return
+    with pytest.raises(BadInput, match=f"its login plugin `{plugin}` gives no cred") as caught:
+        ClusterApi(5.0).reach()
+    assert caught.value.file == str(kubeconfig)
+    assert "kubectl auth whoami" in caught.value.remedy

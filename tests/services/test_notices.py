@@ -181,14 +181,34 @@ def test_files_that_vanish_during_a_check_end_no_other_run_s(
     assert "run gone cannot be checked: FileNotFoundError" in capsys.readouterr().err
 
 
-def test_newer_run_of_the_name_on_another_store_is_not_taken_for_this_one(
+def test_newer_run_of_the_name_on_another_store_hides_none(
     cluster: Cluster, submitted: str, receiver: Receiver
 ):
     set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
-    assert [each.run for each in look(cluster, receiver)] == [RUN]
     stamp = cluster.kubeflow.run.description.rpartition("store ")[0]
     add_run(cluster, RUN, 0.01, description=f"{stamp}store s3://another/store")
-    assert look(cluster, receiver) == []
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "checked"),
+    [
+        ("RUNNING", "CANCELED", "older"),
+        ("CANCELING", "RUNNING", "newer"),  # the older one may stay so for good
+        ("CANCELING", "FAILED", "newer"),
+    ],
+)
+def test_of_several_runs_of_a_name_the_one_that_lives_is_checked(
+    cluster: Cluster, submitted: str, receiver: Receiver, older: str, newer: str, checked: str
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    add_run(cluster, RUN, 0.01, state=newer, finished_at=None if newer == "RUNNING" else now())
+    next(iter(cluster.kubeflow.runs.values())).state = older
+    ids = {"older": submitted, "newer": f"id-of-{RUN}-0.01"}
+    chosen = [run.run_id for run in RunMonitor(cluster.profile, receiver.url)._runs(SOON)]
+    assert chosen == [ids[checked]]
+    (seen,) = look(cluster, receiver)
+    assert seen.state == ("failed" if newer == "FAILED" else "running")
 
 
 def test_one_look_from_the_command_line(cluster: Cluster, submitted: str, receiver: Receiver):

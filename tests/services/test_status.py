@@ -113,6 +113,22 @@ def chunks_of(recipe: Recipe) -> int:
     return -(-recipe.prompts.per_iteration // recipe.generation.chunk_size)
 
 
+def test_steps_in_shards_are_done_once_their_stages_are(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    write_start(cluster, recipe)
+    stages = under_way(cluster)
+    set_tasks(cluster, task(f"{ROUND}.roll-out", "Running", seconds=60))
+    for chunk in range(chunks_of(recipe)):  # those of the first language: of the shard that ended
+        stages["generate"].write(f"responses/en/{chunk:05}.parquet", b"")
+    found = rows(cluster.json("status", RUN))
+    assert (found[1, "rollout"]["state"], found[1, "generate"]["state"]) == ("running", "")
+    assert found[1, "generate"]["done"] < found[1, "generate"]["total"]
+    stages["generate"].finish({})
+    found = rows(cluster.json("status", RUN))
+    assert (found[1, "rollout"]["state"], found[1, "generate"]["state"]) == ("running", "done")
+
+
 def test_what_was_not_done_again_says_so(cluster: Cluster, recipe: Recipe, submitted: str):
     write_start(cluster, recipe)
     stage = under_way(cluster)["generate"]

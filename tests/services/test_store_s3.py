@@ -11,6 +11,8 @@ import pytest
 
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.core.errors import BadInput, CorruptStage, DamagedObject, StoreError
+from lidr.components.shared.inputs.fetch_plans import fetch_plan
+from lidr.components.shared.inputs.named import named_inputs
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.models.sources import model_files, model_uri
@@ -18,7 +20,8 @@ from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.stage import MARKER, new_stage, open_stage
-from tests.fakes import finished_stage
+from lidr.pipelines.begin import located
+from tests.fakes import finished_stage, make_recipe
 
 MIB = 1 << 20
 
@@ -60,6 +63,22 @@ def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):
     with pytest.raises(DamagedObject, match="does not have the bytes that were written"):
         store.download("a", tmp_path / "copy")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_copy_of_an_input_is_not_replaced_by_its_source(bucket):
+    store = open_store(f"s3://{bucket}")
+    address = "hf://datasets/org/name@abc/prompts.jsonl"
+    files = dict.fromkeys(("en", "es", "de"), address)
+    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
+    named = next(each for each in named_inputs(recipe) if each.source == address)
+    stage = fetch_plan(named, store).stage
+    stage.write("prompts.jsonl", b"{}")
+    stage.finish({})
+    client, place = boto3.client("s3"), {"Bucket": bucket, "Key": stage.key(MARKER)}
+    metadata = client.head_object(**place)["Metadata"]
+    client.put_object(**place, Body=b"wrong", Metadata=metadata)
+    with pytest.raises(DamagedObject, match=rf"{address}: .*Delete {stage.uri}, then fetch it"):
+        located(recipe, store)
 
 
 def test_objects_of_other_programs_can_be_read(bucket):

@@ -88,6 +88,28 @@ def test_a_run_is_the_same_on_another_day(cluster: Cluster, monkeypatch):
     assert cluster.json("submit", RECIPE, "--run", "mine")["run_id"] == first["run_id"]
 
 
+@pytest.mark.parametrize("named", [(), ("--run", "nightly")])
+def test_a_schedule_takes_over_nothing_of_a_run_of_its_name(
+    cluster: Cluster, named: tuple[str, ...]
+):
+    first = cluster.json("submit", RECIPE, *named, "--every", "6h")
+    run = cluster.json("submit", RECIPE, *named)["run"]
+    begun = read_recipe(RECIPE, None, ["generation.engine=vllm", "model.date=2001-02-03"])
+    cluster.store.write(recipe_key(run), begun.model_dump_json().encode())
+    assert cluster.json("submit", RECIPE, *named, "--every", "6h")["id"] == first["id"]
+
+
+def test_a_schedule_s_name_leaves_room_for_what_its_runs_add(cluster: Cluster):
+    code, _, err = cluster.lidr("submit", RECIPE, "--run", "n" * 92, "--every", "6h")
+    assert (code, err) == (
+        2,
+        f"lidr: error: {'n' * 92!r} has 92 characters, and the names of a schedule's runs add 9. "
+        "Name the schedule with a --run of 91 characters at most.\n",
+    )
+    assert cluster.kubeflow.changes == []
+    cluster.json("submit", RECIPE, "--run", "n" * 91, "--every", "6h")
+
+
 def test_a_run_that_only_kubeflow_calls_succeeded_is_run_again(
     cluster: Cluster, submission: Submission, recipe: Recipe
 ):

@@ -297,6 +297,12 @@ def test_a_bundle_carries_all_inputs_to_a_store_without_a_network(host, recipe, 
     assert len(load_prompts(begun.recipe)["en"]) == 6
     again = bundle.unpack(science, folder, store, lambda _: None)
     assert {each.outcome for each in again} == {"there already"}
+    digest = next(each.digest for each in packed if each.label == "prompts.translation_tasks")
+    tasks = f"sources/{digest}/tasks.jsonl"
+    store.write(tasks, b"?" * len(TASKS))
+    store.delete(f"sources/{digest}/_SUCCESS")  # as a copy that was cut off, of another version
+    bundle.unpack(science, folder, store, lambda _: None)
+    assert store.read(tasks) == TASKS
 
 
 def test_a_bundle_holds_files_of_this_machine(host, tmp_path):
@@ -523,6 +529,24 @@ def bytes_of(path: str, folder: Path, whole: int) -> int:
     if list(folder.glob(f"store/sources/*/{name}")) or list(folder.glob(f"cache/fetch/*/{name}")):
         return whole
     return sum(part.stat().st_size for part in folder.glob(f"cache/fetch/*/{name}.part"))
+
+
+def test_two_that_fetch_at_once_fetch_each_file_once(host, recipe, tmp_path):
+    host.files["/tasks.jsonl"] = data = TASKS * 50_000
+    recipe.write_text(recipe.read_text().replace(sha256(TASKS), sha256(data)))
+    host.pause = 0.02
+    children = []
+    for _ in range(2):
+        if not (child := os.fork()):
+            try:
+                bring(recipe, str(tmp_path / "store"))
+            finally:
+                os._exit(0 if sys.exc_info()[0] is None else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert host.sent["/tasks.jsonl"] == len(data)
+    assert sha256(data) in {sha256(p.read_bytes()) for p in (tmp_path / "store").rglob("*.jsonl")}
+    assert not list(tmp_path.glob("cache/fetch/*/*"))
 
 
 def test_looking_for_a_copy_makes_no_folder(tmp_path):

@@ -22,11 +22,17 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
     Args:
         pattern: the source, which may contain {language}, {language_name} and {config}.
         language: ISO 639-1.
-        config: what {config} stands for: a configuration of the data set.
+        config: what {config} stands for: a configuration of the data set; "" if there is none.
 
     Raises:
-        BadInput: the source cannot be read.
+        BadInput: the source cannot be read, or contains {config} for nothing.
     """
+    if "{config}" in pattern and not config:
+        raise BadInput(
+            "{config} stands for nothing: these items have no configurations",
+            file=pattern,
+            remedy="Write {language} in its place.",
+        )
     source = parse_source(pattern)
     pin = source.sha256.get(language) or source.sha256.get("")
     address = source.address.format(

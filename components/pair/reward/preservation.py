@@ -15,8 +15,7 @@ _MIN_COPY_OVERLAP = 0.9
 """Share of common n-grams from which a translation counts as a copy of its source."""
 
 _MIN_CODE_OVERLAP = 0.5
-"""Share of common n-grams from which a code block counts as kept; its comments may be
-translated."""
+"""Share of common n-grams from which a code block counts as kept, comments aside."""
 
 _MIN_NAME_LETTERS = 3
 
@@ -24,9 +23,41 @@ _PREFIX_LETTERS = 4
 """First letters that a name and its form in another language share: Marie, María."""
 
 _FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
-_LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}]+")
+_STRING_OR_COMMENT = re.compile(
+    r"""
+    (?P<long>\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3})
+    | "(?:\\.|[^"\\\n]){0,999}" | '(?:\\.|[^'\\\n]){0,999}' | `[^`\n]{0,999}`
+    | (?P<comment>
+        (?<![^\s;]) \# (?=[\s\#]|[^\x00-\x7f]|\Z) [^\n]*  # not #include, #fff or ${#list}
+        | (?<![^\s;,{})]) // [^\n]*  # not the // of https://
+        | (?<![^\s;,{}()]) /\* .{0,9999}? \*/  # not src/*
+        | (?<!\S) -- (?=\s) [^\n]*  # not --option
+        | <!-- .{0,9999}? -->
+    )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""A string, which may hold what looks like a comment, or a comment, in any language of programs.
+
+Their lengths are limited: text of models may open a thousand of them and close none."""
+
+_LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}\x80-\U0010ffff]+")
+"""A link ends at the first character that is not ASCII: text without spaces may follow it."""
+
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_BREAK = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$")
+_SENTENCE_BREAK = re.compile(
+    r"(?:[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u2026\u00bf\u00a1*#>|\u2013\u2014\u2022-]|\d\))\s*$"
+)
+_MARKER = r"(?:(?:[^\w\s]+|\(?(?:\d+|[A-Za-z])[.)])[ \t]+)"
+_ITEM = re.compile(rf"[ \t]*{_MARKER}+")
+"""The start of a list item, up to its first word."""
+
+_TITLE = re.compile(rf"^[ \t>]*(?:\#[^\n]*|{_MARKER}*(\*\*|__)[^\n]+?\1)", re.MULTILINE)
+"""A heading, or the bold text that a line or list item begins with."""
+
+_TITLE_END = re.compile(r"[:.!?\u2013\u2014]")
+_MIN_TITLE_LETTERS = 4
+"""Shorter words are not capitalised in a title: Eat a Balanced Diet."""
 
 _NOUN_CAPITALISING = frozenset({"de"})
 """Languages that capitalise every noun, so that capitals do not mark names."""
@@ -44,8 +75,7 @@ def keeps_code(source: str, translation: str) -> bool | None:
         return None
     found = _FENCED.findall(translation)
     return len(found) == len(blocks) and all(
-        _overlap(before, after) >= _MIN_CODE_OVERLAP
-        for before, after in zip(blocks, found, strict=True)
+        _keeps_block(before, after) for before, after in zip(blocks, found, strict=True)
     )
 
 
@@ -58,9 +88,9 @@ def keeps_links(source: str, translation: str) -> bool | None:
 def keeps_names(source: str, translation: str, language: str) -> bool | None:
     """Tell whether at least half of the source's names are in the translation.
 
-    A heuristic: a name is a word that is always capitalised and occurs inside a sentence; it is
-    matched by its first letters, ignoring accents. Names that differ between languages (Germany,
-    Deutschland) are not matched, so half of them is enough.
+    A heuristic: a name is a word that is always capitalised and occurs inside a sentence, not in
+    a title alone; it is matched by its first letters, ignoring accents. Names that differ between
+    languages (Germany, Deutschland) are not matched, so half of them is enough.
 
     Args:
         source: the text that was translated.
@@ -81,16 +111,48 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
     return kept * 2 >= len(names)
 
 
+def _keeps_block(before: str, after: str) -> bool:
+    """Tell whether a block of code is kept; one of comments alone is compared as it is."""
+    code = _without_comments(before)
+    overlap = _overlap(code, _without_comments(after)) if code.strip() else _overlap(before, after)
+    return overlap >= _MIN_CODE_OVERLAP
+
+
+def _without_comments(code: str) -> str:
+    return _STRING_OR_COMMENT.sub(_kept_part, code)
+
+
+def _kept_part(found: re.Match[str]) -> str:
+    """Return a string as it is, and nothing of a comment or a docstring of Python's."""
+    if found["long"]:
+        before = found.string[: found.start()].rstrip()
+        return "" if not before or before.endswith(":") else found[0]
+    return "" if found["comment"] else found[0]
+
+
 def _names(text: str) -> list[str]:
-    words = [(found[0], found.start()) for found in _WORD.finditer(text)]
-    lower = {word for word, _ in words if word.islower()}
+    lower = {word for word in _WORD.findall(text) if word.islower()}
+    text = _without_titles(text)
     within = {
         word
-        for word, start in words
+        for word, start in ((found[0], found.start()) for found in _WORD.finditer(text))
         if len(word) >= _MIN_NAME_LETTERS and word.istitle() and _is_latin(word)
         if start and not _SENTENCE_BREAK.search(text[max(0, start - 20) : start])
     }
     return sorted(word for word in within if word.lower() not in lower)
+
+
+def _without_titles(text: str) -> str:
+    """Return a text without titles, which may capitalise any word, and without marks of lists."""
+    lines = []
+    for line in _TITLE.sub("", text).split("\n"):
+        item = _ITEM.match(line)
+        kept = line[item.end() :] if item else line
+        title = _TITLE_END.split(kept, maxsplit=1)[0] if item else ""
+        words = [word for word in _WORD.findall(title) if len(word) >= _MIN_TITLE_LETTERS]
+        is_title = len(words) > 1 and all(word[0].isupper() for word in words)
+        lines.append((kept[len(title) :] if is_title else kept).lstrip())
+    return "\n".join(lines)
 
 
 def _folded(text: str) -> str:
@@ -106,7 +168,7 @@ def _is_latin(text: str) -> bool:
 
 
 def _links(text: str) -> list[str]:
-    return [link.rstrip(".,;:!?\u3002\uff0c") for link in _LINK.findall(text)]
+    return [link.rstrip(".,;:!?*") for link in _LINK.findall(text)]
 
 
 def _overlap(first: str, second: str) -> float:

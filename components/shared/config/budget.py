@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
@@ -24,10 +24,10 @@ DEFAULT_GPU = "H100"
 class GpuPrice(Strict):
     """Price of one GPU of a type for an hour, its share of the machine included."""
 
-    on_demand: float = Field(0.0, ge=0.0)
-    """On nodes that stay. Default 0."""
-    spot: float = Field(0.0, ge=0.0)
-    """On nodes that may be taken away. Default 0."""
+    on_demand: float | None = Field(None, ge=0.0)
+    """On nodes that stay; 0 where they are free. Default null: not known."""
+    spot: float | None = Field(None, ge=0.0)
+    """On nodes that may be taken away; 0 where they are free. Default null: not known."""
 
 
 class Prices(Strict):
@@ -38,8 +38,8 @@ class Prices(Strict):
     gpus: dict[str, GpuPrice] = Field(default_factory=dict)
     """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""
 
-    def per_hour(self, gpu: str, *, spot: bool) -> float:
-        """Return the price of a GPU for an hour; 0 where its type has none."""
+    def per_hour(self, gpu: str, *, spot: bool) -> float | None:
+        """Return the price of a GPU for an hour; None if it is not known."""
         price = self.gpus.get(gpu, GpuPrice())
         return price.spot if spot else price.on_demand
 
@@ -108,7 +108,7 @@ class Account(FromEnvironment):
     currency: str = "USD"
     """ISO 4217 code of the prices' currency."""
     prices: dict[StepKind, float] = Field(default_factory=dict)
-    """Price of one GPU for an hour, by kind of step; without those of price 0."""
+    """Price of one GPU for an hour, by kind of step; without those that are free or unknown."""
     planned: Amount = NOTHING
     """Planned amount of one iteration; 0 where nothing was planned."""
 
@@ -144,11 +144,25 @@ class Used(Amount):
 NOTHING_USED = Used()
 
 
-def prices_of(profile: Profile) -> Mapping[StepKind, float]:
-    """Return the price of a GPU for an hour, for each kind of step that has GPUs."""
+def prices_of(profile: Profile) -> Mapping[StepKind, float | None]:
+    """Return the price of a GPU for an hour, or None, for each kind of step that has GPUs."""
     resources = {kind: profile.resources_of(kind) for kind in KINDS}
     return {
         kind: profile.prices.per_hour(each.gpu or DEFAULT_GPU, spot=each.spot)
         for kind, each in resources.items()
         if each.accelerators
     }
+
+
+def gpus_without_price(profile: Profile, kinds: Collection[StepKind] = KINDS) -> str:
+    """Return the GPUs that some kinds of step have and whose price is not known; "" if none.
+
+    They are named by type, e.g. `H100 on spot nodes of generate, evaluate; L4 of train`.
+    """
+    users: dict[str, list[StepKind]] = {}
+    for kind, price in prices_of(profile).items():
+        if price is None and kind in kinds:
+            each = profile.resources_of(kind)
+            gpu = (each.gpu or DEFAULT_GPU) + (" on spot nodes" if each.spot else "")
+            users.setdefault(gpu, []).append(kind)
+    return "; ".join(f"{gpu} of {', '.join(steps)}" for gpu, steps in users.items())

@@ -57,8 +57,9 @@ class Evaluation(Strict):
     data: dict[str, DataPath] = Field(default_factory=dict)
     """Where items are read from, by the task's family (mgsm, mmath, math500) or by the harness's
     dataset_path (juletxara/mgsm): a file or folder, relative to the recipe's folder, or another
-    source, as in `prompts.files`; `{language}`, `{language_name}` and `{config}` (the harness's
-    dataset_name) may appear in it. Default none: from where they are published."""
+    source, as in `prompts.files`; `{language}`, `{language_name}` and, for the harness's
+    tasks, `{config}` (their dataset_name) may appear in it. Default none: from where they are
+    published."""
     revisions: dict[str, Commit] = Field(default_factory=dict)
     """Commits of data sets on the Hugging Face hub, by the harness's dataset_path, e.g.
     `{CohereLabs/Global-MMLU-Lite: <40 hex digits>}`. Default none: their newest revision, with a

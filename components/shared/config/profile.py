@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.budget import Budget, Prices, prices_of
+from lidr.components.shared.config.budget import Budget, Prices, gpus_without_price, prices_of
 from lidr.components.shared.config.load import LocatedError, load_layers
 from lidr.components.shared.config.machine import (
     URL_PATTERN,
@@ -248,8 +248,9 @@ def _unpriced(profile: Profile) -> str:
     prices = prices_of(profile)
     if not prices:
         return "no step has accelerators, so nothing has a cost"
-    bare = [kind for kind, price in prices.items() if not price]
-    return f"the GPUs of {', '.join(bare)} have no price: name it in prices.gpus" if bare else ""
+    if bare := gpus_without_price(profile):
+        return f"GPUs without a price in prices.gpus: {bare}"
+    return "" if any(prices.values()) else "every GPU has the price 0, so nothing has a cost"
 
 
 VARIABLES = (

@@ -73,6 +73,11 @@ def parse_source(text: str) -> Source:
     return Source(address, pins, pairs.get("licence", ""))
 
 
+def on_this_machine(text: str) -> bool:
+    """Return whether a source is a path of this machine, with file:// or without."""
+    return "://" not in parse_source(text).address.removeprefix("file://")
+
+
 def hub_data(address: str) -> HubData | None:
     """Return what `hf://datasets/org/name@revision/file` names; None for other addresses."""
     found = _HUB_DATA.fullmatch(address)

@@ -13,10 +13,25 @@ Fields = Mapping[str, type | tuple[type, ...]]
 """Names of fields, and the types that their values may have; `float` includes int."""
 
 
-def read_object(data: bytes | str, place: str, required: Fields, optional: Fields = {}) -> Any:  # noqa: B006
+_REMEDY = "It was damaged or edited: restore it, or remove it and run again."
+
+
+def read_object(
+    data: bytes | str,
+    place: str,
+    required: Fields,
+    optional: Fields = {},  # noqa: B006
+    *,
+    remedy: str = _REMEDY,
+) -> Any:
     """Return a JSON object whose fields have the given types; any other fields are not checked.
 
-    `place` is the file's path or address, for messages.
+    Args:
+        data: the file's content.
+        place: its path or address, for messages.
+        required: the fields that it must have.
+        optional: those that it may have.
+        remedy: for an object that cannot be made again by another run.
 
     Raises:
         BadInput: it is not a JSON object, or a field is missing or of another type.
@@ -27,11 +42,7 @@ def read_object(data: bytes | str, place: str, required: Fields, optional: Field
     except (ValueError, RecursionError):
         what = "is not JSON"
     if what:
-        raise BadInput(
-            what,
-            file=place,
-            remedy="It was damaged or edited: restore it, or remove it and run again.",
-        )
+        raise BadInput(what, file=place, remedy=remedy)
     return found
 
 

@@ -12,7 +12,10 @@ import unicodedata
 
 from lidr.components.shared.core.errors import BadInput
 
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MAX_RUN_CHARS = 100
+"""Characters of a run's name."""
+
+_RUN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_RUN_CHARS - 1}}}")
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories: control codes, bidi overrides, lone surrogates."""
@@ -61,5 +64,6 @@ def require_run_name(name: str) -> None:
         raise BadInput(
             f"{name!r} cannot name a run: it {fault}",
             remedy="Begin with a letter or digit and use those, dots, hyphens and underscores, at "
-            "most 100; no dot at the end, and no name that Windows reserves (con, nul, com1).",
+            f"most {MAX_RUN_CHARS}; no dot at the end, and no name that Windows reserves (con, "
+            "nul, com1).",
         )

@@ -82,6 +82,11 @@ def login_fault(address: str) -> str:
     return "holds a secret in its query" if any(map(_QUERY_SECRET.search, query)) else ""
 
 
+def service_login_fault(address: str) -> str:
+    """Return `login_fault` of a service's address, also where its scheme is forgotten."""
+    return login_fault(address if "://" in address else f"http://{address}")
+
+
 def may_hold_secret(key: str) -> bool:
     """Return whether a key may hold a secret.
 

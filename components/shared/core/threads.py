@@ -14,11 +14,13 @@ _MIN_PARAMETERS = 10_000_000
 thread is as fast as two idle ones and many times faster than two busy ones."""
 
 SHARING = "LIDR_SHARING_PROCESSES"
-"""Environment variable with how many processes like this one share the machine. Default 1."""
+"""Environment variable with how many processes like this one share the machine, as children of one
+parent. Default 1."""
 
 _SAMPLE_SECONDS = 0.3
 _CGROUPS = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
+_PROCESSES = Path("/proc")
 
 
 def fit_threads(parameters: int) -> None:
@@ -37,7 +39,7 @@ def fit_threads(parameters: int) -> None:
         return
     processes = int(os.environ.get(SHARING, "1"))
     cores = allowed_cores() / processes
-    idle = idle_cores(_SAMPLE_SECONDS) / processes
+    idle = idle_cores(_SAMPLE_SECONDS, siblings=processes > 1) / processes
     threads = max(1, min(int(cores), round(idle)))
     torch.set_num_threads(threads)
     emit(
@@ -75,19 +77,38 @@ def threads_of_each(processes: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, int(allowed_cores() / processes)))}
 
 
-def idle_cores(seconds: float) -> float:
+def idle_cores(seconds: float, *, siblings: bool = False) -> float:
     """Return how many of the machine's cores are idle while this process sleeps for `seconds`.
 
     All of them if the kernel does not count.
+
+    Args:
+        seconds: how long to measure.
+        siblings: also count what other children of this process's parent use: those that started
+            earlier have their share of the cores already.
     """
+    theirs = sibling_ticks() if siblings else 0
     before = _times()
     time.sleep(seconds)
     after = _times()
+    theirs = max(0, sibling_ticks() - theirs) if siblings else 0
     passed = [late - early for early, late in zip(before, after, strict=False)]
     if not sum(passed):  # no /proc/stat, or one of zeros, as in gVisor
         return float(os.cpu_count() or 1)
-    idle = passed[3] + passed[4]  # idle, and waiting for a disk
+    idle = passed[3] + passed[4] + theirs  # idle, and waiting for a disk
     return (os.cpu_count() or 1) * idle / sum(passed)
+
+
+def sibling_ticks() -> int:
+    """Return the ticks that the other children of this process's parent have spent."""
+    own, parent = str(os.getpid()), str(os.getppid())
+    spent = 0
+    for file in _PROCESSES.glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):  # it may end meanwhile
+            fields = file.read_text().rpartition(")")[2].split()
+            if fields[1] == parent and file.parent.name != own:
+                spent += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    return spent
 
 
 def _times() -> list[int]:

@@ -30,19 +30,27 @@ _AZERBAIJANI_TO_LATIN = _table(
 
 _KAZAKH_ONLY = re.compile("[қңұі]")
 _AZERBAIJANI_ONLY = re.compile("[ҝҹ]|ә(?s:.*)ј|ј(?s:.*)ә")
+_WORD = re.compile(r"\w{2,}")
+_AZERBAIJANI = re.compile("[әөүғҝҹһј]")
+_NOT_AZERBAIJANI = re.compile("[ёйцщъьэюя]")
+"""Letters of Russian that the alphabet of 1958 lacks."""
 
 _EKAVIAN = re.compile(
-    r"\b(?:gde|ovde|onde|nigde|negde|uvek|dve|obe|mlek\w*|vreme\w*|reč(?:i|ju|ima)?|devoj\w+|šta|takođe|hiljad\w+|"
-    r"hleb\w*|lep(?!tir)\w{1,3}|dec[aeiou]|posle|pre|mest[oaiu]|čovek\w*|videti|hteo|sledeć\w+|reš\w+|"
-    r"uopšte|opšt\w+|tačn\w+|svesk\w*|vežb\w+|primer\w*|cel\w{1,3}|del(?!fi|ta)\w{1,3}|razume\w*|"
-    r"voleo|želeo|telo|tela|ćerk\w*|vazduh\w*|pozorišt\w+|fudbal\w*|sedi\w*|nedelj\w+)\b",
+    r"\b(?:gde|ovde|onde|nigde|negde|uvek|dve|obe|mlek\w*|vreme|reč(?:i|ju|ima)?|devoj\w+|šta|takođe|"
+    r"hiljad\w+|hleb\w*|lep(?:[aeiou]|o[gjm]|i[hm]|š[aeiu]|ot\w+)|dec[aeou]|posle|pre|mest[aou]|"
+    r"čovek\w*|videti|hteo|sledeć\w+|reš(?:e|(?:i|en|av)\w*)|uopšte|opšt\w+|tačn\w+|svesk(?:i|ama)|"
+    r"vežb\w+|primer\w*|cel(?:[aeiou]|o[gjm]|i[hm]|in\w+)|"
+    r"del(?:[aeiou]|om|i[mošć]|i(?:mo|te|ti)|ov[aei]|jen\w*)|razume\w*|voleo|želeo|telo|tela|ćerk\w*|"
+    r"vazduh\w*|pozorišt\w+|fudbal\w*|sedi(?:m|š|mo|te)?|nedelj\w+)\b",
     re.IGNORECASE,
 )
+"""Whole words, where other Croatian ones begin alike: vremena, lepeza, rešetka, celer, sediment."""
+
 _IJEKAVIAN = re.compile(
     r"\b(?:gdje|ovdje|ondje|nigdje|negdje|uvijek|dvije|obje|mlijek\w*|vrijeme\w*|riječ\w*|djevoj\w+|"
     r"također|tisuć\w+|kruh\w*|lijep\w*|djec\w+|poslije|prije|mjest\w+|čovjek\w*|vidjeti|htio|"
     r"sljedeć\w+|rješ\w+|uopće|opć\w+|točn\w+|bilježnic\w*|vjež\w+|primjer\w*|cijel\w*|"
-    r"dijel\w*|djel\w+|razumije\w*|volio|želio|tijel\w+|kćer\w*|zrak\w*|kazališt\w+|"
+    r"dijel\w*|djel\w+|razumije\w*|volio|želio|tijel\w+|zrakoplov\w*|kazališt\w+|"
     r"nogomet\w*|sjed\w+|tjed\w+)\b",
     re.IGNORECASE,
 )
@@ -54,9 +62,15 @@ def kazakh_in_cyrillic(text: str) -> str:
 
 
 def azerbaijani_in_latin(text: str) -> str:
-    """Return a text in lower case and in Latin letters if some are Azerbaijani's alone; else ""."""
+    """Return Azerbaijani in Cyrillic letters as lower-case Latin ones; "" for any other text."""
     lowered = text.lower()
     if _KAZAKH_ONLY.search(lowered) or not _AZERBAIJANI_ONLY.search(lowered):
+        return ""
+    words = _WORD.findall(lowered)  # a Russian text may name the letters, or quote some words
+    own, foreign = (
+        sum(map(bool, map(letters.search, words))) for letters in (_AZERBAIJANI, _NOT_AZERBAIJANI)
+    )
+    if own <= foreign:
         return ""
     return lowered.translate(_AZERBAIJANI_TO_LATIN)
 

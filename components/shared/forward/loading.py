@@ -65,10 +65,24 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
 
     Weights that are trained need float32 even where passes run in bfloat16: at a learning rate of
     5e-7 most updates are too small for a bfloat16 weight and would be lost.
+
+    Raises:
+        BadInput: the files lack weights, which transformers would set at random.
     """
-    model = AutoModelForCausalLM.from_pretrained(
-        files.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    model, info = AutoModelForCausalLM.from_pretrained(
+        files.folder,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
     )
+    if missing := sorted(info["missing_keys"]):
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise BadInput(
+            f"its files lack {len(missing)} of the model's weights: {named}",
+            file=files.folder,
+            remedy="Add the safetensors files that hold them, or choose another model.",
+        )
     if files.adapter:
         model = merge_adapter(model, files.adapter)
     fit_threads(sum(map(num_elements, model.parameters())))

@@ -14,6 +14,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
@@ -35,7 +36,9 @@ _TRIAL_TOKENS = 8
 """Tokens kept of prompt and chosen text in a trial pair; half as many of the rejected text."""
 
 
-def install_scoring(model: Any, pairs: Sequence[TokenPair]) -> Layout:
+def install_scoring(
+    model: Any, pairs: Sequence[TokenPair], *, length_key: str = "training.max_length"
+) -> Layout:
     """Replace a model's forward pass by one that scores batches; return the layout it needs.
 
     Dropout is switched off: it would add noise to the log-probabilities that rewards compare.
@@ -44,6 +47,7 @@ def install_scoring(model: Any, pairs: Sequence[TokenPair]) -> Layout:
         model: a causal language model of transformers.
         pairs: the pairs to score: the first two are the trial, and the longest decides whether
             longrope needs each text in a sequence of its own.
+        length_key: the recipe's key that bounds the pairs, for the remedy.
 
     Raises:
         BadInput: the model's scores cannot be computed from its layers and its head alone, or
@@ -71,12 +75,12 @@ def install_scoring(model: Any, pairs: Sequence[TokenPair]) -> Layout:
     if separate:
         raise BadInput(
             f"{type(model).__name__} has longrope but no attention by segment ({reason})",
-            remedy=f"Set training.max_length to {threshold} or less.",
+            remedy=f"Set {length_key} to {threshold} or less.",
         )
     model.set_attn_implementation(original_attention)
     if not _agree(model, trial, padded_batch, expected):
         raise BadInput(
-            f"{type(model).__name__} does more to its logits than training supports",
+            f"{type(model).__name__} does more to its logits than lidr supports",
             remedy="Choose a model of another architecture.",
         )
     emit("note", message=f"batches are padded: no attention by segment ({reason})")
@@ -164,8 +168,12 @@ def _freeze_unread(model: Any) -> None:
 
 
 def _switch_dropout_off(model: Any) -> None:
+    """Set every rate to 0: of torch's modules, of modules with a number, of configurations."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        config = getattr(module, "config", None)  # some modules read their rate there
+        for holder in (module, config) if isinstance(config, PreTrainedConfig) else (module,):
+            for name, value in list(vars(holder).items()):
+                if "drop" in name and isinstance(value, float):  # dropout, attn_pdrop, layerdrop
+                    setattr(holder, name, 0.0)

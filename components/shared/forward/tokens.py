@@ -61,7 +61,8 @@ class TokenPairs:
         for pair in self.pairs:
             sha.update(pair.key.encode())
             for part in (pair.prompt, pair.chosen, pair.rejected):
-                sha.update(np.array([len(part), *part], dtype="<i8").tobytes())
+                sha.update(len(part).to_bytes(8, "little"))
+                sha.update(np.asarray(part, dtype="<i8").tobytes())
         return sha.hexdigest()
 
 

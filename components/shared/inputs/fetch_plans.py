@@ -11,7 +11,7 @@ from typing import Any
 
 from lidr.components.shared.config.source import HubData, Source, hub_data, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of_file
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, CorruptStage, DamagedObject
 from lidr.components.shared.inputs.fetched import MODEL_FILES, source_stage
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.inputs.named import InputKind, NamedInput
@@ -65,10 +65,15 @@ class FetchPlan:
 
         Raises:
             BadInput: it is, with another file than the recipe pins.
+            CorruptStage, DamagedObject: it is, but its list of files is damaged.
         """
         if not self.stage.done():
             return False
-        held = self.stage.marker()["files"]
+        try:
+            held = self.stage.marker()["files"]
+        except (CorruptStage, DamagedObject) as error:
+            remedy = f"Delete {self.stage.uri}, then fetch it again with `lidr fetch`."
+            raise type(error)(f"{self.origin}: {error.message}", remedy=remedy) from error
         for name, pin in self.pins.items():
             if pin and (actual := held[name]["sha256"]) != pin:
                 raise BadInput(

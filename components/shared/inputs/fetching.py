@@ -6,14 +6,10 @@ fetched. Interrupted downloads are resumed from this machine's cache.
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of_file
@@ -22,8 +18,7 @@ from lidr.components.shared.inputs.fetch_plans import FetchPlan, SourceFile
 from lidr.components.shared.inputs.named import NamedInput
 from lidr.components.shared.inputs.web import Advance
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.marker import MARKER
-from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.store.cache import locked
 
 FILES_AT_ONCE = 4
 
@@ -51,12 +46,10 @@ def fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Adv
     Raises:
         BadInput: the source cannot be fetched, or is not what the recipe pins.
     """
-    with _fetching[plan.stage.prefix]:  # a recipe may name a source twice
+    if plan.is_there():
+        return 0
+    with locked(scratch / plan.stage.digest):  # another process, or a recipe that names it twice
         return 0 if plan.is_there() else _fetch(plan, pool, scratch, advance)
-
-
-_fetching: defaultdict[str, Lock] = defaultdict(Lock)
-"""A lock for each source that is fetched."""
 
 
 def _fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Advance) -> int:
@@ -104,27 +97,3 @@ def _fetch_file(
     stage.digests[file.name] = (size, digest)
     path.unlink(missing_ok=True)
     return size
-
-
-def scratch_folder() -> Path:
-    """Return the folder for downloads on this machine."""
-    return Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "fetch"
-
-
-def copy(stage: Stage, target: Stage, advance: Advance, scratch: Path) -> None:
-    """Copy a fetched source from one store to another, and verify each file.
-
-    Raises:
-        CorruptStage: a file does not have the digest in the marker.
-    """
-    if target.done():
-        return
-    files: Mapping[str, Any] = stage.marker()["files"]
-    for name, entry in files.items():
-        if not target.store.exists(target.key(name)):
-            folder = scratch / "copy" / stage.digest
-            stage.download(folder, [name])
-            target.store.upload(folder / name, target.key(name))
-            (folder / name).unlink()
-            advance(int(entry["size"]))
-    target.store.write(target.key(MARKER), stage.store.read(stage.key(MARKER)))

@@ -65,21 +65,19 @@ def _every_input(recipe: Recipe) -> Iterator[NamedInput]:
         if not source.startswith("models:/"):
             yield NamedInput(("pairing", "icr", key), source, InputKind.MODEL)
     for code, sources in recipe.prompts.files.items():
-        for place, source in enumerate(sources):
-            yield NamedInput(("prompts", "files", code, place), source, InputKind.PROMPTS)
+        for index, source in enumerate(sources):
+            yield NamedInput(("prompts", "files", code, index), source, InputKind.PROMPTS)
     yield NamedInput(
         ("prompts", "translation_tasks"), recipe.prompts.translation_tasks, InputKind.PROMPTS
     )
     for family, source in recipe.evaluation.data.items():
         yield NamedInput(("evaluation", "data", family), source, InputKind.ITEMS, codes)
     if recipe.judge:
-        for number, task in enumerate(recipe.judge.tasks):
+        for index, task in enumerate(recipe.judge.tasks):
             asked = recipe.judge.languages_of(task, codes)
             for key in ("questions", "references"):
                 source = str(getattr(task, key))
-                yield NamedInput(
-                    ("judge", "tasks", number, key), source, InputKind.QUESTIONS, asked
-                )
+                yield NamedInput(("judge", "tasks", index, key), source, InputKind.QUESTIONS, asked)
         yield NamedInput(("judge", "prompts"), recipe.judge.prompts, InputKind.QUESTIONS)
 
 

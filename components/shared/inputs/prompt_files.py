@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +31,12 @@ _OWN_FIELDS = ("language",)
 """Fields that lidr itself writes into prompt files, but does not read from them."""
 
 
-def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
+def load_prompts(recipe: Recipe, fields: set[str] | None = None) -> dict[str, list[Prompt]]:
     """Read every prompt file of a recipe, in the order of the dominant language's ids.
+
+    Args:
+        recipe: that names them.
+        fields: gets the names of the rows' fields.
 
     Raises:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
@@ -40,7 +44,7 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     """
     dominant = recipe.languages.dominant
     prompts = {
-        code: load_language(recipe.prompts, code, find_tasks=code == dominant)
+        code: load_language(recipe.prompts, code, fields, find_tasks=code == dominant)
         for code in recipe.languages.all
     }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
@@ -58,12 +62,15 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     return _with_equal_flags(prompts, listed)
 
 
-def load_language(settings: Prompts, language: str, *, find_tasks: bool = False) -> list[Prompt]:
+def load_language(
+    settings: Prompts, language: str, fields: set[str] | None = None, *, find_tasks: bool = False
+) -> list[Prompt]:
     """Read all prompt files of one language, in their order.
 
     Args:
         settings: the files, and the names of their fields.
         language: ISO 639-1 code.
+        fields: gets the names of the rows' fields.
         find_tasks: whether to find prompts about translation by patterns, if neither a field nor a
             list marks them.
 
@@ -72,7 +79,7 @@ def load_language(settings: Prompts, language: str, *, find_tasks: bool = False)
     """
     prompts: dict[str, Prompt] = {}
     for file in settings.files[language]:
-        for prompt in load_prompt_file(file, language, settings, find_tasks=find_tasks):
+        for prompt in load_prompt_file(file, language, settings, fields, find_tasks=find_tasks):
             if prompt.prompt_id in prompts:
                 raise BadInput(
                     f"id {prompt.prompt_id!r} is in an earlier file, too",
@@ -148,7 +155,12 @@ def _with_equal_flags(
 
 
 def load_prompt_file(
-    file: str, language: str, settings: Prompts, *, find_tasks: bool = False
+    file: str,
+    language: str,
+    settings: Prompts,
+    fields: set[str] | None = None,
+    *,
+    find_tasks: bool = False,
 ) -> list[Prompt]:
     """Read one prompt file.
 
@@ -156,6 +168,7 @@ def load_prompt_file(
         file: its source, which ends in .jsonl or .parquet.
         language: ISO 639-1 code for its prompts.
         settings: names of the fields in the file, and the pattern of its ids.
+        fields: gets the names of the rows' fields.
         find_tasks: as in `load_language`.
 
     Raises:
@@ -166,6 +179,8 @@ def load_prompt_file(
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
         prompt = _prompt(row, language, settings, file, line)
+        if fields is not None:
+            fields.update(row)
         if find_tasks and _is_task(row, prompt, settings):
             prompt = replace(prompt, translation_task=True)
         if prompt.prompt_id in prompts:
@@ -262,20 +277,19 @@ def _is_task(row: Mapping[str, Any], prompt: Prompt, settings: Prompts) -> bool:
     return not marked and is_about_translation(prompt.text, prompt.language)
 
 
-def unread_fields(recipe: Recipe) -> list[str]:
-    """Return the fields of a recipe's prompt files that nothing reads, in their order.
+def unread_fields(settings: Prompts, fields: Collection[str]) -> list[str]:
+    """Return the fields of prompt files that nothing reads, sorted.
 
-    Raises:
-        BadInput: a file is missing or broken.
+    Args:
+        settings: names of the fields that are read.
+        fields: of the files, from `load_prompts`.
     """
-    fields = recipe.prompts.fields
+    named = settings.fields
     read = {
-        *(name for names in (fields.prompt_id, fields.text, fields.input) for name in names),
-        *(*fields.answer, fields.translation_task, *_OWN_FIELDS),
+        *(name for names in (named.prompt_id, named.text, named.input) for name in names),
+        *(*named.answer, named.translation_task, *_OWN_FIELDS),
     }
-    files = [file for code in recipe.languages.all for file in recipe.prompts.files[code]]
-    found = dict.fromkeys(name for file in files for _, row in _rows(file) for name in row)
-    return [name for name in found if name not in read]
+    return sorted(set(fields) - read)
 
 
 def note_of_unread(fields: Sequence[str]) -> str:

@@ -117,12 +117,18 @@ def reference_of(
     return references[question.item_id]
 
 
-def digest_of_questions(task: JudgedTask, language: str) -> str:
-    """Return a digest of the questions that a task asks."""
+def digest_of_questions(task: JudgedTask, language: str, *, asked: bool = False) -> str:
+    """Return a digest of a task's questions.
+
+    Args:
+        task: whose questions they are.
+        language: of the questions.
+        asked: whether only what the answering model sees counts: no references and no criteria.
+    """
     return digest_of(
         [
-            [question.item_id, *question.turns, question.reference, question.criteria]
-            for question in read_questions(task, language)
+            [q.item_id, *q.turns, *(("", "") if asked else (q.reference, q.criteria))]
+            for q in read_questions(task, language)
         ]
     )
 

@@ -9,6 +9,7 @@ Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); here pa
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 
 from lidr.components.shared.core.languages import NAMES
@@ -36,11 +37,15 @@ _ENGLISH = (
     r"\bhow (?:do|would|can|to) (?:you |i |we )?say\b.{0,60}\bin\b",
 )
 _NOT_TEXT = re.compile(
+    rf"\b\w?translat\w{{0,3}}\b(?:(?!\binto\b|\bto (?:{_NAME})\b|(?<!\w)')[^\"“‘«:\n]){{0,80}}"
     r"\binto (?:an? |the )?(?:\w+ )?"
-    r"(?:equation|code|formula|program|pseudo-?code|python|sql|binary|chart|action)",
+    r"(?:equation|code|formula|program|pseudo-?code|python|sql|binary|chart|action)s?\b",
     re.IGNORECASE,
 )
-"""Prompts that "translate" into something other than a language, such as code."""
+"""Requests to translate into something other than a language, such as code.
+
+Between the verb and "into" stands no text to translate: no quotation mark and no colon.
+"""
 
 _STEMS: dict[str, str] = {
     "ar": r"ترجم",
@@ -91,6 +96,7 @@ def is_about_translation(text: str, language: str) -> bool:
     """
     pattern = _pattern(language)
     shown = text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + text[-_MAX_CHARS // 4 :]
+    shown = unicodedata.normalize("NFC", shown)
     return bool(pattern and pattern.search(shown) and not _NOT_TEXT.search(shown))
 
 

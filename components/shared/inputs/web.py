@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from lidr.components.shared.core.certificates import certificate_problem
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.retry import retry
@@ -22,9 +23,6 @@ Advance = Callable[[int], None]
 _TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and between two chunks of a response."""
 
-_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-"""What OpenSSL calls a certificate that no known authority has signed."""
-
 _PIECE_BYTES = 1 << 16
 _TRANSIENT_STATUSES = (408, 425, 429)
 """HTTP statuses below 500 after which a request is repeated."""
@@ -34,8 +32,9 @@ def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: Non
     """Download a file, or resume an interrupted download.
 
     Args:
-        url: `https://` or `http://`.
-        path: of the file, which appears only when it is complete.
+        url: `https://`, which no redirect may leave, or `http://`.
+        path: of the file, which appears only when it is complete; nobody else may download to it
+            meanwhile.
         sha256: its digest.
         advance: called with the number of new bytes.
 
@@ -78,7 +77,7 @@ def _receive_to_the_end(url: str, part: Path, advance: Advance) -> bool:
             _receive(url, part, advance)
 
         try:
-            retry(receive, urlsplit(url).netloc, _explain(url), long=True)
+            retry(receive, urlsplit(url).netloc, _explain(url, part.parent), long=True)
             return any(resumed)
         except Unavailable:
             if _size(part) <= before:
@@ -94,12 +93,15 @@ def _receive(url: str, part: Path, advance: Advance) -> None:
     have = _size(part)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(
-        url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=_TIMEOUT
+        url,
+        headers={"Accept-Encoding": "identity", **headers},
+        hooks={"response": _refuse_unencrypted},
+        stream=True,
+        timeout=_TIMEOUT,
     ) as answer:
         if answer.status_code == 416:  # nothing is missing, or the file has changed
             return
         answer.raise_for_status()
-        _require_https(url, answer.url)
         sent_range = answer.headers.get("Content-Range", "")
         resumed = answer.status_code == 206 and sent_range.startswith(f"bytes {have}-")
         with part.open("ab" if resumed else "wb") as file:
@@ -113,16 +115,19 @@ def _receive(url: str, part: Path, advance: Advance) -> None:
             raise requests.ConnectionError(f"{received} of {expected} bytes arrived")
 
 
-def _require_https(url: str, final_url: str) -> None:
-    if url.startswith("https://") and not final_url.startswith("https://"):
+def _refuse_unencrypted(answer: requests.Response, **_: object) -> None:
+    """Refuse a redirect from https:// to http:// before it is followed: a login may go with it."""
+    target = urljoin(answer.url, answer.headers.get("Location", ""))
+    if answer.is_redirect and answer.url.startswith("https:") and not target.startswith("https:"):
+        answer.close()
         raise BadInput(
-            f"redirects to {final_url}, which is not encrypted",
-            file=url,
+            f"redirects to {target}, which is not encrypted",
+            file=answer.url,
             remedy="Correct the address.",
         )
 
 
-def _explain(url: str) -> Callable[[Exception], LidrError | None]:
+def _explain(url: str, folder: Path) -> Callable[[Exception], LidrError | None]:
     host = urlsplit(url).netloc
 
     def explain(error: Exception) -> LidrError | None:
@@ -137,11 +142,12 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
             raise BadInput(
                 f"{host} says HTTP {status}", file=url, remedy=_remedy(status)
             ) from error
-        if isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error):
+        certificate = certificate_problem(str(error), "REQUESTS_CA_BUNDLE")
+        if certificate and isinstance(error, requests.exceptions.SSLError):
             raise BadInput(
-                f"the certificate of {host} is not trusted ({error})",
+                f"the certificate of {host} is not trusted ({certificate.cause})",
                 file=url,
-                remedy="Name your authority's certificates in REQUESTS_CA_BUNDLE.",
+                remedy=certificate.remedy,
             ) from error
         if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
             raise BadInput(
@@ -156,7 +162,7 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
             raise BadInput(
                 f"cannot be fetched here: {error}",
                 file=url,
-                remedy="Free space where LIDR_CACHE is, and check REQUESTS_CA_BUNDLE.",
+                remedy=f"Free space in {folder}, and check REQUESTS_CA_BUNDLE.",
             ) from error
         return None
 

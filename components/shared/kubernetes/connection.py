@@ -10,8 +10,7 @@ from yaml import YAMLError
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
-
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+from lidr.components.shared.kubernetes.runs import own_namespace
 
 
 def connect(*, pod_first: bool = False) -> str:
@@ -24,7 +23,8 @@ def connect(*, pod_first: bool = False) -> str:
         The namespace that either names.
 
     Raises:
-        BadInput: there is neither, or the kubeconfig cannot be read or used.
+        BadInput: there is neither, the kubeconfig cannot be read or used, or its login plugin
+            fails.
     """
     ways = (_as_pod, _as_user) if pod_first else (_as_user, _as_pod)
     for connect_as in ways:
@@ -39,9 +39,9 @@ def connect(*, pod_first: bool = False) -> str:
 def _as_pod() -> str:
     from kubernetes import config
 
-    with suppress(config.ConfigException, OSError):
+    with suppress(config.ConfigException):
         config.load_incluster_config()
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+        return own_namespace()
     return ""
 
 
@@ -53,6 +53,12 @@ def _as_user() -> str:
     try:
         config.load_kube_config()
         _, active = config.list_kube_config_contexts()
+        if plugin := _failed_plugin(active["context"].get("user", "")):
+            raise BadInput(
+                f"its login plugin `{plugin}` gives no credentials",
+                file=_kubeconfig(given),
+                remedy="Install it, or log in again; `kubectl auth whoami` shows why it fails.",
+            )
         return str(active["context"].get("namespace") or "default")
     except config.ConfigException as error:
         if file := _kubeconfig(given):  # the pod's account may be another cluster's
@@ -62,6 +68,23 @@ def _as_user() -> str:
     except (YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         what = f"is no kubeconfig ({type(error).__name__})"
         raise BadInput(what, file=given, remedy=remedy) from error
+
+
+def _failed_plugin(user: str) -> str:
+    """Return the command that should give a user's credentials, if it did not; else "".
+
+    The client logs such a failure, and then sends its requests without credentials.
+    """
+    from kubernetes import client, config
+
+    settings = client.Configuration.get_default_copy()
+    if settings.api_key or settings.cert_file:
+        return ""
+    files = config.kube_config
+    merged = files.KubeConfigMerger(files.KUBE_CONFIG_DEFAULT_LOCATION).config
+    found = merged["users"].get_with_name(user, safe=True)
+    plugin = found["user"].safe_get("exec") if found else None
+    return str(plugin["command"]) if plugin else ""
 
 
 def _kubeconfig(given: str) -> str:

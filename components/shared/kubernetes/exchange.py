@@ -2,6 +2,7 @@
 
 They are in `launch/` of the stage being made, on the store. The launcher writes the job; each node
 writes a summary, or why it failed. Unlike pods, their logs and the TrainJob, these do not vanish.
+No finished stage has them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lidr.components.shared.kubernetes.failure import RecordedFailure, root_caus
 from lidr.components.shared.store.stage import Stage
 
 FOLDER = "launch"
+"""Folder of the stage that has the files."""
 
 Job = TypeVar("Job", bound=BaseModel)
 Summary = TypeVar("Summary", bound=BaseModel)
@@ -29,10 +31,14 @@ class Exchange(Generic[Job, Summary]):
         stage: the stage being written.
         job: class of the job.
         summary: class of a node's summary.
+        folder: of the stage, `launch` or one in it: launches in different folders share no file.
     """
 
-    def __init__(self, stage: Stage, job: type[Job], summary: type[Summary]) -> None:
+    def __init__(
+        self, stage: Stage, job: type[Job], summary: type[Summary], folder: str = FOLDER
+    ) -> None:
         self._stage = stage
+        self._folder = folder
         self._store = stage.store
         self._job = job
         self._summary = summary
@@ -77,7 +83,7 @@ class Exchange(Generic[Job, Summary]):
         self._write(f"failure-{failure.node}.json", failure)
 
     def forget_failure(self, node: int) -> None:
-        """Delete why a node failed before: JobSet has started it again."""
+        """Delete why a node failed before: it has been started again."""
         self._store.delete(self._key(f"failure-{node}.json"))
 
     def failure(self) -> RecordedFailure | None:
@@ -89,7 +95,7 @@ class Exchange(Generic[Job, Summary]):
         return root_cause(found) if found else None
 
     def clear(self) -> None:
-        """Delete all files: a finished stage has none of them."""
+        """Delete all files in `launch`: a finished stage has none of them."""
         for entry in self._store.list(self._stage.key(FOLDER)):
             self._store.delete(entry.key)
 
@@ -97,17 +103,20 @@ class Exchange(Generic[Job, Summary]):
         try:
             return kind.model_validate_json(self._store.read(key))
         except ValidationError as error:
+            found = error.errors(include_url=False)[0]
+            where = ".".join(map(str, found["loc"]))
+            fault = f"{where}: {found['msg']}" if where else found["msg"]
             raise BadInput(
-                f"{self._store.uri}/{key} is of another version ({error})",
+                f"{self._store.uri}/{key} is damaged or of another version: {fault}",
                 remedy="Use one image for the step and the nodes of its TrainJob.",
             ) from error
 
     def _keys(self, start: str) -> list[str]:
-        listing = self._store.list(self._stage.key(FOLDER))
+        listing = self._store.list(self._stage.key(self._folder))
         return [entry.key for entry in listing if entry.key.startswith(self._key(start))]
 
     def _write(self, name: str, content: BaseModel) -> None:
         self._store.write(self._key(name), content.model_dump_json().encode())
 
     def _key(self, name: str) -> str:
-        return self._stage.key(f"{FOLDER}/{name}")
+        return self._stage.key(f"{self._folder}/{name}")

@@ -114,13 +114,11 @@ class TrainJobLauncher:
             cluster.delete(work.name)
 
     def _create_or_adopt(self, cluster: Cluster, work: LaunchedWork) -> None:
-        name, resharded = work.name, False
+        name = work.name
         with report_wait(f"waiting for the pods of the earlier TrainJob {name} to end"):
             while True:
                 found = cluster.read(name)
                 if found is None:
-                    if resharded:  # what its shards wrote until they ended is of other chunks
-                        work.exchange.clear()
                     if self._create(cluster, work):
                         return  # else another launcher was first: read the TrainJob it created
                 elif found.stage != work.stage.uri:

@@ -5,6 +5,7 @@ It uses no client library, which not every image has.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -34,11 +35,25 @@ _NO_ANSWER = (
 
 
 def cluster_id() -> str:
-    """Return an id that the pods of one cluster share, and no others; "" outside of pods."""
+    """Return an id that the pods of one account of one cluster share; "" where it is not known.
+
+    Clusters may share the authority of their API servers. The uid of the service account, which its
+    token names, is of one cluster.
+    """
     try:
-        return digest_of_bytes((_ACCOUNT / "ca.crt").read_bytes())
-    except OSError:
+        authority = (_ACCOUNT / "ca.crt").read_bytes()
+        claims = _claims((_ACCOUNT / "token").read_text("utf-8"))
+        account = str(claims["kubernetes.io"]["serviceaccount"]["uid"])
+    except (OSError, ValueError, LookupError, TypeError):
         return ""
+    return digest_of_bytes(authority + account.encode()) if account else ""
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """Return what a service account's token (a JWT) says; its signature is the API's concern."""
+    part = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
 
 
 def own_namespace() -> str:

@@ -58,9 +58,9 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
         return ModelLocation(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
     if not source.startswith("models:/"):
         return ModelLocation(source)
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise BadInput(
-            f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
+            f"{source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
             remedy="Set it to the tracking server's address.",
         )
     from mlflow.exceptions import MlflowException, RestException
@@ -69,7 +69,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
     name, _, alias = source.removeprefix("models:/").partition("@")
     if not alias and "/" not in name:
         raise BadInput(
-            f"model.source {source!r} names neither a version nor an alias",
+            f"{source!r} names neither a version nor an alias",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",
         )
 
@@ -87,7 +87,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
                 f"what answers at {uri} is no MLflow server", remedy="Correct MLFLOW_TRACKING_URI."
             ) from error
         raise NotRegistered(
-            f"model.source {source!r} is not in MLflow ({error})",
+            f"{source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",
         ) from error
     return ModelLocation(str(version.source), version.tags.get(ADAPTER_TAG, ""))

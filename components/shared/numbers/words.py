@@ -7,9 +7,10 @@ languages. Chinese numerals are read elsewhere (`hanzi`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
+from lidr.components.shared.numbers.combine import Part, combined
 from lidr.components.shared.numbers.lexicon import HAN, Lexicon, lexicon_of, words_of
 
 _PARTLY = frozenset(("cy", "ga", "ka", "ta", "tl", "zu"))
@@ -17,9 +18,17 @@ _PARTLY = frozenset(("cy", "ga", "ka", "ta", "tl", "zu"))
 _PREFIXES = frozenset(("و", "ו"))
 """Arabic and Hebrew join "and" to the word that follows."""
 _COUNTING = frozenset("두세네열")
-"""Korean numbers of one syllable that are no other word where they stand alone."""
-_ALONE = re.compile("[백천만](?=원|$)")
-"""A Korean hundred, thousand or ten thousand alone: 백 is a bag as well, 백성 are people."""
+"""Korean numbers of one syllable that count things where they stand alone."""
+_ALONE = re.compile("[백천만억조](?=원|$)")
+"""A Korean hundred, thousand or more alone: 백 is a bag as well, 백성 are people."""
+_AFTER_TEN = re.compile("(?<=[ 백천만]열) (?=[한두세네둘셋넷]|하나|다섯|여섯|일곱|여덟|아홉)")
+"""A space within a Korean number from eleven to nineteen: 열 두 개."""
+_DIGIT = re.compile("[일이삼사오육칠팔구]")
+_SINO = re.compile(r"[일이삼사오육칠팔구십백천만억조]\Z")
+"""The end of a Korean number in Chinese words."""
+_LONE = re.compile(r"[\d백천만]")
+_COUNTED = re.compile("명|개|권|살|마리|시간|대|장|병|번|곳|가지|그루|송이|자루|잔|쌍")
+"""What native Korean numbers count, also after hundreds in Chinese words: 이백 세 명 is 203."""
 _MYRIAD = 10**4
 _MAX_COMPOUND_CHARS = 80
 _MAX_CHARS = 200
@@ -46,7 +55,7 @@ def spelled(text: str, language: str) -> Iterator[int]:
     """
     lexicon = lexicon_of(language) if can_read(language) else None
     if lexicon is not None:
-        yield from _combined(_parts(words_of(text), lexicon, language))
+        yield from combined(_parts(words_of(text), lexicon, language))
 
 
 def leading_number(text: str, language: str) -> int | None:
@@ -58,7 +67,7 @@ def leading_number(text: str, language: str) -> int | None:
     if lexicon is None:
         return None
     parts = _parts(words_of(text[:_MAX_CHARS]), lexicon, language)
-    return next(_combined(parts), None) if parts and parts[0] else None
+    return next(combined(parts), None) if parts and parts[0] else None
 
 
 def _parts(words: Sequence[str], lexicon: Lexicon, language: str) -> list[Part]:
@@ -69,21 +78,18 @@ def _parts(words: Sequence[str], lexicon: Lexicon, language: str) -> list[Part]:
     return list(_spaced(list(words), lexicon))
 
 
-Part = tuple[str, int] | None
-"""A value ("value"), a multiplier ("scale" or "before"), or None where a number ends."""
-
-
 def _spaced(words: list[str], lexicon: Lexicon) -> Iterator[Part]:
     at = 0
     while at < len(words):
-        part, taken = _phrase(words, at, lexicon)
+        word, (part, taken) = words[at], _phrase(words, at, lexicon)
+        prefixed = word[:1] in _PREFIXES & lexicon.joiners and word[1:] in lexicon.starts
+        if prefixed and (not part or part[0] == "scale"):
+            words[at] = word[1:]
+            yield ("joiner", 0)
+            continue
         if part:
             yield part
             at += taken
-            continue
-        word = words[at]
-        if word[:1] in _PREFIXES & lexicon.joiners and word[1:] in lexicon.starts:
-            words[at] = word[1:]
             continue
         at += 1
         if word in lexicon.joiners or word == ",":
@@ -135,11 +141,15 @@ def _thai(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
 def _korean(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
     """Parse numbers whose words may be joined or not, and that begin a word: 만 오천이백."""
     before: Part = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        parts, end = _run(word, 0, lexicon)
-        if end < 2 and word not in _COUNTING:  # 이 is "this" as well as 2
-            goes_on = _goes_on(before, word, lexicon)
-            if not goes_on and not _begins_number(word, following, lexicon):
+    words = _AFTER_TEN.sub("", f" {' '.join(words)}").split(" ")[1:]
+    for last, word, following in zip(["", *words], words, [*words[1:], ""], strict=False):
+        parts, end = _korean_run(word, following, lexicon)
+        first = lexicon.run.match(word)
+        counts = first is not None and first[0] in _COUNTING
+        is_unit = counts and _is_unit(last, before, word[1:3] or following)
+        if is_unit or (end < 2 and word not in _COUNTING):
+            goes_on = _goes_on(last, before, word, lexicon)  # 이 is "this" as well as 2
+            if not goes_on and not _begins_number(last, word, following, lexicon):
                 yield None
                 before = None
                 continue
@@ -152,6 +162,30 @@ def _korean(words: Sequence[str], lexicon: Lexicon) -> Iterator[Part]:
             before = None
 
 
+def _korean_run(word: str, following: str, lexicon: Lexicon) -> tuple[list[Part], int]:
+    """Return the number that begins a word, and where it ends: before the 세 of 이십세."""
+    parts: list[Part] = []
+    at = 0
+    while found := lexicon.run.match(word, at):
+        if parts and found[0] in (*_COUNTING, "한"):
+            counted = word[found.end() : found.end() + 2] or following
+            if word[:2] == f"만{found[0]}" or _is_unit(word[at - 1], parts[-1], counted):
+                break
+        parts.append(_phrase([found[0]], 0, lexicon)[0])
+        at = found.end()
+    return parts, at
+
+
+def _is_unit(last: str, before: Part, following: str) -> bool:
+    """Return whether 두, 세, 네 or 열 is a unit or another word after a number: 이십 세.
+
+    세 is a year of age, 두 a head of cattle, 열 a row; as numbers they follow native tens (스물세).
+    """
+    if not (_SINO.search(last) if before else _LONE.fullmatch(last)):
+        return False
+    return (before is not None and before[1] < 100) or not _COUNTED.match(following)
+
+
 def _is_another(before: Part, parts: Sequence[Part]) -> bool:
     """Return whether parts are a number of their own: 천만 after 이만."""
     if before is None or before[0] != "scale" or before[1] < _MYRIAD:
@@ -159,27 +193,34 @@ def _is_another(before: Part, parts: Sequence[Part]) -> bool:
     return any(part and part[0] == "scale" and part[1] >= before[1] for part in parts)
 
 
-def _goes_on(before: Part, word: str, lexicon: Lexicon) -> bool:
-    """Return whether a word is the lone scale that a larger one leads to: 천 of 이만 천 원."""
+def _goes_on(last: str, before: Part, word: str, lexicon: Lexicon) -> bool:
+    """Return whether a word is a lone scale of the number before: 천 of 이만 천, 만 of 삼백 만."""
     scale = lexicon.scales[(word[0],)] if _ALONE.match(word) else 0
-    return before is not None and before[0] == "scale" and before[1] > scale > 0
+    if before is None or not scale:
+        return False
+    if before[0] == "scale" and before[1] > scale:
+        return True
+    return before[1] < scale and scale >= _MYRIAD and bool(_SINO.search(last))
 
 
-def _begins_number(word: str, following: str, lexicon: Lexicon) -> bool:
-    """Return whether a word is a lone scale to which the next one adds: 만 of 만 오천 원.
+def _begins_number(last: str, word: str, following: str, lexicon: Lexicon) -> bool:
+    """Return whether a lone scale or digit is part of a number: 만 of 만 오천 원, 오 of 오 만 원.
 
     Before a time of less than 100, 만 means that it is complete: 만 이십 개월.
     """
+    if _DIGIT.fullmatch(word):
+        read = word != "이" or _SINO.search(last)
+        return bool(read) and _goes_on(word, ("value", 1), following, lexicon)
     if not (len(word) == 1 and _ALONE.match(word)):
         return False
     scale = lexicon.scales[(word,)]
     parts, end = _run(following, 0, lexicon)
     if end < 2:
-        return _goes_on(("scale", scale), following, lexicon)
+        return _goes_on(word, ("scale", scale), following, lexicon)
     if scale < _MYRIAD:  # 백 이십만 has a scale of its own
         parts = list(takewhile(lambda part: part and part[1] < _MYRIAD, parts))
-    value = next(_combined(parts), 0)
-    return (100 if scale == _MYRIAD else 1) <= value < scale
+    value = next(combined(parts), 0)
+    return scale <= _MYRIAD and (100 if scale == _MYRIAD else 1) <= value < scale
 
 
 def _run(word: str, at: int, lexicon: Lexicon) -> tuple[list[Part], int]:
@@ -189,115 +230,3 @@ def _run(word: str, at: int, lexicon: Lexicon) -> tuple[list[Part], int]:
         parts.append(_phrase([found[0]], 0, lexicon)[0])
         at = found.end()
     return parts, at
-
-
-def _combined(parts: Iterable[Part]) -> Iterator[int]:
-    """Add and multiply the parts: two thousand, three hundred and five."""
-    number = _Number()
-    for part in parts:
-        if part is None:
-            yield from number.end()
-            continue
-        kind, value = part
-        if not number.takes(kind, value):
-            yield from number.end()
-            number.takes(kind, value)
-    yield from number.end()
-
-
-class _Number:
-    """A number that is being read.
-
-    `_closed` holds the values that were multiplied, each with its scale. A scale larger than the
-    last one also multiplies those closed values whose scale is not larger than it (mil millones).
-    Values below `_room` are added to `_current`.
-    """
-
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self._closed: list[tuple[int, int]] = []
-        self._current: int | None = None
-        self._room = 0
-        self._factor = 0
-        self._last_scale = 0
-        self._after_comma = False
-        self._open = False
-
-    def end(self) -> Iterator[int]:
-        """Yield the value, if there is one, and start over."""
-        if self._open:
-            yield sum(value for value, _ in self._closed) + (self._current or 0) + self._factor
-        self._clear()
-
-    def takes(self, kind: str, value: int) -> bool:
-        """Add a part; False where it belongs to the next number."""
-        if kind == "joiner":
-            return True
-        if kind == "comma":
-            self._after_comma = self._last_scale >= 1000 and self._current is None
-            return self._after_comma
-        if kind == "value" and value >= 1000:
-            taken = self._thousands(value)
-        else:
-            adders = {"value": self._value, "scale": self._scale, "before": self._before}
-            taken = adders[kind](value)
-        self._open, self._after_comma = self._open or taken, False
-        return taken
-
-    def _value(self, value: int) -> bool:
-        if self._factor:
-            self._closed.append((self._factor * value, self._factor))
-            self._factor = 0
-        elif self._current is None and (not self._last_scale or value < self._last_scale):
-            self._set(value)
-        elif self._current is not None and value < self._room:
-            self._set(self._current + value)
-        else:
-            return False
-        return True
-
-    def _set(self, value: int) -> None:
-        self._current, self._room = value, _room(value)
-
-    def _thousands(self, value: int) -> bool:
-        """Add a word for two thousand or two million: what follows is less, as after a scale."""
-        scale = next(each for each in (10**12, 10**9, 10**6, 10**3) if value >= each)
-        if self._current is not None or (self._last_scale and scale >= self._last_scale):
-            return False
-        self._closed.append((value, scale))
-        self._last_scale = scale
-        return True
-
-    def _scale(self, scale: int) -> bool:
-        if scale == 100 and self._current == 0 and self._last_scale:  # Vietnamese không trăm
-            self._room = 100
-            return True
-        if scale == 100:
-            if self._current is not None and not 0 < self._current < 100:
-                return False
-            self._set((self._current or 1) * 100)
-            return True
-        if self._current is None and (scale == self._last_scale or self._after_comma):
-            return False
-        value = self._current
-        grows = scale > self._last_scale  # mil millones; Thai: 1.2 million million
-        while grows and self._closed and self._closed[-1][1] <= scale:
-            value = (value or 0) + self._closed.pop()[0]
-        self._closed.append(((1 if value is None else value) * scale, scale))
-        self._current, self._last_scale = None, scale
-        return True
-
-    def _before(self, scale: int) -> bool:
-        if self._factor or self._current is not None:
-            return False
-        if self._last_scale and scale >= self._last_scale:
-            return False
-        self._factor = self._last_scale = scale
-        return True
-
-
-def _room(value: int) -> int:
-    """Return the bound below which a value is added: ten for twenty, 100 for three hundred."""
-    return next((unit for unit in (1000, 100, 10) if value % unit == 0 and value > 10), 0)

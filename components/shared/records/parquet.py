@@ -86,12 +86,25 @@ def require_schema(schema: pa.Schema, kind: Any) -> None:
 
 
 def _require_values(table: pa.Table, kind: Any) -> None:
-    """Refuse nulls in fields that cannot be None."""
+    """Refuse nulls in fields that cannot be None, and chats without a message."""
     for each in fields(kind):
         if "None" in str(each.type) or each.name not in table.column_names:
             continue
-        if table.column(each.name).null_count:
-            raise NotRecords(f"lacks values of {each.name!r}")
+        for chunk in table.column(each.name).chunks:
+            if _has_nulls(chunk):
+                raise NotRecords(f"lacks values of {each.name!r}")
+            if "Message" in str(each.type) and 0 in chunk.value_lengths().to_pylist():
+                raise NotRecords(f"has a {each.name!r} without a message")
+
+
+def _has_nulls(values: pa.Array) -> bool:
+    """Tell whether a value is null, or one in it: an item of a list, or a field of an object."""
+    parts: list[pa.Array] = []
+    if pa.types.is_list(values.type):
+        parts = [values.flatten()]
+    elif pa.types.is_struct(values.type):
+        parts = values.flatten()
+    return bool(values.null_count) or any(map(_has_nulls, parts))
 
 
 def to_parquet(records: Sequence[object], kind: Any) -> bytes:
@@ -107,8 +120,8 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
 def tables_to_parquet(tables: Iterable[pa.Table], kind: Any) -> bytes:
     """Encode tables of one kind of records as `to_parquet` does.
 
-    The bytes are those of the records written at once where each table but the last has
-    `ROW_GROUP_ROWS` rows.
+    If every table but the last has `ROW_GROUP_ROWS` rows, the bytes equal `to_parquet` of all
+    records.
     """
     sink = io.BytesIO()
     writer = pq.ParquetWriter(sink, kind.schema, compression="zstd", write_page_checksum=True)

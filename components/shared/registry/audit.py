@@ -30,6 +30,7 @@ _FIELDS: Fields = {
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _ENTRY, _DONE = ".json", ".done"
 _READERS = 8
+_REMEDY = "Restore it, or move it away."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ def entries(audit_log: Store) -> list[AuditEntry]:
     Raises:
         BadInput: one of them is not as lidr writes it.
     """
-    done = set(_names(audit_log, _DONE))
     names = _names(audit_log, _ENTRY)
+    done = set(_names(audit_log, _DONE))  # after them: a move may be made and confirmed meanwhile
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda name: _read(audit_log, name, name in done), names))
 
@@ -122,12 +123,12 @@ def _read(audit_log: Store, name: str, done: bool) -> AuditEntry:
             file=f"{audit_log.uri}/{key}",
             remedy="Move it away.",
         )
-    text = read_object(audit_log.read(key), f"{audit_log.uri}/{key}", _FIELDS)
+    text = read_object(audit_log.read(key), f"{audit_log.uri}/{key}", _FIELDS, remedy=_REMEDY)
     if text["action"] not in get_args(Action):
         raise BadInput(
             f"not an audit entry of lidr: {text['action']!r} is no action",
             file=f"{audit_log.uri}/{key}",
-            remedy="Restore it, or move it away.",
+            remedy=_REMEDY,
         )
     fields = {field: text[field] for field in AliasMove.__dataclass_fields__}
     return AuditEntry(name, text["time"], text["actor"], AliasMove(**fields), done)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.evidence import model_files_at, store_of, verdict_of
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
+    DIGEST_TAG,
     PARENT_TAG,
     Version,
     default_audit_log,
@@ -24,9 +23,9 @@ from lidr.components.shared.registry.versions import (
     read_version,
 )
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.marker import MARKER
+from lidr.components.shared.store.copying import copy_stage
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.stage import Stage, locate_stage
+from lidr.components.shared.store.stage import locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
 """Of the original: URIs of the registries with a copy, separated by spaces."""
@@ -44,18 +43,29 @@ _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
 def target_account() -> Iterator[None]:
     """Log in to MLflow with LIDR_TARGET_USERNAME, _PASSWORD or _TOKEN in the block, if any is set.
 
-    MLflow's client takes one account for the whole process, from its environment.
+    MLflow's client takes one account for the whole process, from its environment. The remedies of
+    errors in the block name these variables and --copy-to.
     """
     named = {key: os.environ.get(f"LIDR_TARGET_{key}") for key in _ACCOUNT}
-    if not any(named.values()):
-        yield
-        return
-    before = {key: os.environ.pop(f"MLFLOW_TRACKING_{key}", None) for key in _ACCOUNT}
+    before = {key: os.environ.get(f"MLFLOW_TRACKING_{key}") for key in _ACCOUNT}
     try:
-        _set_account(named)
+        if any(named.values()):
+            _set_account(named)
         yield
+    except LidrError as error:
+        said = str(error).removesuffix(error.remedy)
+        error.remedy = _of_target(error.remedy)
+        error.args = (said + error.remedy,)
+        raise
     finally:
         _set_account(before)
+
+
+def _of_target(remedy: str) -> str:
+    """Return a remedy with the names of what leads to the target registry."""
+    for key in _ACCOUNT:
+        remedy = remedy.replace(f"MLFLOW_TRACKING_{key}", f"LIDR_TARGET_{key}")
+    return remedy.replace("MLFLOW_TRACKING_URI", "--copy-to")
 
 
 def copy_version(
@@ -72,18 +82,25 @@ def copy_version(
         audit_log: the folder of the registered model's lease and audit entries here.
 
     Raises:
-        BadInput: both registries are the same, or one of them refuses.
+        BadInput: both registries are the same, or one of them refuses; lidr has not registered the
+            version; or the store holds one of its stages from another execution.
     """
     if client.tracking_uri == target.tracking_uri:
         raise BadInput(
             f"--copy-to is the registry of {version.label} itself",
             remedy="Name another one, or leave it out.",
         )
+    if DIGEST_TAG not in version.tags:
+        raise BadInput(
+            f"{version.label} was not registered by lidr: it has no tag {DIGEST_TAG}, by which its "
+            "copy would be found again",
+            remedy="Register it over there with MLflow itself.",
+        )
     files = open_store(files).uri if files else ""
     adapter = version.tags.get(ADAPTER_TAG, "")
     moved = {uri: _copy_files(uri, files) for uri in (version.source, adapter) if uri}
     if files and (gate := verdict_of(version).gate):
-        copy_stage(locate_stage(gate), open_store(files))
+        _copy_stage(gate, files)
     tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
     tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
     if adapter:
@@ -92,14 +109,21 @@ def copy_version(
     with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, moved[version.source], tags, "", home)
         copy = read_version(target, version.name, str(number))
-    if copy.source != moved[version.source]:
-        emit(
-            "warning",
-            message=f"{copy.label} was there before and still refers to {copy.source}: delete it "
-            "in that registry first, if it is to refer to the copies",
-        )
+    _warn_of_other_files(copy, moved[version.source], tags.get(ADAPTER_TAG, ""))
     _note_copy(client, version, target.tracking_uri)
     return copy
+
+
+def _warn_of_other_files(copy: Version, source: str, adapter: str) -> None:
+    """Warn of a copy that was there before and refers to other files than it would now."""
+    known = copy.tags.get(ADAPTER_TAG, "")
+    both = ((copy.source, source), (known, adapter))
+    if others := [uri or "no adapter" for uri, wanted in both if uri != wanted]:
+        emit(
+            "warning",
+            message=f"{copy.label} was there before and still refers to {' and '.join(others)}: "
+            "delete it in that registry first, if it is to refer to the copies",
+        )
 
 
 def _copy_files(uri: str, files: str) -> str:
@@ -110,26 +134,17 @@ def _copy_files(uri: str, files: str) -> str:
             emit("warning", message=f"{uri} is no stage's and is not copied: the copy refers to it")
         return uri
     root, step, digest, folder = found.groups()
-    copied = copy_stage(locate_stage(f"{root}/stages/{step}/{digest}"), open_store(files))
+    copied = _copy_stage(f"{root}/stages/{step}/{digest}", files)
     return f"{copied}/{folder}"
 
 
-def copy_stage(stage: Stage, store: Store) -> str:
-    """Copy a complete stage to another store, its marker last; files of equal size are kept.
-
-    Returns:
-        URI of the copy.
-    """
-    copy = Stage(store, stage.prefix)
-    present = {entry.key: entry.size for entry in store.list(stage.prefix)}
-    for name, described in stage.marker()["files"].items():
-        if present.get(copy.key(name)) != described["size"]:
-            emit("note", message=f"copying {name}")
-            with tempfile.TemporaryDirectory(prefix="lidr-copy-") as folder:
-                stage.download(Path(folder), [name])
-                store.upload(Path(folder) / name, copy.key(name))
-    if copy.key(MARKER) not in present:
-        store.write(copy.key(MARKER), stage.store.read(stage.key(MARKER)))
+def _copy_stage(uri: str, files: str) -> str:
+    """Copy a stage to a store and return its URI there."""
+    copy = copy_stage(
+        locate_stage(uri),
+        open_store(files),
+        begin=lambda name: emit("note", message=f"copying {name}"),
+    )
     return copy.uri
 
 
@@ -137,7 +152,7 @@ def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store
     """Return the folder for the target's audit log, which no other registry uses."""
     uri = default_audit_log(root or audit_log.uri.rpartition("/registry/")[0], version.name)
     server = urlsplit(target.tracking_uri)
-    return f"{uri}@{server.netloc or server.path.replace('/', '-').strip('-')}"
+    return f"{uri}@{quote((server.netloc + server.path).strip('/'), safe=':')}"
 
 
 def _note_copy(client: Any, version: Version, server: str) -> None:

@@ -51,7 +51,8 @@ def _request_problem(error: Any, uri: str, what: str, remedy: str) -> LidrError:
     said = " ".join(str(error).split())
     if error.error_code in _MISSING and "not found" in said.lower():
         return BadInput(
-            f"MLflow at {uri} has no {what}", remedy=remedy or "Check name and address."
+            f"MLflow at {uri} has no {what}: {said[:_MAX_CHARS]}",
+            remedy=remedy or "Check name and address.",
         )
     if "Invalid model version source" in said:
         return BadInput(

@@ -9,18 +9,28 @@ lock, so that a model is fetched once however many workers start on a node.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Lock
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import report_wait
+from lidr.components.shared.store.base import wrap_os_errors
 
 _GIB = 1 << 30
 _TEMPORARY = ".tmp-"
 """Prefix of a folder that is being filled, under its model's exclusive lock."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What a disk without file locks answers."""
+
+_filling: defaultdict[Path, Lock] = defaultdict(Lock)
+"""A lock among this process's threads for each folder: the disk may have none."""
 
 _held: dict[Path, int] = {}
 """File descriptors of the locks that this process holds until it ends, by lock file."""
@@ -36,7 +46,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
     Raises:
         BadInput: LIDR_CACHE_GIB is not a number, or below 0.
     """
-    root = Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "models"
+    root = _root() / "models"
     root.mkdir(parents=True, exist_ok=True)
     folder, lock = root / digest, root / f"{digest}.lock"
     if lock in _held and folder.is_dir():
@@ -58,6 +68,38 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
     os.utime(lock)
     _evict(root)
     return folder
+
+
+def scratch_folder() -> Path:
+    """Return the folder for files on their way from one place to another."""
+    return _root() / "fetch"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other threads and processes of this machine out of a folder that a block fills.
+
+    On a disk without file locks only threads are kept out.
+
+    Raises:
+        StoreError: its parent cannot be written.
+    """
+    path = folder.with_name(f"{folder.name}.lock")
+    with wrap_os_errors(path, here=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    with lock, _filling[folder]:
+        try:
+            with report_wait(f"waiting for another process on this machine that fills {folder}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+
+
+def _root() -> Path:
+    return Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser()
 
 
 def _lock(handle: int, kind: int) -> None:

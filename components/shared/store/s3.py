@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
-from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.redaction import service_login_fault
 from lidr.components.shared.core.retry import Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
@@ -275,7 +275,7 @@ def _client(seconds: float) -> Any:
     if not (log := logging.getLogger("botocore")).level:
         log.setLevel(logging.WARNING)
     for name in ENDPOINT_VARIABLES:
-        if fault := login_fault(os.environ.get(name, "")):
+        if fault := service_login_fault(os.environ.get(name, "")):
             raise StoreError(
                 f"the address in {name} {fault}",
                 remedy="Put it into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lidr.components.shared.core.certificates import certificate_problem
 from lidr.components.shared.core.errors import DamagedObject, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -92,10 +93,11 @@ def explain(error: Exception, who: str, place: str, key: str) -> StoreError | No
         return _explain_answer(cause, who, place, key)
     if isinstance(cause, exceptions.ChecksumError | exceptions.FlexibleChecksumError):
         raise _damaged(f"{place}/{key}", "arrived damaged from") from error
-    if isinstance(cause, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(cause):
+    certificate = certificate_problem(str(cause), "AWS_CA_BUNDLE")
+    if certificate and isinstance(cause, exceptions.SSLError):
         raise StoreError(
-            f"{who} shows a certificate that is not trusted",
-            remedy="Set AWS_CA_BUNDLE to the file of its certificate authority.",
+            f"{who} shows a certificate that is not trusted ({certificate.cause})",
+            remedy=certificate.remedy,
         ) from error
     if transient := _explain_connection(cause, who):
         return transient

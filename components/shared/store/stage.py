@@ -202,11 +202,13 @@ class Stage:
             try:
                 yield self._decode_table(name, data, kind).select(list(columns))
             except KeyError as error:
-                raise self._corrupt(f"{name} has other columns ({error})") from error
+                fault = f"{name} has other columns ({error})"
+                raise self._corrupt(fault, f"Delete {self.uri}/{name} and run again.") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, even if other workers are still writing the stage."""
-        data = self.read(name) if self.done() else self.store.read(self.key(name))
+        with self._must_exist(name):
+            data = self.read(name) if self.done() else self.store.read(self.key(name))
         return self._records(name, data, kind)
 
     def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
@@ -245,18 +247,14 @@ class Stage:
                 self._verify(name, self.store.sha256(self.key(name)))
 
     def _decode_table(self, name: str, data: bytes, kind: Any = None) -> pa.Table:
-        """Decode a Parquet file and check its own seal: there may be no marker yet.
-
-        Of a done stage no single file can be made again, so its remedy is to delete the stage.
-        """
+        """Decode a Parquet file and check its own seal: there may be no marker yet."""
         from lidr.components.shared.records.parquet import NotRecords, read_table
 
         try:
             return read_table(data, kind)
         except NotRecords as error:
-            deleted = self.uri if self.done() else f"{self.uri}/{name}"
-            remedy = f"Delete {deleted} and run again."
-            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise self._corrupt(f"{name} {error}", remedy) from error
 
     def _file_names(self) -> list[str]:
         """Return the names of the files; a listing may lag behind this process's own writes."""
@@ -283,10 +281,14 @@ class Stage:
         try:
             yield
         except FileNotFoundError as error:
-            raise self._corrupt(f"{name} is gone") from error
+            remedy = "Run again: finished chunks are kept."
+            raise self._corrupt(f"{name} is gone", remedy) from error
 
-    def _corrupt(self, what: str) -> CorruptStage:
-        return CorruptStage(f"{self.uri}/{what}", remedy=f"Delete {self.uri} and run again.")
+    def _corrupt(self, what: str, remedy: str = "") -> CorruptStage:
+        """`remedy` is for an unfinished stage: of a done one no single file can be made again."""
+        if not remedy or self.done():
+            remedy = f"Delete {self.uri} and run again."
+        return CorruptStage(f"{self.uri}/{what}", remedy=remedy)
 
 
 def new_stage(

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from lidr.components.shared.core.certificates import certificate_problem
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
-from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.redaction import service_login_fault
 from lidr.components.shared.core.retry import retry
 from lidr.components.shared.tracking.database import (
     SQLITE,
@@ -33,6 +34,9 @@ _MAX_REFUSALS = 4
 
 _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
 """HTTP status in a client error; errors without one are about reaching the server."""
+
+_NOT_JSON = "was successful but the response body was not in a valid JSON format"
+"""What MLflow's client says of an answer that is not MLflow's, e.g. a page to log in."""
 
 _REFUSED = re.compile(
     r"authentication failed|Access denied|does not exist|Unknown database|unable to open database"
@@ -63,15 +67,15 @@ def tracking_uri(store: str) -> str:
 
 def _check_address(uri: str) -> None:
     """Refuse what is no address, and passwords: markers, tags and messages hold URIs."""
-    if "://" not in uri:
-        raise BadInput(
-            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
-        )
-    if fault := login_fault(uri):
+    if fault := service_login_fault(uri):
         raise BadInput(
             f"the address of MLflow {fault}",
             remedy="Put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "for a database into PGPASSWORD.",
+        )
+    if "://" not in uri:
+        raise BadInput(
+            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
         )
 
 
@@ -158,7 +162,7 @@ def _open_problem(error: Exception, uri: str) -> LidrError:
 def experiment_id(client: Any, name: str, store: str) -> str:
     """Return the id of an experiment, which is created if it does not exist.
 
-    With SQLite, its artifacts go into the store's folder.
+    Without a server, its artifacts go below the store.
 
     Raises:
         BadInput: the experiment is deleted.
@@ -167,7 +171,7 @@ def experiment_id(client: Any, name: str, store: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        location = f"{store}/mlflow" if database_file(tracking_uri(store)) else None
+        location = None if is_server(tracking_uri(store)) else f"{store}/mlflow"
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:
@@ -194,7 +198,7 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
             not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
         MlflowException: it refused the call, `max_refusals` times.
-        RegistryFailed: it did so until LIDR_RETRY_SECONDS were over.
+        RegistryFailed: it refused the call until LIDR_RETRY_SECONDS were over.
     """
     from mlflow.exceptions import MlflowException
 
@@ -245,10 +249,16 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
             f"{where} does not let {_login()} do this, or what it asked for is gone",
             remedy="Give the user READ, to write EDIT or MANAGE, on the experiment and the model.",
         )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
+    if certificate := certificate_problem(text, "MLFLOW_TRACKING_SERVER_CERT_PATH"):
         return BadInput(
-            f"{where} shows a certificate that is not trusted",
-            remedy="Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate authority.",
+            f"{where} shows a certificate that is not trusted ({certificate.cause})",
+            remedy=certificate.remedy,
+        )
+    if _NOT_JSON in text:
+        return BadInput(
+            f"what answers at {uri} is not MLflow; a proxy may want a login",
+            remedy="Correct MLFLOW_TRACKING_URI, or set MLFLOW_TRACKING_TOKEN, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
         )
     return _unavailable(error, uri) if status >= 500 or status == 429 else None
 

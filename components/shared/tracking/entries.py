@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -9,6 +10,9 @@ from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.json_files import Fields, read_object
+
+PLACE = re.compile(r"run|\d{1,9}-[a-z_-]+")
+"""`run` for the whole run, `<iteration>-<step>` for a stage."""
 
 Metric = tuple[str, float, int]
 """Name, value, step."""
@@ -78,10 +82,12 @@ class TrackingEntry:
         Raises:
             BadInput: it is not as lidr writes it.
         """
-        raw = read_object(data, file, _FIELDS)
+        raw = read_object(data, file, _FIELDS, remedy=_REMEDY)
         try:
-            if set(raw) != set(_FIELDS):
-                raise ValueError(f"it has {', '.join(sorted(raw))}")
+            if unknown := sorted(set(raw) - set(_FIELDS)):
+                raise ValueError(f"unknown field {unknown[0]!r}")
+            _require(bool(PLACE.fullmatch(raw["place"])), "place")
+            _require(0 <= raw["time"] < 1 << 63, "time")
             for name in ("tags", "params"):
                 _require(all(isinstance(value, str) for value in raw[name].values()), name)
             rows = {name: [_metric(row) for row in raw[name]] for name in ("metrics", "headline")}
@@ -92,12 +98,14 @@ class TrackingEntry:
             _require(not any(_escapes(each.path) for each in parts["artifacts"]), "artifacts")
         except (ValueError, TypeError) as error:
             raise BadInput(
-                f"not a note of lidr for MLflow ({error})",
+                f"not an entry of lidr for MLflow ({error})",
                 file=file,
-                remedy="Restore it, or move it away.",
+                remedy=_REMEDY,
             ) from error
         return TrackingEntry(**{**raw, **rows, **parts})
 
+
+_REMEDY = "Restore it, or move it away."
 
 _FIELDS: Fields = {
     **dict.fromkeys(("place", "name"), str),

@@ -19,7 +19,7 @@ from typing import Any
 
 from lidr.components.shared.core.json_files import read_object
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.entries import TrackingEntry
+from lidr.components.shared.tracking.entries import PLACE, TrackingEntry
 
 RUN = "run"
 """The place of the whole run."""
@@ -162,7 +162,7 @@ class Outbox:
         return f"{self._root}/outbox/{place}"
 
 
-_PATH = re.compile(r"(?:run|\d{1,9}-[a-z_-]+)/(?:(?:start|metrics|failed)-\d{1,18}|end(?:-\w+)?)")
+_PATH = re.compile(rf"(?:{PLACE.pattern})/(?:(?:start|metrics|failed)-\d{{1,18}}|end(?:-\w+)?)")
 _METRICS = re.compile(r"metrics-(\d{1,18})\.json")
 _KINDS = ("start", METRICS, "failed", END)
 

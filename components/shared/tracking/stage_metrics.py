@@ -203,5 +203,4 @@ def datasets_of(step: str, stage: Stage) -> list[Dataset]:
 
 def clean(text: str, max_chars: int = _MAX_TAG_CHARS) -> str:
     """Return text cut to a length, with characters replaced that databases or terminals refuse."""
-    plain = "".join(c if is_printable(c) or c in "\n\t" else "\ufffd" for c in text[:max_chars])
-    return plain.encode("utf-8", "replace").decode()
+    return "".join(c if is_printable(c) or c in "\n\t" else "\ufffd" for c in text[:max_chars])

@@ -1,7 +1,8 @@
-"""The trainer's callback that writes checkpoints, also a last one on SIGTERM."""
+"""The trainer's callbacks for checkpoints: one writes them, one deletes what was restored."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -93,3 +94,22 @@ class CheckpointWriter(TrainerCallback):
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True
+
+
+class RestoredCheckpoint(TrainerCallback):
+    """Deletes a downloaded checkpoint once training has loaded it: the disk has room for one.
+
+    Args:
+        folder: this rank's copy.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Delete the copy: weights, optimizer and random state have been read."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Delete the copy where no step was left."""
+        shutil.rmtree(self._folder, ignore_errors=True)

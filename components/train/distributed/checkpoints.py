@@ -3,7 +3,8 @@
 Each rank copies its own files in a thread while training continues. When all are done, rank 0
 writes COMPLETE with the digest of each file. Only a run with the same number of ranks and the same
 ZeRO stage can resume: DeepSpeed can convert a checkpoint, but the run is then no longer the same
-bit for bit (its loss differed by 1e-3). Another recipe has another stage.
+bit for bit (its loss differed by 1e-3). A changed recipe trains in another stage, so it never meets
+these checkpoints.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lidr.components.shared.core.errors import BadInput, DamagedObject
 from lidr.components.shared.store.marker import sealed, unsealed
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.ranks import Ranks
+from lidr.components.train.distributed.scratch import CHECKPOINT_SIZE, explaining_full_disk
 
 FOLDER = "checkpoints"
 COMPLETE = "COMPLETE"
@@ -181,7 +183,8 @@ class Checkpoints:
             if owner and int(owner[1]) != self._ranks.rank:
                 continue
             try:
-                self._store.download(self._key(step, name), folder / name)
+                with explaining_full_disk(folder.parent, "a checkpoint", CHECKPOINT_SIZE):
+                    self._store.download(self._key(step, name), folder / name)
             except (FileNotFoundError, DamagedObject):
                 return False
             if digest_of_file(folder / name) != sha:

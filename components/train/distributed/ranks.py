@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError
 from lidr.components.shared.core.events import silence
+from lidr.components.shared.core.retry import retry_seconds
 
 if TYPE_CHECKING:
     import torch
 
 TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
-"""Seconds that a rank waits for the others, at the start and in every collective. Default 600."""
+"""Seconds that a rank waits for the others, at the start and in every collective.
+
+By default 600, and always a minute more than a rank may ask a service that fails.
+"""
+_MIN_TIMEOUT = 600.0
 _MAX_TIMEOUT = 1e7
 """Seconds, four months; torch takes no time that is much longer."""
 
@@ -162,7 +167,7 @@ def init_process_group() -> None:
         backend = "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, timeout=rendezvous_timeout())
-    except (dist.DistError, RuntimeError) as error:
+    except RuntimeError as error:  # torch's DistError is one, too
         raise rendezvous_failure(error) from error
 
 
@@ -172,35 +177,46 @@ def rendezvous_failure(error: Exception) -> LaunchFailed:
     Args:
         error: torch's, raised by the rendezvous of processes or of torchrun's agents.
     """
-    address = f"{_torchrun_variable('MASTER_ADDR')}:{_torchrun_variable('MASTER_PORT')}"
     text = str(error)
+    host, port = _torchrun_variable("MASTER_ADDR"), _torchrun_variable("MASTER_PORT")
+    address = f"{host}:{port}" if host and port else ""  # none on one machine by itself
     if "EADDRINUSE" in text or "already in use" in text:
+        taken = f"the port of {address}" if address else "the port"
         return LaunchFailed(
-            f"the port of {address}, where the ranks connect, is taken by another program",
+            f"{taken}, where the ranks connect, is taken by another program",
             remedy="End the program that listens there, then run again.",
         )
+    reason = text.splitlines()[0] if text else repr(error)
+    within = f"within {rendezvous_timeout().total_seconds():.0f} s ({reason})"
+    waiting = f"{TIMEOUT_VARIABLE} is the time to wait, in seconds."
+    if not address:
+        return LaunchFailed(
+            f"the ranks of this machine could not connect to each other {within}",
+            remedy=f"Run again; {waiting}",
+        )
     world_size = os.environ.get("WORLD_SIZE")
-    who = f"{world_size} ranks" if world_size else f"{_torchrun_variable('NNODES')} nodes"
+    who = f"{world_size} ranks" if world_size else f"{_torchrun_variable('NNODES') or 'the'} nodes"
     return LaunchFailed(
-        f"not all {who} reached {address} within {rendezvous_timeout().total_seconds():.0f} s "
-        f"({text.splitlines()[0] if text else error!r})",
-        remedy="Check that every node has started and can reach that address; "
-        f"{TIMEOUT_VARIABLE} is the time to wait, in seconds.",
+        f"not all {who} reached {address} {within}",
+        remedy=f"Check that every node has started and can reach that address; {waiting}",
     )
 
 
 def _torchrun_variable(name: str) -> str:
     """Return a variable that torchrun sets for a rank, or Trainer's torch policy for a node."""
-    return os.environ.get(name) or os.environ.get(f"PET_{name}", "?")
+    return os.environ.get(name) or os.environ.get(f"PET_{name}", "")
 
 
 def rendezvous_timeout() -> timedelta:
     """Return how long a rank or node waits for the others.
 
     Raises:
-        BadInput: LIDR_RANKS_TIMEOUT is not a positive number.
+        BadInput: LIDR_RANKS_TIMEOUT is not a positive number, or LIDR_RETRY_SECONDS is no number.
     """
-    given = os.environ.get(TIMEOUT_VARIABLE) or "600"
+    given = os.environ.get(TIMEOUT_VARIABLE)
+    if not given:
+        seconds = max(_MIN_TIMEOUT, retry_seconds() + 60)
+        return timedelta(seconds=min(seconds, _MAX_TIMEOUT))
     with contextlib.suppress(ValueError):
         if 0 < (seconds := float(given)) < _MAX_TIMEOUT:
             return timedelta(seconds=seconds)

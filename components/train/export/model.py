@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +18,19 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lidr.components.shared.core.errors import LidrError, TrainingFailed
+from lidr.components.shared.core.errors import BadInput, LidrError, TrainingFailed
 from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.scratch import explaining_full_disk
 from lidr.components.train.distributed.zero import gathered
 from lidr.components.train.export.precision import Exported, Rounding, UpdateTally
 from lidr.components.train.export.sources import (
+    UNREAD,
+    TensorSource,
     adapter_delta,
     parameter_sources,
     sources_of,
+    tied_to_files,
     without_peft,
 )
 from lidr.components.train.export.tensors import (
@@ -46,7 +49,7 @@ class Export:
     """Writes one trained model to files, and checks it.
 
     Configuration, tokenizer, chat template and generation settings are the start model's, byte for
-    byte; the weights have its names and shapes.
+    byte, and so are tensors that transformers does not read; the weights have its names and shapes.
 
     Attributes:
         model: the trained model.
@@ -73,18 +76,18 @@ class Export:
             deliver: called with each file that this rank wrote, which is then deleted.
 
         Raises:
-            TrainingFailed: tensors are missing, misshapen or not finite, or none has changed.
+            BadInput: `check_names` was not asked, and refuses the model.
+            TrainingFailed: tensors are misshapen or not finite, or none has changed.
             StoreError: the disk of a rank's folder is full; raised in every rank.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         start_files = tensor_files(self.start)
+        sources = sources_of(self.model, start_files, merged=self.merged)
+        _require_names(sources.keys(), start_files.keys(), self.start)
         sizes = {
-            name: count * self.rounding.stored_type(kind).itemsize
+            name: count * self._stored_type(kind, sources[name]).itemsize
             for name, (kind, count) in tensor_headers(start_files).items()
         }
-        sources = sources_of(self.model, start_files, merged=self.merged)
-        tied = set(without_peft(self.model).all_tied_weights_keys)
-        _check_names(start_files.keys(), sources.keys(), tied)
         shards = self._shards(sizes)
         error: LidrError | None = None
         tally = UpdateTally()
@@ -94,7 +97,7 @@ class Export:
             tensors = {name: sources[name].value(olds.get(name), keep=mine) for name in names}
             if mine and error is None:  # a rank that failed must still join each gather
                 try:
-                    self._write(file, tensors, olds, tally)
+                    self._write(file, tensors, olds, sources, tally)
                     self._deliver(file, deliver)
                 except LidrError as caught:
                     error = caught
@@ -116,16 +119,24 @@ class Export:
         file: str,
         tensors: dict[str, Any],
         olds: dict[str, torch.Tensor],
+        sources: dict[str, TensorSource],
         tally: UpdateTally,
     ) -> None:
         """Check tensors against those of the start model and write them."""
         for name, new in tensors.items():
-            old = olds[name]
+            old, source = olds[name], sources[name]
+            if source is UNREAD:
+                continue
             _check_tensor(name, old, new)
-            tensors[name] = self.rounding.stored(name, new, old.dtype).contiguous()
-            tally.add(old, new, tensors[name], self.rounding)
+            stored = self.rounding.stored(source.rounded_as, new, old.dtype).contiguous()
+            # safetensors refuses two names of one memory
+            tensors[name] = stored if source.rounded_as == name else stored.clone()
+            tally.add(old, new, stored, self.rounding)
         with self._explaining_full_disk(f"the model's {file}"):
             save_file(tensors, self.folder / file, metadata={"format": "pt"})
+
+    def _stored_type(self, kind: torch.dtype, source: TensorSource) -> torch.dtype:
+        return kind if source is UNREAD else self.rounding.stored_type(kind)
 
     def _shards(self, sizes: dict[str, int]) -> dict[str, list[str]]:
         """Return the tensor names of each file, given the tensors' bytes."""
@@ -171,6 +182,32 @@ class Export:
         (self.folder / name).unlink()
 
 
+def check_names(model: Any, start: Path, *, merged: bool) -> None:
+    """Refuse, before training, a model whose tensors could not be written under its files' names.
+
+    Args:
+        model: that will be trained, loaded from `start`.
+        start: its folder.
+        merged: whether loading merged an adapter.
+
+    Raises:
+        BadInput: the files lack names that the trained model would be written with.
+    """
+    names = tensor_files(start).keys()
+    _require_names(sources_of(model, names, merged=merged, values=False).keys(), names, start)
+
+
+def _require_names(after: Set[str], before: Set[str], start: Path) -> None:
+    if added := sorted(after - before):
+        named = ", ".join(added[:5]) + (", ..." if len(added) > 5 else "")
+        raise BadInput(
+            f"training would add {len(added)} tensors that the start model's files lack: {named}",
+            file=start,
+            remedy="Load it with transformers' from_pretrained, write it with save_pretrained, and "
+            "name the new folder.",
+        )
+
+
 def load_exported_weights(model: Any, export: Export) -> None:
     """Set a trained model's weights to those that inference will see; every rank must call this.
 
@@ -182,29 +219,20 @@ def load_exported_weights(model: Any, export: Export) -> None:
         export: wrote its files.
     """
     start_files, rounding = tensor_files(export.start), export.rounding
-    tied = without_peft(model).all_tied_weights_keys
-    for name, source in parameter_sources(model).items():
-        if name in tied or not any(each.requires_grad for each in source.parameters):
+    for name, source in tied_to_files(parameter_sources(model), start_files).items():
+        if name != source.rounded_as or not any(each.requires_grad for each in source.parameters):
             continue
         old = read_tensor(start_files[name], name) if name in start_files else None
         adapted = len(source.parameters) > 1 and old is not None and not export.merged
         value = (adapter_delta(source) if adapted else source).value(old)
         if old is not None:
-            value = rounding.stored(name, value, old.dtype)
+            value = rounding.stored(source.rounded_as, value, old.dtype)
         if old is not None or rounding.file == "float32":
             value = rounding.as_seen(value)
         with torch.no_grad(), gathered(source.parameters[:1], change=True):
             source.parameters[0].copy_(value)
     if without_peft(model) is not model:
         model.base_model.disable_adapter_layers()
-
-
-def _check_names(before: Any, after: Any, tied: set[str]) -> None:
-    """Require equal tensor names; only tied ones may be missing from the start model's files."""
-    differing = (before ^ after) - tied
-    if differing or before - after:
-        named = ", ".join(sorted(differing or before - after)[:5])
-        raise TrainingFailed(f"the trained model lacks or adds tensors: {named}")
 
 
 def _check_tensor(name: str, old: torch.Tensor, new: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,13 @@ class TensorSource:
         make: returns the tensor, given their values.
         added: whether `make` returns what is added to the start model's tensor, which may be more
             precise in its file than in memory. Without parameters nothing is added.
+        rounded_as: the name that seeds its rounding: tied weights have one, so they stay equal.
     """
 
     parameters: tuple[Any, ...]
     make: Callable[..., torch.Tensor]
     added: bool = False
+    rounded_as: str = ""
 
     def value(self, old: torch.Tensor | None = None, *, keep: bool = True) -> torch.Tensor | None:
         """Return the tensor on the CPU, in the optimizer's precision; every rank must call this.
@@ -43,21 +45,59 @@ class TensorSource:
         return made if old is None or not self.added else old.float() + made
 
 
-def sources_of(model: Any, names: Collection[str], *, merged: bool) -> dict[str, TensorSource]:
-    """Return a source for each tensor of a model, adapters merged into their weights.
+def sources_of(
+    model: Any, names: Collection[str], *, merged: bool, values: bool = True
+) -> dict[str, TensorSource]:
+    """Return a source for each tensor that a model's files get, adapters merged into their weights.
+
+    A tensor that memory lacks, as transformers does not read it, is `UNREAD`.
 
     Args:
         model: a causal language model of transformers, with peft's adapters or without.
         names: of the tensors in the files it was loaded from. If loading packed several into one
-            parameter (the experts of some models), every rank unpacks the whole model.
+            parameter (the experts of some models) or renamed them, every rank unpacks the whole
+            model.
         merged: whether loading merged an adapter, so that memory and files differ.
+        values: whether the sources are used, not only their names: nothing is unpacked otherwise.
     """
-    sources = parameter_sources(model)
-    adapted = {name: source for name, source in sources.items() if len(source.parameters) > 1}
-    if adapted and adapted.keys() <= set(names) and not merged:
-        kept = dict.fromkeys(names, TensorSource((), _identity, added=True))
-        return kept | {name: adapter_delta(source) for name, source in adapted.items()}
-    return sources if set(names) <= sources.keys() else _unpacked(without_peft(model), sources)
+    known = parameter_sources(model)
+    adapted = {name for name, source in known.items() if len(source.parameters) > 1}
+    deltas = bool(adapted) and adapted <= set(names) and not merged
+    sources = tied_to_files(known, names)
+    if not sources.keys() <= set(names):
+        unpacked = _unpacked(without_peft(model), known, values and not deltas)
+        known, sources = unpacked | known, tied_to_files(unpacked, names)
+    if deltas:
+        sources = {
+            name: replace(
+                adapter_delta(known[name]) if name in adapted else _FROZEN,
+                rounded_as=source.rounded_as,
+            )
+            for name, source in sources.items()
+            if name in names
+        }
+    return dict.fromkeys(set(names) - known.keys(), UNREAD) | sources
+
+
+def tied_to_files(
+    sources: dict[str, TensorSource], names: Collection[str]
+) -> dict[str, TensorSource]:
+    """Return sources without the names of tied weights that the files lack.
+
+    Where the files have several names of one weight, all are rounded as the first.
+
+    Args:
+        sources: of a model's tensors.
+        names: of the tensors in its files.
+    """
+    first: dict[tuple[int, ...], str] = {}
+    for name in sorted(sources, key=lambda name: name not in names):
+        first.setdefault(_identity_of(sources[name]), name)
+    return {
+        name: replace(source, rounded_as=chosen)
+        for name, source in sources.items()
+        if (chosen := first[_identity_of(source)]) == name or name in names
+    }
 
 
 def adapter_delta(source: TensorSource) -> TensorSource:
@@ -88,6 +128,16 @@ def _identity(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+UNREAD = TensorSource((), _identity, added=True)
+"""Of a tensor that transformers does not read: it stays as it is in the start model's file."""
+_FROZEN = TensorSource((), _identity, added=True)
+"""Of a weight that training leaves alone: the start model's, rounded like the others."""
+
+
+def _identity_of(source: TensorSource) -> tuple[int, ...]:
+    return tuple(map(id, source.parameters))
+
+
 def _merged_source(layer: Any, weight: Any) -> TensorSource:
     (name,) = layer.active_adapters
     scale = layer.scaling[name]
@@ -109,9 +159,22 @@ def _merge(
     return delta if isinstance(weight, int) else weight.float() + delta
 
 
-def _unpacked(model: Any, sources: dict[str, TensorSource]) -> dict[str, TensorSource]:
+def _unpacked(
+    model: Any, sources: dict[str, TensorSource], values: bool
+) -> dict[str, TensorSource]:
     from transformers.core_model_loading import revert_weight_conversion
 
-    state = {name: source.value() for name, source in sources.items()}
+    state: dict[str, Any] = {}
+    made: dict[tuple[int, ...], Any] = {}  # tied weights remain one tensor
+    for name, source in sources.items():
+        identity = _identity_of(source)
+        if identity not in made:
+            made[identity] = source.value() if values else _without_value(source)
+        state[name] = made[identity]
     files = revert_weight_conversion(model, state)
-    return {name: TensorSource((), partial(_identity, tensor)) for name, tensor in files.items()}
+    return {name: TensorSource((tensor,), _identity) for name, tensor in files.items()}
+
+
+def _without_value(source: TensorSource) -> torch.Tensor:
+    weight = source.parameters[0]
+    return torch.empty(getattr(weight, "ds_shape", weight.shape), device="meta")

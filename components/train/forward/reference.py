@@ -1,12 +1,13 @@
 """The reference model's log-probabilities: computed once and kept in their own stage.
 
 The stage's address follows from the reference model and the tokens of the pairs, so retries and
-runs with another beta or learning rate reuse them.
+runs with another beta or learning rate reuse them. Runs may write it at the same time: each file is
+created once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,17 +15,20 @@ import pyarrow as pa
 import torch
 
 from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.forward.batches import Layout
 from lidr.components.shared.forward.logps import pair_logps
 from lidr.components.shared.forward.tokens import TokenPair, TokenPairs
+from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.train.distributed.ranks import Ranks
 
-VERSION = 1
+VERSION = 2
 
-_FILE = "logps.parquet"
+PART_PAIRS = 4096
+"""Pairs that are scored before a file is written: what an interrupted pass loses at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +60,70 @@ def reference_stage(
     return new_stage(store, "reference", VERSION, inputs, settings)
 
 
+Parts = Iterable[Sequence[TokenPair]]
+Compute = Callable[[Parts], Iterator[torch.Tensor]]
+"""Yields the log-probabilities of each part of the pairs, (pairs of the part, 2)."""
+
+
 def reference_logps(
-    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], ranks: Ranks
+    stage: Stage, pairs: Sequence[TokenPair], compute: Compute, ranks: Ranks
 ) -> torch.Tensor:
     """Return the reference log-probabilities of chosen and rejected texts, shape (pairs, 2).
 
     Args:
         stage: from `reference_stage`.
         pairs: the pairs.
-        compute: returns them, (pairs, 2); called on every rank if the stage is not done.
+        compute: called on every rank for the parts that the stage lacks, if any.
         ranks: the ranks; rank 0 writes the stage.
+
+    Raises:
+        TrainingFailed: a log-probability is not finite.
     """
-    if ranks.broadcast(stage.done()):
-        emit("note", message="stored reference log-probabilities are used")
-    else:
-        values = compute()
-        with ranks.sharing_errors():
-            if ranks.leads:
-                _write(stage, pairs, values)
-    known = {each.pair: each for each in stage.read_records([_FILE], ReferenceScore)}
+    parts = {
+        f"logps-{start // PART_PAIRS:05d}.parquet": pairs[start : start + PART_PAIRS]
+        for start in range(0, len(pairs), PART_PAIRS)
+    }
+    with ranks.sharing_errors():
+        present = _present(stage, list(parts)) if ranks.leads else []
+    present = ranks.broadcast(present)
+    if present:
+        share = "" if len(present) == len(parts) else f" of {len(present)} of {len(parts)} parts"
+        emit("note", message=f"stored reference log-probabilities{share} are used")
+    missing = {name: part for name, part in parts.items() if name not in present}
+    if missing:
+        for (name, part), values in zip(missing.items(), compute(missing.values()), strict=True):
+            _require_finite(part, values)
+            with ranks.sharing_errors():
+                if ranks.leads:
+                    stage.create(name, to_parquet(_scores(part, values), ReferenceScore))
+    with ranks.sharing_errors():
+        if ranks.leads and not stage.done():
+            for _ in stage.unfinished_tables(list(parts), ["pair"], ReferenceScore):
+                pass  # another run may have written it: the marker must not seal a damaged file
+            stage.finish({"pairs": len(pairs)})
+    with ranks.sharing_errors():
+        known = {each.pair: each for each in stage.read_records(list(parts), ReferenceScore)}
     return torch.tensor([[known[pair.key].chosen, known[pair.key].rejected] for pair in pairs])
 
 
-def _write(stage: Stage, pairs: Sequence[TokenPair], values: torch.Tensor) -> None:
-    records = [
+def _present(stage: Stage, names: list[str]) -> list[str]:
+    return names if stage.done() else [n for n in names if stage.store.exists(stage.key(n))]
+
+
+def _require_finite(pairs: Sequence[TokenPair], values: torch.Tensor) -> None:
+    if bad := [pairs[row].key for row in (~values.isfinite()).any(dim=1).nonzero()[:, 0].tolist()]:
+        named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
+        raise TrainingFailed(
+            f"the reference model's log-probabilities of {len(bad)} pairs are not finite: {named}",
+            remedy="Set training.precision to float32, or choose another reference model.",
+        )
+
+
+def _scores(pairs: Sequence[TokenPair], values: torch.Tensor) -> list[ReferenceScore]:
+    return [
         ReferenceScore(pair.key, chosen, rejected)
         for pair, (chosen, rejected) in zip(pairs, values.tolist(), strict=True)
     ]
-    stage.write_records(_FILE, records, ReferenceScore)
-    stage.finish({"pairs": len(records)})
 
 
 def compute_logps(

@@ -132,22 +132,25 @@ def _fault_of(address: str, namespaces: tuple[str, ...]) -> str:
 
     A proxy does not reach Services. A `tcp` address is asked by gRPC, which reads HTTPS_PROXY.
     """
-    parts = urlsplit(address)
-    scheme, host = parts.scheme.replace("tcp", "https"), parts.hostname or ""
-    proxy = getproxies().get(scheme, "")
-    if proxy and not proxy_bypass(host):
-        if is_service(host, namespaces):
-            return f"{scheme.upper()}_PROXY would be asked for {host}: name it in NO_PROXY"
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    asked = address
     try:
+        parts = urlsplit(asked)
+        scheme, host = parts.scheme.replace("tcp", "https"), parts.hostname or ""
+        proxy = getproxies().get(scheme, "")
+        if proxy and not proxy_bypass(host):
+            if is_service(host, namespaces):
+                return f"{scheme.upper()}_PROXY would be asked for {host}: name it in NO_PROXY"
+            asked = proxy if "://" in proxy else f"http://{proxy}"
+            parts = urlsplit(asked)
+        if not parts.hostname:
+            return redacted(f"{asked} names no host: write it as https://host")
         port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return f"{redacted(parts.geturl())} has a wrong port"
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()
+        socket.create_connection((parts.hostname, port), timeout=_SECONDS).close()
     except OSError as error:
         where = f"{parts.hostname}:{port}"
         return f"{where} is not reached: {error.strerror or type(error).__name__}"
+    except ValueError as error:  # also the error of a host name with an empty part
+        return one_line(redacted(f"{asked} is not an address: {error}"))
     return ""
 
 

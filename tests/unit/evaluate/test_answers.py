@@ -129,6 +129,14 @@ def test_another_question_is_another_evaluation_and_another_place_is_not(tmp_pat
     assert judged_identity(make_recipe(**section)) != first
 
 
+def test_another_criterion_or_reference_is_no_other_evaluation(tmp_path):
+    first = judged_identity(make_recipe(**judged(tmp_path)))
+    section, file = judged(tmp_path), tmp_path / "care.es.json"
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([row | {"criteria": "brief", "reference": "yes"} for row in rows]))
+    assert judged_identity(make_recipe(**section)) == first
+
+
 def test_a_file_that_is_missing_is_named(tmp_path):
     section = judged(tmp_path)
     (tmp_path / "care.de.json").unlink()

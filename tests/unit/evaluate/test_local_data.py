@@ -104,6 +104,16 @@ def test_one_file_is_not_the_items_of_several_languages(tmp_path, task, given):
     assert refused.value.file == str(tmp_path / "test.jsonl")
 
 
+@pytest.mark.parametrize("key", ["mgsm", "juletxara/mgsm"])
+def test_our_tasks_have_no_configuration_that_could_tell_languages_apart(tmp_path, key):
+    write(tmp_path / "items-.jsonl")
+    data = {key: str(tmp_path / "items-{config}.jsonl")}
+    task = "mgsm_paper_{language}"
+    settings = {"tasks": [task], "languages": {task: ["es", "de"]}, "data": data}
+    with pytest.raises(BadInput, match=r"stands for nothing.*Write \{language\}"):
+        run_tasks(FakeEngine(says("2")), make_recipe(evaluation=settings), [TASKS], Path())
+
+
 @pytest.mark.parametrize(("set_to", "used"), [(0, 2048), (100, 100)])
 def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path, set_to, used):
     write(tmp_path / "es.jsonl")

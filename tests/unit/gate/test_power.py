@@ -12,6 +12,7 @@ from benchmarks.gate import (
     false_promotions,
     false_stops,
     promoted,
+    regressions,
     simulate_copies,
 )
 from lidr.components.gate.power import (
@@ -96,6 +97,12 @@ def test_a_gain_as_large_as_the_table_says_is_found():
     assert detections(250, 4, 0.7, 400) == pytest.approx(0.8, abs=0.07)
 
 
+@pytest.mark.parametrize(("items", "languages", "accuracy"), [(250, 4, 0.7), (10_000, 1, 0.9)])
+def test_a_fall_as_large_as_the_table_says_is_a_regression(items, languages, accuracy):
+    """With 250 items it is the proof that is hard, with 10,000 being seen beyond the tolerance."""
+    assert regressions(items, languages, accuracy, 400) == pytest.approx(0.8, abs=0.07)
+
+
 def test_a_better_model_is_promoted_and_a_worse_one_is_not():
     better = [np.array([1.0] * 30 + [0.0] * 70)] * 2
     assert promoted(better)
@@ -103,12 +110,22 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not():
 
 
 def test_the_gain_by_hand():
-    """One language: g sqrt(n) = z_alpha sqrt(d) + z_power sqrt(d - g²), with d = churn + g."""
-    gain = detectable_gain(400, Design(), 0.5, discordance=0.1)
+    """One language: g sqrt(n) = z_alpha sqrt(d) + z_power sqrt(d - g²), with d = a(1-a) + g."""
+    gain = detectable_gain(400, Design(), 0.1)
     assert gain is not None
-    errors = 1.6449 * sqrt(0.1 + gain) + 0.8416 * sqrt(0.1 + gain - gain**2)
+    errors = 1.6449 * sqrt(0.09 + gain) + 0.8416 * sqrt(0.09 + gain - gain**2)
     assert gain * 20 == pytest.approx(errors, rel=1e-4)
     assert 0.04 < gain < 0.05
+
+
+def test_the_gain_beyond_a_tolerance_by_hand():
+    """What is seen must be beyond it: (g - tolerance) sqrt(n) = z_power sqrt(d - g²)."""
+    small, large = Design(tolerance=0.01), Design(tolerance=0.1)
+    assert detectable_gain(400, small, 0.1) == detectable_gain(400, Design(), 0.1)
+    gain = detectable_gain(400, large, 0.1)
+    assert gain is not None
+    assert (gain - 0.1) * 20 == pytest.approx(0.8416 * sqrt(0.09 + gain - gain**2), rel=1e-4)
+    assert detectable_gain(400, large, 0.92) is None, "there is no room beyond the tolerance"
 
 
 def test_more_of_everything_makes_smaller_gains_visible():
@@ -140,6 +157,9 @@ def test_the_table_is_for_the_recipe():
         2,
     )
     assert table["fall"]["alpha"] == pytest.approx(0.1 / 9), "a fall and two bars a language"
+    assert table["fall"]["tolerance"] == 0.02
+    own = power_table(make_recipe(gate={"tolerance": 0.01, "tolerances": {"de": 0.05}}))
+    assert own["fall"]["tolerance"] == 0.05, "a fall that is a regression in every language"
     assert table["bars"] == {"off_target": 0.1, "truncated": 0.1}
     assert table["least"] == 7
     off = power_table(make_recipe(gate={"alpha": 0.1, "max_off_target": 1, "max_truncated": 1}))

@@ -58,6 +58,19 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     assert read_model(client, name).aliases == {"champion": 3, "previous": 2}
 
 
+def test_a_fault_of_our_own_is_not_called_mlflow_s(store, client, monkeypatch):
+    def fails(*_: object) -> None:
+        raise LookupError("a fault of our own")
+
+    name = "faulty"
+    registered(client, store, name, "")
+    ensure_model(client, name, default_audit_log(store, name))
+    monkeypatch.setattr("lidr.components.shared.registry.promotion.record", fails)
+    given = {"store": store, "name": name, "number": 1, "standing": 0, "alias": "champion"}
+    with pytest.raises(LookupError, match="a fault of our own"):
+        promote(**given, decision=decision(store, "promote", name), reason="")
+
+
 @pytest.mark.parametrize("gone", [0, 1])
 def test_nominate_looks_for_the_files_of_both_first(store, client, gone):
     name = f"files{gone}"

@@ -160,6 +160,7 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     change(state["responses"], counts=shared | {"held_seconds": 900.0, "gpu_seconds": 7200.0})
     change(state["translations"], counts=shared | {"within": "generate"}, seconds=900.0)
     change(state["evaluation"], gpus=2, seconds=1800.0)
+    change(state["model"], seconds=7200.0)
     change(state["pairs"], gpus=2)  # it sees them, and leaves them idle
     unknown = unsealed(Path(state["inputs"], "_SUCCESS").read_bytes())
     del unknown["gpus"]
@@ -170,7 +171,9 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     assert times[1, "generate"].gpu_seconds == 7200.0
     assert times[1, "translate"].seconds == times[1, "translate"].gpu_seconds == 0.0
     assert times[1, "evaluate"].gpu_seconds == 3600.0
-    assert times[1, "train"].gpu_seconds == pytest.approx(8 * times[1, "train"].seconds)
+    own = open_stage(state["model"]).counts()["seconds"]
+    assert own < times[1, "train"].seconds == 7200.0  # with the wait for nodes
+    assert times[1, "train"].gpu_seconds == pytest.approx(8 * own)
     assert times[1, "pair"].gpu_seconds == 0.0
     assert times[0, "prepare"].gpu_seconds is None
     table = throughput(rounds, list(times.values())).tables[0]
@@ -178,6 +181,14 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     assert cells["M₁ generate"] == ["15 min 0 s", "2"]
     assert cells["M₁ translate"] == ["within generate", ""]
     assert cells["M₀ prepare"][1] == "–"
+
+
+def test_the_rate_of_a_training_counts_slow_steps_by_their_time(store):
+    trained = read_run(open_store(store), RUN).rounds[1]
+    rates = [{"tokens_per_second": rate} for rate in (1000.0, 3000.0)] + [{"loss": 0.5}]
+    trained = replace(trained, curves=rates)
+    table = throughput([trained], durations_of([trained])).tables[0]
+    assert {row[0]: row[-1] for row in table.rows}["M₁ train"] == "1,500"
 
 
 def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):
@@ -238,7 +249,8 @@ def test_aliases_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, mo
     )
     assert aliases_of(str(tmp_path), "absent") == (
         {},
-        f"MLflow at sqlite:///{tmp_path}/mlflow.db has no registered model 'absent'",
+        f"MLflow at sqlite:///{tmp_path}/mlflow.db has no registered model 'absent': "
+        "Registered Model with name=absent not found",
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

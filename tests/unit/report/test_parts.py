@@ -32,6 +32,22 @@ def test_differences_carry_a_real_minus_sign():
     assert words.points(0.5311) == "+53.1 points"
     assert words.signed(-0.0001) == "0.0"
     assert words.limits({"low": -0.02, "high": 0.02}) == "−2.0 to 2.0"
+    assert words.limits({"low": -0.0004, "high": 0.02}) == "0.0–2.0"
+    assert (words.percent(-0.0004), words.plain(-0.0)) == ("0.0%", "0")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (12345.6, "12,346"),
+        (-20_000, "−20,000"),
+        (9999.4, "9999"),
+        (1.2345, "1.234"),
+        (0.0048, "0.0048"),
+    ],
+)
+def test_numbers_keep_all_digits_before_the_point(value, written):
+    assert words.plain(value) == written
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -194,14 +196,24 @@ def test_a_step_of_a_kfp_run_takes_it_and_one_of_lidr_run_does_not(tmp_path, mon
     assert re.search("an-id", (tmp_path / "runs/mine/lease/000000000001.json").read_text())
 
 
+def be_account(uid: str) -> None:
+    """Give this pod a token as Kubernetes issues them, of a service account."""
+    names = {"namespace": NAMESPACE, "serviceaccount": {"name": "lidr-pipeline", "uid": uid}}
+    claims = json.dumps({"iss": "https://kubernetes.default.svc", "kubernetes.io": names}).encode()
+    parts = (b'{"alg":"RS256"}', claims, b"signature")
+    encoded = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts]
+    (runs._ACCOUNT / "token").write_text(".".join(encoded))
+
+
 @pytest.fixture
 def pod(tmp_path, monkeypatch) -> Iterator[KubernetesApi]:
     """This process is in a pod of a cluster whose API server it may ask."""
     account = tmp_path / "account"
     account.mkdir()
-    for name, text in (("namespace", NAMESPACE), ("token", "t"), ("ca.crt", "of this cluster")):
+    for name, text in (("namespace", NAMESPACE), ("ca.crt", "of this cluster")):
         (account / name).write_text(text)
     monkeypatch.setattr(runs, "_ACCOUNT", account)
+    be_account("uid-of-the-account")
     monkeypatch.setattr(module, "_machine", lambda: "")  # pods do not see each other's processes
     with serve() as api:
         monkeypatch.setattr(runs, "_server", lambda: api.url)
@@ -274,14 +286,32 @@ def test_the_lease_of_a_run_that_may_live_is_watched(pod, tmp_path, monkeypatch,
         assert time.monotonic() - began > 1.0
 
 
-def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeypatch):
+def _another_authority() -> None:
+    (runs._ACCOUNT / "ca.crt").write_text("of another cluster, which has no such run")
+
+
+def _shared_authority() -> None:
+    be_account("uid-of-another-cluster-s-account")
+
+
+@pytest.mark.parametrize(
+    "move", [_another_authority, _shared_authority], ids=lambda each: each.__name__
+)
+def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeypatch, move):
     monkeypatch.setattr(module, "TASK_LEASE_SECONDS", 1.0)
     died(tmp_path, "first")
-    (runs._ACCOUNT / "ca.crt").write_text("of another cluster, which has no such run")
+    move()
     began = time.monotonic()
     with task_lease("prepare", str(tmp_path), "mine", "second"):
         assert time.monotonic() - began > 1.0
     assert not pod.requests
+
+
+@pytest.mark.parametrize("token", ["", "t", "a.b.c", "a.W10.c", "a.e30.c", "a.\x00.c"])
+def test_a_token_that_names_no_account_tells_no_cluster(pod, token):
+    assert runs.cluster_id()
+    (runs._ACCOUNT / "token").write_text(token)
+    assert runs.cluster_id() == ""
 
 
 @pytest.mark.parametrize(

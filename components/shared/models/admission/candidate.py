@@ -42,7 +42,8 @@ class ModelCandidate:
         """The model's configuration.
 
         Raises:
-            BadInput: transformers has no code for its architecture.
+            BadInput: it does not load: its values are wrong, or transformers has no code for its
+                architecture.
         """
         from transformers import AutoConfig
 
@@ -88,7 +89,8 @@ class ModelCandidate:
         """The renderer of the model's chats.
 
         Raises:
-            BadInput: its template does not allow what the recipe asks for, or nothing ends a turn.
+            BadInput: there is no chat template, or it does not allow what the recipe asks for, or
+                nothing ends a turn.
         """
         if not self.tokenizer.chat_template:
             raise BadInput(

@@ -62,12 +62,26 @@ def test_account_says_its_bounds_in_words():
     )
 
 
-def test_bound_of_the_cost_wants_a_price_for_every_gpu(tmp_path):
-    with pytest.raises(BadInput, match=r"budget\.cost: the GPUs of .*train.* have no price"):
-        profile(tmp_path, budget={"cost": 5}, prices={"gpus": {"H100": {"on_demand": 0}}})
+@pytest.mark.parametrize(
+    ("price", "fault"),
+    [
+        ({"on_demand": None}, "GPUs without a price in prices.gpus: H100 of .*train"),
+        ({"on_demand": 0}, "every GPU has the price 0, so nothing has a cost"),
+    ],
+)
+def test_bound_of_the_cost_wants_a_price_for_every_gpu(tmp_path, price, fault):
+    with pytest.raises(BadInput, match=rf"budget\.cost: {fault}"):
+        profile(tmp_path, budget={"cost": 5}, prices={"gpus": {"H100": price}})
     with pytest.raises(BadInput, match="no step has accelerators"):
         local = CLUSTER.with_name("local.yaml")
         load_profile(local, Path(layer(tmp_path, budget={"cost": 5})))
+
+
+def test_bound_of_the_cost_takes_gpus_that_are_free(tmp_path):
+    spot = {"pool": "h100", "spot": True}
+    prices = {"gpus": {"H100": {"spot": 0}}}
+    asked = profile(tmp_path, budget={"cost": 5}, prices=prices, steps={"evaluate": spot})
+    assert "evaluate" not in Account.of(asked).prices
 
 
 def test_amount_in_words():

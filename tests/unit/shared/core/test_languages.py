@@ -191,6 +191,42 @@ def test_neighbours_of_a_language_of_two_scripts_are_not_taken_for_it():
     assert south.identify([CROATIAN, TWO_SCRIPTS["sr"][1]]) == ["hr", "sr"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Nakon nekog vremena treba pometi i mesti.",
+        "Dodaj deci vode i celer, pa stavi na rešetke.",
+        "Lepeza je lepršava, a sediment je iz Celja.",
+        "Delikt je opisan u tri sveska.",
+    ],
+)
+def test_croatian_words_that_begin_as_serbian_ones_are_not_taken_for_them(text):
+    assert not two_scripts.is_ekavian(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zrak svetlosti pada na hleb.",
+        "Njena kćerka ima lepu haljinu.",
+        "Cela celina ima delove.",
+        "Reši zadatak, pa deli rešenje.",
+        "Sedim i gledam to mesto.",
+    ],
+)
+def test_serbian_in_latin_letters_is_told_from_croatian(text):
+    assert two_scripts.is_ekavian(text)
+
+
+def test_russian_about_azerbaijani_letters_or_words_is_russian():
+    texts = [
+        "В азербайджанском алфавите 1958 года есть буквы ә, ҝ, ҹ, ө, ү, ғ, һ и ј.",
+        "По-азербайджански «приходить» будет «ҝәлмәк».",
+        "Салам, Юлия! Сән ҝәлирсән, бәс Илья нә вахт ҝәләҹәк?",
+    ]
+    assert LanguageIdentifier(["en", "az", "ru"]).identify(texts) == ["ru", "ru", "az"]
+
+
 @pytest.mark.parametrize("text", ["α + β = γ", "π ≈ 3.14", "Δ = 4"])
 def test_symbols_show_no_language(text):
     assert LanguageIdentifier(["en", "es"]).identify([text]) == [UNDETERMINED]

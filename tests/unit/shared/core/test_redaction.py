@@ -228,7 +228,7 @@ def _client() -> object:
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_no_variable_may_hold_an_address_with_a_login(name: str, monkeypatch):
-    for address in (LOGINS[0], LOGINS[1]):
+    for address in (LOGINS[0], LOGINS[1], f"admin:{SECRET}@mlflow:5000"):
         monkeypatch.setenv(name, address)
         with pytest.raises(BadInput, match="holds a login") as caught:
             VARIABLES[name]()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -36,6 +38,7 @@ def machine(
     looks = iter([[0] * 8, busy])
     monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
     monkeypatch.setattr(threads, "_times", lambda: next(looks))
+    monkeypatch.setattr(threads, "sibling_ticks", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
 
@@ -68,6 +71,41 @@ def test_processes_that_share_a_machine_share_its_idle_cores(
     monkeypatch.setenv(threads.SHARING, str(processes))
     fit_threads(LARGE)
     assert torch.get_num_threads() == expected
+
+
+@pytest.mark.parametrize(
+    ("idle", "theirs", "expected"),
+    [
+        (8.0, 0.0, 4),
+        (4.0, 4.0, 4),  # the other one has begun
+        (3.0, 1.0, 2),  # strangers have the other four cores
+        (0.0, 8.0, 4),
+        (4.0, -1.0, 2),  # the other one ended meanwhile
+    ],
+)
+def test_process_that_starts_later_has_the_same_share_of_the_machine(
+    monkeypatch, tmp_path, idle, theirs, expected
+):
+    machine(monkeypatch, tmp_path, idle)
+    ticks = iter([500, 500 + round(100 * theirs)])
+    monkeypatch.setattr(threads, "sibling_ticks", lambda: next(ticks))
+    monkeypatch.setenv(threads.SHARING, "2")
+    fit_threads(LARGE)
+    assert torch.get_num_threads() == expected
+
+
+BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ninput()"
+COUNT = "from lidr.components.shared.core.threads import sibling_ticks; print(sibling_ticks())"
+
+
+def test_ticks_are_those_of_other_children_of_the_same_parent():
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as busy:
+        assert busy.stdout and busy.stdout.readline() == "done\n"
+        counted = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True)
+        busy.communicate("\n")
+    assert int(counted.stdout) >= 0.25 * os.sysconf("SC_CLK_TCK"), counted.stderr
 
 
 def test_threads_are_said_once_a_model(monkeypatch, tmp_path, capsys):

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from transformers import BloomConfig, FalconConfig, OPTConfig, Starcoder2Config
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import head
@@ -106,6 +107,36 @@ def test_gradient_checkpointing_changes_nothing():
     again = loss_and_grads(model, [range(5)], layout)
     assert again[0] == plain[0]
     assert all(torch.equal(again[1][key], grad) for key, grad in plain[1].items())
+
+
+_SMALL = {"vocab_size": 61, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_SIZES = {**_SMALL, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Starcoder2Config(
+            **_SIZES, num_key_value_heads=2, residual_dropout=0.5, embedding_dropout=0.5
+        ),
+        BloomConfig(**_SMALL, hidden_size=32, n_layer=2, n_head=4, hidden_dropout=0.5),
+        FalconConfig(**_SIZES, hidden_dropout=0.5, attention_dropout=0.5),
+        OPTConfig(**_SIZES, ffn_dim=48, word_embed_proj_dim=32, dropout=0.5, layerdrop=0.5),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_scoring_in_training_has_no_dropout_wherever_a_model_keeps_its_rate(config):
+    model = random_model(config)
+    layout = install_scoring(model, PAIRS)
+    with torch.no_grad():
+        batch = layout(PAIRS, CPU)
+        assert torch.equal(score(model.train(), batch), score(model.eval(), batch))
+
+
+def test_scoring_names_the_key_that_bounds_the_pairs(monkeypatch):
+    monkeypatch.setattr("lidr.components.shared.forward.scoring._agree", lambda *_: False)
+    with pytest.raises(BadInput, match=r"Set model\.max_length to 20 or less"):
+        install_scoring(random_model(longrope(20)), PAIRS, length_key="model.max_length")
 
 
 def test_a_model_that_does_more_to_its_logits_is_refused():

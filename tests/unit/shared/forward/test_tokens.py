@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.forward.tokens import TokenPairs, tokenize_pairs
+from lidr.components.shared.forward.tokens import TokenPair, TokenPairs, tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.models.chat.settings import ChatSettings
 from tests.models import END, tiny_tokenizer
@@ -82,6 +83,9 @@ def test_tokens_take_four_bytes_and_have_the_digest_of_lists(tokenizer):
     assert {getattr(pair, side).itemsize for pair in found.pairs for side in sides} == {4}
     lists = [replace(pair, **{s: list(getattr(pair, s)) for s in sides}) for pair in found.pairs]
     assert found.digest == TokenPairs(lists, {}).digest
+    sides = (array("i", [1, 2]), array("i", [3]), array("i", [70_000]))
+    known = TokenPairs([TokenPair("k", "p", "es", *sides)], {}).digest
+    assert known == "f07ddd9f26909efece73d7c0e6b1c606b2407ba23185197201d3f4247d0cff51"
 
 
 def test_a_template_that_shows_no_end_of_turn_falls_back_to_the_end_token(tokenizer):

@@ -206,10 +206,15 @@ def test_fields_that_nothing_reads_are_named(tmp_path):
     rows = {code: json.dumps(ALPACA | {code: 1, "language": code}) for code in ("en", "es", "de")}
     files = {code: write(tmp_path, row, f"{code}.jsonl") for code, row in rows.items()}
     prompts = {"files": files, "fields": ALPACA_FIELDS}
-    found = unread_fields(make_recipe(model={"source": "m0"}, prompts=prompts))
-    assert found == ["label", "en", "es", "de"]
-    assert "fields label, en, es, de are not read" in note_of_unread(found)
-    assert unread_fields(recipe_over(languages(tmp_path, GOOD))) == []
+    recipe, fields = make_recipe(model={"source": "m0"}, prompts=prompts), set[str]()
+    load_prompts(recipe, fields)
+    found = unread_fields(recipe.prompts, fields)
+    assert found == ["de", "en", "es", "label"]
+    assert "fields de, en, es, label are not read" in note_of_unread(found)
+    plain, fields = recipe_over(languages(tmp_path, GOOD)), set[str]()
+    load_prompts(plain, fields)
+    assert "text" in fields
+    assert unread_fields(plain.prompts, fields) == []
 
 
 def test_the_line_of_an_id_is_found_again(tmp_path):

@@ -112,6 +112,20 @@ def test_digest_names_the_answers_and_judgements_that_are_on_stores(tmp_path):
     assert digest_of_questions(task(tmp_path), "fr")[:16] == "a7b0990c51918dcf"
 
 
+def test_digest_of_what_is_asked_leaves_out_what_only_the_judge_sees(tmp_path):
+    plain = '{"id": 1, "instruction": "Un ?"}\n'
+    read(tmp_path, plain)
+    whole = digest_of_questions(task(tmp_path), "fr")
+    asked = digest_of_questions(task(tmp_path), "fr", asked=True)
+    assert asked == whole, "what is on stores keeps its address"
+    for more in ('"reference": "1"', '"criteria": "court"'):
+        read(tmp_path, plain.replace("}", f", {more}}}"))
+        assert digest_of_questions(task(tmp_path), "fr", asked=True) == asked
+        assert digest_of_questions(task(tmp_path), "fr") != whole
+    read(tmp_path, plain.replace("Un", "Deux"))
+    assert digest_of_questions(task(tmp_path), "fr", asked=True) != asked
+
+
 def test_a_hub_file_must_be_pinned(tmp_path):
     settings = {"name": "care", "questions": "hf://org/care#{language}.json"}
     with pytest.raises(BadInput, match="no revision and file"):

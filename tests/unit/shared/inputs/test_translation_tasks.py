@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
@@ -33,6 +34,21 @@ from tests.fakes import make_recipe
         ("이 문장을 영어로 번역하세요.", "ko"),
         ("ترجم هذه الجملة إلى الفرنسية.", "ar"),
         ("แปลประโยคนี้เป็นภาษาอังกฤษ", "th"),
+        ('Translate into French: "We have to put the plan into action."', "en"),
+        ("Translate the sentence “turn it into code” for me.", "en"),
+        ("Translate the sentence 'turn it into code' into Dutch.", "en"),
+        ("Translate this sentence to Dutch and put it into a chart.", "en"),
+        ("Translate the phrase into programme notes.", "en"),
+        ("Name the days of the week in Finnish. Then put the plan into action.", "en"),
+        *(
+            (unicodedata.normalize("NFD", text), language)
+            for text, language in (
+                ("Übersetze den Satz ins Englische.", "de"),
+                ("이 문장을 영어로 번역하세요.", "ko"),
+                ("Přelož tuto větu do angličtiny.", "cs"),
+                ("Dịch câu này sang tiếng Anh.", "vi"),
+            )
+        ),
     ],
 )
 def test_prompts_about_translation_or_a_language_are_found(text, language):
@@ -45,6 +61,9 @@ def test_prompts_about_translation_or_a_language_are_found(text, language):
         ("Give three tips for staying healthy.", "en"),
         ("Here is a cover letter to polish: I have a keen eye for detail.", "en"),
         ("Translate the sum into a mathematical equation.", "en"),
+        ("Translate the user's statements into SQL.", "en"),
+        ("Translate this English sentence into Python code: add two numbers", "en"),
+        ("Translate these phrases into equations.", "en"),
         ("Describe the significance of the number 8 in Chinese culture", "en"),
         ("Explain how a language model is trained.", "en"),
         ("List five spices used in Chinese cuisine.", "en"),

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, Unavailable
@@ -27,6 +34,28 @@ def host():
     with serving() as made:
         made.files["/a.jsonl"] = DATA
         yield made
+
+
+def certificate(folder: Path, *, address: str = "127.0.0.1", days: int = 1) -> ssl.SSLContext:
+    """Write a certificate that signs itself, as tls.pem, and return what shows it."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    since = datetime.now(UTC) + timedelta(days=min(days, 0) - 1)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(since)
+        .not_valid_after(since + timedelta(days=1 + max(days, 0)))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    kind = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(pem, kind, serialization.NoEncryption())
+    (folder / "tls.pem").write_bytes(made.public_bytes(pem) + secret)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "tls.pem")
+    return tls
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "truncated"])
@@ -106,6 +135,51 @@ def test_a_redirect_to_another_host_is_followed_without_the_login(host, tmp_path
         download(f"{host.url.replace('127.0.0.1', 'localhost')}/a.jsonl", tmp_path / "a", SHA)
         assert host.logins and not other.logins
     assert (tmp_path / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_redirect_that_is_not_encrypted_is_refused_before_the_login_goes_there(
+    host, tmp_path, monkeypatch, back
+):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving(certificate(tmp_path)) as encrypted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
+        encrypted.files["/b.jsonl"] = DATA
+        encrypted.redirects["/a.jsonl"] = f"{host.url}/a.jsonl"
+        if back:
+            host.redirects["/a.jsonl"] = f"{encrypted.url}/b.jsonl"
+        with pytest.raises(BadInput, match=r"a\.jsonl, which is not encrypted"):
+            download(f"{encrypted.url}/a.jsonl", tmp_path / "a", SHA)
+        assert encrypted.logins and host.asked == []
+        encrypted.redirects["/a.jsonl"] = "/b.jsonl"
+        download(f"{encrypted.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("made", "trusted", "remedy"),
+    [
+        ({}, False, "REQUESTS_CA_BUNDLE"),
+        ({"days": -9}, True, "renew it"),
+        ({"days": 9, "address": "127.0.0.2"}, True, "Correct the address"),
+    ],
+)
+def test_the_remedy_fits_what_is_wrong_with_a_certificate(
+    tmp_path, monkeypatch, made, trusted, remedy
+):
+    tls = certificate(tmp_path, **made)
+    if trusted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
+    with serving(tls) as encrypted, pytest.raises(BadInput, match="is not trusted") as raised:
+        download(f"{encrypted.url}/a.jsonl", tmp_path / "a", SHA)
+    assert remedy in raised.value.remedy
+
+
+def test_the_folder_without_space_is_named(host, tmp_path):
+    (tmp_path / "a.part").symlink_to("/dev/full")
+    with pytest.raises(BadInput, match=f"No space left.*Free space in {tmp_path},"):
+        download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
 
 
 def test_an_address_that_cannot_be_is_refused_at_once(tmp_path):

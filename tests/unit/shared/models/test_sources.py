@@ -169,7 +169,7 @@ def test_a_registered_model_is_followed_to_its_files(registry):
 
 @pytest.mark.parametrize("source", ["models:/mine@none", "models:/other/1"])
 def test_a_model_that_is_not_registered_is_refused(registry, source):
-    with pytest.raises(BadInput, match=r"is not in MLflow.*models:/name@alias"):
+    with pytest.raises(BadInput, match=rf"^'{source}' is not in MLflow.*models:/name@alias"):
         resolve_model(source)
 
 
@@ -191,13 +191,14 @@ def test_a_server_s_own_refusal_is_an_empty_registry(monkeypatch):
 
 
 def test_a_registered_model_is_named_with_a_version_or_an_alias(registry):
-    with pytest.raises(BadInput, match=r"names neither a version nor an alias.*models:/name@alias"):
+    with pytest.raises(BadInput, match=r"^'models:/mine' names neither a version nor an alias"):
         resolve_model("models:/mine")
 
 
 def test_a_registered_model_needs_a_server(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI is not set"):
+    needed = r"^'models:/mine@champion' is in MLflow, but MLFLOW_TRACKING_URI is not set"
+    with pytest.raises(BadInput, match=needed):  # of a recipe's key, or of lidr follow's model
         resolve_model("models:/mine@champion")
 
 

@@ -144,6 +144,23 @@ def test_another_kind_of_file_is_refused_in_words(change, words):
         from_parquet(parquet(change(table)), Prompt)
 
 
+@pytest.mark.parametrize(
+    ("chat", "words"),
+    [
+        ([], "has a 'chosen' without a message"),
+        ([None], "lacks values of 'chosen'"),
+        ([{"role": "assistant", "content": None}], "lacks values of 'chosen'"),
+        ([{"role": None, "content": "b"}], "lacks values of 'chosen'"),
+    ],
+)
+def test_a_chat_that_lacks_a_message_or_a_part_of_it_is_refused(chat, words):
+    whole = [{"role": "user", "content": "a"}]
+    names = ("1", "en", "es", "own_chosen", 1, "abc")
+    pairs = [PreferencePair(whole, each, whole, *names) for each in (whole, chat)]
+    with pytest.raises(NotRecords, match=words):
+        from_parquet(to_parquet(pairs, PreferencePair), PreferencePair)
+
+
 def test_a_torn_file_is_refused_in_words():
     data = to_parquet([Prompt("p", "es", "t")], Prompt)
     for torn in (b"", data[:-1], data[: len(data) // 2], b"PAR1" + data[8:]):

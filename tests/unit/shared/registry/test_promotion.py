@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
-from lidr.components.shared.registry.audit import AliasMove, entries, record
+from lidr.components.shared.registry.audit import AliasMove, confirm, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
 from lidr.components.shared.registry.promotion import (
@@ -30,6 +30,8 @@ from lidr.components.shared.registry.versions import (
     read_model,
     read_version,
 )
+from lidr.components.shared.store.base import Entry
+from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.shared.tracking import mlflow_client
@@ -274,6 +276,30 @@ def test_a_rollback_that_was_cut_off_is_no_promotion_to_finish(store, client, na
     assert read_model(client, name).aliases == {"champion": first.number, "previous": start.number}
 
 
+def test_a_move_that_is_made_while_the_audit_log_is_read_is_not_called_cut_off(tmp_path):
+    """Between two listings it was recorded and confirmed: only in the second one."""
+    move = AliasMove("promote", "champion", 1, None)
+
+    class Busy(LocalStore):
+        def list(self, prefix: str) -> list[Entry]:
+            found = super().list(prefix)
+            if not super().list(prefix):
+                confirm(self, record(LocalStore(tmp_path), move))
+            return found
+
+    assert all(entry.done for entry in entries(Busy(tmp_path)))
+    assert [entry.done for entry in entries(Busy(tmp_path))] == [True]
+
+
+@pytest.mark.parametrize("text", [b"{", b"{}", b'{"action": "promote"}'])
+def test_a_damaged_audit_entry_is_not_to_be_removed(tmp_path, text):
+    audit_log = LocalStore(tmp_path)
+    entry = record(audit_log, AliasMove("promote", "champion", 1, None))
+    audit_log.write(f"audit/{entry.name}.json", text)
+    with pytest.raises(BadInput, match=r"Restore it, or move it away\.$"):
+        entries(audit_log)
+
+
 def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):
     start, first, second = registered(client, store, name, "promote promote")
     promote(client, first, audit_log, PromotionOrder())
@@ -338,7 +364,7 @@ def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, audit_lo
     start = registered(client, store, name, "")[0]
     entry = promote(client, start, audit_log, PromotionOrder())
     audit_log.write(f"audit/{entry.name}.json", b'{"time": 3}')
-    with pytest.raises(BadInput, match="damaged or edited"):
+    with pytest.raises(BadInput, match="Restore it, or move it away"):
         history(client, name)
     client.set_registered_model_tag(name, "lidr.audit_log", "/gone/registry/x")
     with pytest.raises(BadInput, match="there is no folder /gone"):

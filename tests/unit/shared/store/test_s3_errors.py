@@ -171,6 +171,13 @@ def test_s3_errors_about_missing_objects_and_settings_are_raised():
     untrusted = SSLError(endpoint_url=URL, error="[SSL: CERTIFICATE_VERIFY_FAILED]")
     with pytest.raises(StoreError, match="AWS_CA_BUNDLE"):
         explained(untrusted)
+    expired = SSLError(
+        endpoint_url=URL,
+        error="[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired "
+        "(_ssl.c:1006)",
+    )
+    with pytest.raises(StoreError, match=r"\(certificate has expired\)\. Ask .* to renew it"):
+        explained(expired)
     assert explained(OSError(28, "No space left on device")) is None
 
 

@@ -146,6 +146,24 @@ def test_a_lost_file_is_corruption_too(tmp_path):
             attempt()
 
 
+def test_a_chunk_that_vanished_before_its_stage_is_finished_costs_no_other_chunk(tmp_path):
+    stage = demo(open_store(str(tmp_path)))
+    stage.write_records("b.parquet", [Prompt("p", "en", "Question?")], Prompt)
+    for attempt in (
+        lambda: list(stage.unfinished_tables(["a.parquet"], ["text"])),
+        lambda: stage.peek_records("a.parquet", Prompt),
+    ):
+        with pytest.raises(CorruptStage, match=r"/a\.parquet is gone\. Run again") as caught:
+            attempt()
+        assert "Delete" not in str(caught.value)
+    remedy = r"other columns.* Delete .*/b\.parquet and run again"
+    with pytest.raises(CorruptStage, match=remedy):
+        list(stage.unfinished_tables(["b.parquet"], ["failure"]))
+    stage.finish({})
+    with pytest.raises(CorruptStage, match=rf"is gone\. Delete {stage.uri} and run again"):
+        stage.peek_records("a.parquet", Prompt)
+
+
 def test_a_file_the_marker_does_not_know_is_not_trusted(tmp_path):
     stage = finished_stage(str(tmp_path), "demo", {"a": b"x"})
     stage.store.write(stage.key("b"), b"slipped in")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,10 @@ from lidr.components.shared.core.errors import BadInput, RegistryFailed, Trackin
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.models.outside import resolve_model
-from lidr.components.shared.tracking import ask_mlflow, client_at
+from lidr.components.shared.tracking import ask_mlflow, client_at, experiment_id
+from tests import web_hosts
 from tests.json_server import serving
+from tests.unit.shared.inputs.test_web import certificate
 
 pytest.importorskip("mlflow")
 
@@ -89,6 +93,72 @@ def test_a_mistyped_port_is_no_address(monkeypatch: pytest.MonkeyPatch):
 def test_an_address_without_a_scheme_is_none(uri: str):
     with pytest.raises(BadInput, match=f"'{uri}' is not an MLflow address"):
         client_at(uri)
+
+
+def test_a_page_to_log_in_is_not_asked_again(server: Server):
+    server.failures, server.status, server.body = 10**6, 200, "<html>Please log in</html>"
+    with pytest.raises(BadInput, match="is not MLflow; a proxy may want a login") as caught:
+        resolve_model("models:/mine@champion")
+    assert "html" not in str(caught.value)
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "trusted", "cause", "remedy"),
+    [
+        ({}, False, "self-signed certificate", "in MLFLOW_TRACKING_SERVER_CERT_PATH"),
+        ({"days": -9}, True, "certificate has expired", "renew it"),
+        ({"days": 9, "address": "127.0.0.2"}, True, "IP address mismatch, .*", "Correct the addr"),
+    ],
+)
+def test_the_cause_of_an_untrusted_certificate_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made: dict[str, Any],
+    trusted: bool,
+    cause: str,
+    remedy: str,
+):
+    tls = certificate(tmp_path, **made)
+    if trusted:
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "tls.pem"))
+    with web_hosts.serving(tls) as host:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", host.url)
+        with pytest.raises(BadInput, match=rf"is not trusted \({cause}\)") as caught:
+            resolve_model("models:/mine@champion")
+    assert remedy in caught.value.remedy
+
+
+def test_an_empty_address_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    with pytest.raises(BadInput, match="but MLFLOW_TRACKING_URI is not set"):
+        resolve_model("models:/mine@champion")
+
+
+@pytest.mark.parametrize(
+    ("uri", "location"),
+    [
+        ("sqlite:////x/mlflow.db", "s3://bucket/x/mlflow"),
+        ("postgresql://db/mlflow", "s3://bucket/x/mlflow"),
+        ("https://mlflow", None),
+    ],
+)
+def test_artifacts_go_below_the_store_unless_a_server_has_a_place(
+    monkeypatch: pytest.MonkeyPatch, uri: str, location: str | None
+):
+    given: list[str | None] = []
+
+    class Client:
+        def get_experiment_by_name(self, _: str) -> None:
+            """Return None: there is no such experiment."""
+
+        def create_experiment(self, _: str, artifact_location: str | None) -> str:
+            given.append(artifact_location)
+            return "1"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert experiment_id(Client(), "lidr/x", "s3://bucket/x") == "1"
+    assert given == [location]
 
 
 @pytest.mark.parametrize(

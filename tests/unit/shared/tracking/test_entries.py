@@ -33,6 +33,11 @@ def test_an_entry_comes_back_as_it_was():
     [
         {"time": "17"},
         {"time": True},
+        {"time": 1 << 63},
+        {"time": -1},
+        {"place": "nowhere"},
+        {"place": "x-train"},
+        {"place": "9" * 5000 + "-train"},
         {"tags": {"a": 1}},
         {"metrics": [["loss", "0.5", 1]]},
         {"metrics": [["loss", 0.5]]},
@@ -49,6 +54,11 @@ def test_what_lidr_does_not_write_is_refused_with_its_file(change):
         TrackingEntry.parse(json.dumps(asdict(ENTRY) | change).encode(), "/s/end.json")
     assert caught.value.file == "/s/end.json"
     assert caught.value.remedy
+
+
+def test_an_unknown_field_is_named_alone():
+    with pytest.raises(BadInput, match=r"not an entry of lidr for MLflow \(unknown field 'more'\)"):
+        TrackingEntry.parse(json.dumps(asdict(ENTRY) | {"more": 1}).encode())
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"place": '])

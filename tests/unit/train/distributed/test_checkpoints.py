@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import DamagedObject, Stopped
+from lidr.components.shared.core.errors import DamagedObject, Stopped, StoreError
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.train.distributed.checkpoint_writer import CheckpointWriter
 from lidr.components.train.distributed.checkpoints import COMPLETE, Checkpoints
 from lidr.components.train.distributed.ranks import Ranks
+from tests.disks import small_disk
 
 
 @pytest.fixture
@@ -41,6 +42,19 @@ def test_the_newest_two_are_kept_and_pickled_arguments_are_not(stage: Stage, tmp
     }
     assert checkpoints.restore(tmp_path / "back") == 10
     assert (tmp_path / "back/optimizer.pt").read_text() == "moments 10"
+
+
+def test_a_disk_that_is_too_full_to_restore_one_is_named(stage: Stage, tmp_path: Path):
+    checkpoints = Checkpoints(stage)
+    folder = written(tmp_path, 2)
+    (folder / "optimizer.pt").write_bytes(bytes(1 << 20))
+    checkpoints.save(folder, 2)
+    checkpoints.wait()
+    with small_disk("256k") as disk:
+        with pytest.raises(StoreError, match=f"{disk} is too full for a checkpoint") as caught:
+            checkpoints.restore(disk / "restored")
+        assert "TMPDIR" in caught.value.remedy
+        assert "LIDR_CACHE" not in str(caught.value)
 
 
 def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_path: Path):

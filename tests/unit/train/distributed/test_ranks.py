@@ -9,7 +9,12 @@ import torch
 import torch.distributed as dist
 
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
-from lidr.components.train.distributed.ranks import Ranks, join_ranks
+from lidr.components.train.distributed.ranks import (
+    Ranks,
+    join_ranks,
+    rendezvous_failure,
+    rendezvous_timeout,
+)
 from tests.unit.train.distributed.programs import environment, torchrun
 from tests.warm import python
 
@@ -52,6 +57,33 @@ def test_a_lost_rank_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch, name
         "another rank did not answer within 30 s, or is gone (Connection closed by peer [::1]:5)"
     )
     assert "LIDR_RANKS_TIMEOUT" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "retry", "seconds"), [("", "900", 960), ("", "5", 600), ("2", "900", 2)]
+)
+def test_ranks_outwait_one_that_waits_for_a_service(
+    monkeypatch: pytest.MonkeyPatch, given: str, retry: str, seconds: int
+):
+    monkeypatch.setenv("LIDR_RANKS_TIMEOUT", given)
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", retry)
+    assert rendezvous_timeout().total_seconds() == seconds
+
+
+def test_ranks_of_one_machine_that_cannot_connect_are_not_told_of_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NNODES", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"PET_{name}", raising=False)
+    monkeypatch.setenv("LIDR_RANKS_TIMEOUT", "5")
+    failure = rendezvous_failure(RuntimeError("timed out\nmore"))
+    assert failure.message == (
+        "the ranks of this machine could not connect to each other within 5 s (timed out)"
+    )
+    assert "LIDR_RANKS_TIMEOUT" in failure.remedy and "node" not in failure.remedy
+    taken = rendezvous_failure(RuntimeError("EADDRINUSE"))
+    assert taken.message.startswith("the port, where the ranks connect, is taken")
 
 
 def test_a_rank_s_own_error_outlives_the_loss_of_others(monkeypatch: pytest.MonkeyPatch):

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-from lidr.components.shared.core.errors import StoreError, TrainingFailed
+from lidr.components.shared.config.training import Lora
+from lidr.components.shared.core.errors import BadInput, LidrError, StoreError, TrainingFailed
+from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.admission import check_model
-from lidr.components.train.export.model import Export
+from lidr.components.shared.models.sources import ModelFiles
+from lidr.components.train.export.model import Export, check_names
 from lidr.components.train.export.precision import Exported, Rounding
 from lidr.components.train.export.tensors import tensor_files, tensor_headers
+from lidr.components.train.forward.lora import add_adapters
 from tests.disks import small_disk
-from tests.models import tiny_model
+from tests.models import shaped_model, tiny_model
+from tests.shapes import SHAPES, gemma3_with_images, shaped_tokenizer, write_model
+from tests.unit.train.models import FLAT
 
 
 @pytest.fixture
@@ -107,15 +115,146 @@ def test_values_that_are_not_finite_are_refused(start: Path, tmp_path: Path):
         export(model, start, tmp_path / "new")
 
 
-@pytest.mark.parametrize("change", ["missing", "added", "misshapen"])
-def test_other_tensors_are_refused(start: Path, tmp_path: Path, change: str):
+def add_tensors(folder: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Add tensors to the one weight file of a model, with `__` in place of dots; return all."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file) | {name.replace("__", "."): each for name, each in more.items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    return tensors
+
+
+def qwen35(folder: Path) -> Path:
+    """Write a Qwen 3.5 that reads images, of which transformers only loads the text model."""
+    text = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "layer_types": ["linear_attention", "full_attention"],
+        **dict.fromkeys(("linear_num_value_heads", "linear_num_key_heads"), 2),
+        **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 24, "num_heads": 2}
+    vision |= {"out_hidden_size": 32, "num_position_embeddings": 16}
+    config = Qwen3_5Config(text_config=text, vision_config=vision)
+    Qwen3_5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("setting", ["float32", "bfloat16"])
+@pytest.mark.parametrize("make", [tiny_model, qwen35])
+def test_tensors_that_transformers_does_not_read_stay_as_they_are(
+    tmp_path: Path, make: Callable[[Path], Path], setting: str
+):
+    start = make(tmp_path / "start")
+    before = add_tensors(
+        start,
+        mtp__layers__0__mlp__down_proj__weight=torch.randn(4, 4),
+        model__layers__0__self_attn__rotary_emb__inv_freq=torch.rand(8) / 3,  # not in bfloat16
+    )
+    model = nudged(start)
+    check_names(model, start, merged=False)
+    export(model, start, tmp_path / "new", setting=setting)
+    after = load_file(tmp_path / "new/model.safetensors")
+    assert after.keys() == before.keys()
+    unread = {name for name in before if re.search(r"mtp|inv_freq|visual", name)}
+    assert len(unread) > (10 if make is qwen35 else 1)
+    for name in unread:
+        assert torch.equal(after[name], before[name]), name
+        assert after[name].dtype is before[name].dtype
+    [norm] = [name for name in before if name.endswith("model.norm.weight")]
+    assert not torch.equal(after[norm].float(), before[norm])
+    assert {after[name].dtype for name in before.keys() - unread} == {getattr(torch, setting)}
+    load_model(ModelFiles(tmp_path / "new"), torch.float32)
+
+
+def test_experts_that_an_adapter_leaves_alone_are_rounded_like_the_others(tmp_path: Path):
+    start = shaped_model(tmp_path / "start", FLAT["qwen3 moe"])
+    before = add_tensors(start, mtp__norm__weight=torch.rand(4) / 3)
+    assert any("experts.3." in name for name in before)
+    model = add_adapters(loaded(start), Lora(rank=2), 1)
+    with torch.no_grad():
+        for layer in model.modules():
+            if hasattr(layer, "lora_B"):
+                layer.lora_B["default"].weight += 0.01
+    export(model, start, tmp_path / "new", setting="bfloat16")
+    after = load_file(tmp_path / "new/model.safetensors")
+    assert after.keys() == before.keys()
+    kept = torch.equal(after["mtp.norm.weight"], before["mtp.norm.weight"])
+    assert kept and after.pop("mtp.norm.weight").dtype is torch.float32
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("setting", ["float32", "bfloat16"])
+@pytest.mark.parametrize("form", ["weights", "lora", "renamed"])
+def test_tied_weights_that_the_files_have_twice_stay_tied(tmp_path: Path, form: str, setting: str):
+    if form == "renamed":
+        tokenizer = shaped_tokenizer(SHAPES["gemma-3"])
+        config = gemma3_with_images(len(tokenizer))
+        start = write_model(tmp_path / "start", SHAPES["gemma-3"], config, tokenizer)
+    else:
+        start = tiny_model(tmp_path / "start")
+    [name] = [name for name in load_file(start / "model.safetensors") if "embed_tokens" in name]
+    before = add_tensors(
+        start, lm_head__weight=load_file(start / "model.safetensors")[name].clone()
+    )
+    model = loaded(start)
+    if form == "lora":
+        model = add_adapters(model, Lora(rank=2), 1)
+    changed = next(each for each in model.parameters() if each.requires_grad)
+    if form != "lora":
+        changed = model.get_input_embeddings().weight
+    with torch.no_grad():
+        changed += 0.01 * torch.randn_like(changed)
+        for layer in model.modules() if form == "lora" else ():
+            if hasattr(layer, "lora_B"):
+                layer.lora_B["default"].weight += 0.01
+    export(model, start, tmp_path / "new", setting=setting)
+    after = load_file(tmp_path / "new/model.safetensors")
+    assert after.keys() == before.keys()
+    assert torch.equal(after["lm_head.weight"], after[name])
+    assert torch.equal(after[name], before[name]) == (form == "lora" and setting == "float32")
+    again = loaded(tmp_path / "new")
+    assert again.lm_head.weight is again.get_input_embeddings().weight
+
+
+def test_tied_weights_that_the_files_have_as_the_head_are_exported(start: Path, tmp_path: Path):
+    file = start / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    save_file(tensors, file, metadata={"format": "pt"})
+    model = loaded(start)
+    with torch.no_grad():
+        model.lm_head.weight += 0.5
+    export(model, start, tmp_path / "new")
+    after = load_file(tmp_path / "new/model.safetensors")
+    assert after.keys() == tensors.keys()
+    assert torch.equal(after["lm_head.weight"], tensors["lm_head.weight"] + 0.5)
+
+
+def test_a_model_whose_files_lack_weights_is_refused_before_training(start: Path):
+    tensors = load_file(start / "model.safetensors")
+    model = nudged(start)
+    del tensors["model.norm.weight"]
+    save_file(tensors, start / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"lack 1 of the model's weights: model\.norm\.weight"):
+        load_model(ModelFiles(start))
+    with pytest.raises(BadInput, match=r"would add 1 tensors .*: model\.norm\.weight"):
+        check_names(model, start, merged=False)
+
+
+@pytest.mark.parametrize(("change", "error"), [("missing", BadInput), ("cut", TrainingFailed)])
+def test_other_tensors_are_refused(
+    start: Path, tmp_path: Path, change: str, error: type[LidrError]
+):
     model = nudged(start)
     tensors = load_file(start / "model.safetensors")
     norm = tensors.pop("model.norm.weight")
-    if change == "misshapen":
+    if change == "cut":
         tensors["model.norm.weight"] = norm[:-1].clone()
-    elif change == "missing":
-        tensors |= {"model.norm.weight": norm, "model.norm.weight.more": norm.clone()}
     save_file(tensors, start / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingFailed, match=r"model\.norm\.weight"):
+    with pytest.raises(error, match=r"model\.norm\.weight"):
         export(model, start, tmp_path / "new")

@@ -434,8 +434,11 @@ def test_a_file_of_another_version_is_one_clear_error(job, name: str):
     stage = exchange_stage(job)
     stage.store.write(stage.key(f"launch/{name}"), b'{"shape": "of another version"}')
     ask = {"f": exchange.failure, "s": exchange.summary, "j": exchange.job}[name[0]]
-    with pytest.raises(BadInput, match=f"launch/{name} is of another version"):
+    with pytest.raises(BadInput) as raised:
         ask()
+    (line,) = str(raised.value).splitlines()
+    assert f"launch/{name} is damaged or of another version: " in line
+    assert ": Field required. Use one image" in line
 
 
 def test_an_evicted_node_is_named(api, launched):

@@ -1,0 +1,81 @@
+"""Copies a complete stage from one store to another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from lidr.components.shared.core.errors import BadInput, CorruptStage
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.cache import locked, scratch_folder
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
+from lidr.components.shared.store.stage import Stage
+
+
+def copy_stage(
+    stage: Stage,
+    store: Store,
+    begin: Callable[[str], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Stage:
+    """Copy a complete stage to another store, its marker last, and return the copy.
+
+    A complete copy is left as it is. Of one that was interrupted, the files that the stage's marker
+    describes are kept.
+
+    Args:
+        stage: to be copied; each of its files is checked.
+        store: where to.
+        begin: called with the name of each file before it is copied.
+        advance: called with its size afterwards.
+
+    Raises:
+        BadInput: the other store has this stage from another execution.
+        CorruptStage: a file does not have the digest in the stage's marker.
+    """
+    copy = Stage(store, stage.prefix)
+    if not copy.done():
+        _copy_files(stage, copy, begin, advance)
+        if store.create(copy.key(MARKER), stage.store.read(stage.key(MARKER))):
+            store.delete(copy.key(PRUNED_MARKER))
+            return copy
+    _require_same(stage, copy)
+    return copy
+
+
+def _copy_files(
+    stage: Stage, copy: Stage, begin: Callable[[str], None], advance: Callable[[int], None]
+) -> None:
+    folder = scratch_folder() / f"copy-{stage.digest}"
+    with locked(folder):
+        sizes = {entry.key: entry.size for entry in copy.store.list(copy.prefix)}
+        for name, described in stage.marker()["files"].items():
+            key, size = copy.key(name), int(described["size"])
+            if sizes.get(key) == size and copy.store.sha256(key) == described["sha256"]:
+                continue
+            begin(name)
+            stage.download(folder, [name])
+            copy.store.upload(folder / name, key)
+            (folder / name).unlink()
+            advance(size)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_same(stage: Stage, copy: Stage) -> None:
+    """Refuse a complete copy of another execution: files of two do not belong together."""
+    here, there = (each.store.read(each.key(MARKER)) for each in (stage, copy))
+    if here != there and not _holds_the_same(stage, copy):
+        raise BadInput(
+            f"{copy.uri} is there already, and is not the same as {stage.uri}",
+            remedy="Name another store or, if nothing uses that stage any more, delete it; then "
+            "run the same command again.",
+        )
+
+
+def _holds_the_same(stage: Stage, copy: Stage) -> bool:
+    """Tell whether two executions have the same result; they differ in times and versions."""
+    try:
+        there = copy.marker()
+    except CorruptStage:
+        return False
+    return all(stage.marker()[key] == there[key] for key in ("counts", "files"))

@@ -1,0 +1,164 @@
+"""Copies of versions in another registry, on SQLite and local stores."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from lidr.components.shared.core.errors import BadInput, RegistryFailed
+from lidr.components.shared.models.outside import ADAPTER_TAG
+from lidr.components.shared.registry.copies import copy_version, target_account
+from lidr.components.shared.registry.evidence import GATE_TAG, require_files, verdict_of
+from lidr.components.shared.registry.versions import (
+    AUDIT_LOG_TAG,
+    DIGEST_TAG,
+    default_audit_log,
+    ensure_model,
+    ensure_version,
+    read_model,
+    read_version,
+)
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.tracking import client_at, mlflow_client
+from lidr.pipelines.cli.registered import connect
+from tests.fakes import finished_stage
+from tests.json_server import serving
+from tests.unit.shared.registry.models import registered
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory) -> tuple[str, str]:
+    """Folders of two registries."""
+    return str(tmp_path_factory.mktemp("here")), str(tmp_path_factory.mktemp("there"))
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path, monkeypatch):
+    for place in ("LIDR_TARGET", "MLFLOW_TRACKING"):
+        for key in ("USERNAME", "PASSWORD", "TOKEN"):
+            monkeypatch.delenv(f"{place}_{key}", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def client(databases) -> MlflowClient:
+    return mlflow_client(databases[0])
+
+
+@pytest.fixture
+def target(databases) -> MlflowClient:
+    return client_at(f"sqlite:///{databases[1]}/production.db")
+
+
+@pytest.fixture
+def name(request) -> str:
+    """A registered model of the test's own: all tests share the databases."""
+    return request.node.name
+
+
+@pytest.fixture
+def store(tmp_path) -> str:
+    return str(tmp_path / "store")
+
+
+@pytest.fixture
+def audit_log(client, store, name) -> Store:
+    return ensure_model(client, name, default_audit_log(store, name))
+
+
+def warnings(capsys: Any) -> str:
+    said = capsys.readouterr()
+    return "".join(
+        line for line in (said.out + said.err).splitlines() if "was there before" in line
+    )
+
+
+def test_files_of_a_copy_are_those_of_one_execution(
+    client, target, name, store, audit_log, tmp_path
+):
+    version = registered(client, store, name, "promote")[-1]
+    files = str(tmp_path / "production")
+    train = finished_stage(files, "train", {"model/config.json": b"[]"}, pairs=f"{name}1")
+    with pytest.raises(BadInput, match=f"{train.uri} is there already"):
+        copy_version(client, version, target, files, audit_log)
+    assert train.store.read(train.key("model/config.json")) == b"[]"
+    copy = copy_version(client, version, target, f"{files}-2", audit_log)
+    require_files(copy, verify=True)
+    assert verdict_of(copy).gate.startswith(f"{files}-2/stages/gate/{version.tags[GATE_TAG]}")
+
+
+def test_what_a_copy_still_refers_to_is_named_whether_model_or_adapter(
+    client, target, name, store, audit_log, tmp_path, capsys
+):
+    tuned = finished_stage(store, "train", {"adapter/adapter_config.json": b"{}"}, pairs=name)
+    (tmp_path / "base").mkdir()
+    source, adapter = str(tmp_path / "base"), f"{tuned.uri}/adapter"
+    tags = {DIGEST_TAG: tuned.digest, ADAPTER_TAG: adapter}
+    number = ensure_version(client, name, source, tags, "", audit_log.uri)
+    version = read_version(client, name, str(number))
+    copy_version(client, version, target, "", audit_log)
+    assert not warnings(capsys)
+    files = str(tmp_path / "production")
+    copy = copy_version(client, version, target, files, audit_log)
+    assert copy.tags[ADAPTER_TAG] == adapter
+    said = warnings(capsys)
+    assert f"still refers to {adapter}: delete it" in said and source not in said
+
+
+def test_registries_at_one_host_have_an_audit_log_each(client, name, store, audit_log, tmp_path):
+    version = registered(client, store, name, "promote")[-1]
+    logs = set()
+    for place in ("a/b", "a-b", "a"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        target = client_at(f"sqlite:///{tmp_path}/{place}/mlflow.db")
+        copy_version(client, version, target, "", audit_log)
+        logs.add(read_model(target, name).tags[AUDIT_LOG_TAG])
+    assert len(logs) == 3
+
+    asked: list[Any] = []
+
+    def refuse(request: Any, body: bytes) -> tuple[int, Any]:
+        asked.append(body.decode())
+        return 400, {"error_code": "BAD_REQUEST", "message": "no"}
+
+    with serving(refuse) as host:
+        for place in ("", "/", "/one", "/two/"):
+            with pytest.raises(RegistryFailed, match="refused registration"):
+                copy_version(client, version, client_at(f"{host}{place}"), "", audit_log)
+    home = f"{default_audit_log(store, name)}@{host.removeprefix('http://')}"
+    for body, end in zip(asked, ("", "", "%2Fone", "%2Ftwo"), strict=True):
+        assert f'{home}{end}"' in body
+
+
+def test_a_version_that_lidr_did_not_register_is_refused_before_files_are_copied(
+    client, target, name, store, audit_log, tmp_path
+):
+    version = registered(client, store, name, "promote")[-1]
+    client.delete_model_version_tag(name, str(version.number), DIGEST_TAG)
+    bare = read_version(client, name, str(version.number))
+    files = tmp_path / "production"
+    with pytest.raises(BadInput, match=f"{bare.label} was not registered by lidr.*Register it"):
+        copy_version(client, bare, target, str(files), audit_log)
+    assert not files.exists()
+
+
+def test_who_is_refused_over_there_is_told_which_variables_to_correct(
+    client, name, store, audit_log, monkeypatch
+):
+    version = registered(client, store, name, "promote")[-1]
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "staging")
+    monkeypatch.setenv("LIDR_TARGET_USERNAME", "production")
+    monkeypatch.setenv("LIDR_TARGET_PASSWORD", "wrong")
+    with serving(lambda request, body: (401, "no")) as host, pytest.raises(BadInput) as caught:
+        copy_version(client, version, client_at(host), "", audit_log)
+    said, remedy = str(caught.value), caught.value.remedy
+    assert "refuses the password of 'production'" in said and said.endswith(remedy)
+    assert remedy == "Correct LIDR_TARGET_USERNAME and LIDR_TARGET_PASSWORD, or LIDR_TARGET_TOKEN."
+    with pytest.raises(BadInput, match="Correct --copy-to"), target_account():
+        connect("carrier://pigeon")
+    left = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_TRACKING_")}
+    assert left == {"MLFLOW_TRACKING_USERNAME": "staging"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from tests.warm import REAL, python
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy cores cost those cores
 sys.executable = REAL  # also in a worker, which is a fork: a test asks for forks by name
+multiprocessing.set_executable(REAL)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script's `&` starts this
 
 LONGEST = (

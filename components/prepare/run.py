@@ -201,7 +201,7 @@ def _distinct_prompts(settings: Recipe) -> tuple[dict[str, list[Prompt]], list[D
     """Return the prompts of each language and the duplicates left out; log notes on both."""
     dominant, deduplicate = settings.languages.dominant, settings.prompts.deduplicate
     fields: set[str] = set()
-    whole = load_prompts(settings, fields)
+    whole = load_prompts(settings, found_fields=fields)
     if unread := unread_fields(settings.prompts, fields):
         emit("note", message=note_of_unread(unread))
     duplicates = find_duplicates(whole[dominant], deduplicate, settings.seed)

@@ -7,6 +7,7 @@ languages and writes Parquet. A process costs a second to start and nothing afte
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -64,7 +65,12 @@ def _initialize() -> None:
 
 
 def _exit_with_parent() -> None:
-    if parent := parent_process():
+    parent: Any = parent_process()
+    try:
+        select.select([os.pidfd_open(parent.pid)], [], [])
+    except ProcessLookupError:
+        pass  # it has ended
+    except (AttributeError, OSError):  # no such call here; `join` waits for its forks, too
         parent.join()
     os._exit(0)
 

@@ -22,7 +22,7 @@ from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.models.context import context_length
 from lidr.components.shared.models.sources import ModelFiles, model_files
@@ -140,9 +140,10 @@ def _write_logps(
     tokens = [pair.tokens for found in texts.values() for pair in found.pairs]
     layout = install_scoring(model, tokens, length_key="model.max_length")
     budget = Machine.from_environment().engine.batch_tokens
+    meter = Meter(sum(len(found.pairs) for found in left.values()), "pairs of samples", "tokens")
     for code, found in left.items():
         own = [pair.tokens for pair in found.pairs]
-        logps = pair_logps(model, own, layout, budget, bfloat16, "pairs of samples") if own else []
+        logps = pair_logps(model, own, layout, budget, bfloat16, meter) if own else []
         stage.write_records(_logps_file(role, code), list(_records(found, logps)), SampleLogp)
     del model
     free_models()

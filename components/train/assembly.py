@@ -35,6 +35,7 @@ from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.forward.reference import (
     Parts,
     compute_logps,
+    meter_of,
     reference_logps,
     reference_stage,
 )
@@ -166,8 +167,10 @@ def _reference(
     pairs, ranks, tokens = inputs.pairs.pairs, inputs.ranks, job.machine.micro_batch_tokens
 
     def scores(model: Any, layout: Layout, parts: Parts) -> Iterator[torch.Tensor]:
+        parts = list(parts)
+        meter = meter_of(parts, layout, tokens, ranks, "reference pairs")
         for part in parts:
-            yield compute_logps(model, part, layout, tokens, inputs.bfloat16, ranks)
+            yield compute_logps(model, part, layout, tokens, inputs.bfloat16, ranks, meter)
 
     def compute(parts: Parts) -> Iterator[torch.Tensor]:
         if loaded is not None:

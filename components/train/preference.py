@@ -25,7 +25,7 @@ from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.scratch import CHECKPOINT_SIZE, explaining_full_disk
 from lidr.components.train.forward.loss import pair_losses
-from lidr.components.train.forward.reference import compute_logps
+from lidr.components.train.forward.reference import compute_logps, meter_of
 from lidr.components.train.metrics import StepSums, TroubleMonitor
 from lidr.components.train.throughput import StepWork, peak_flops
 
@@ -131,9 +131,8 @@ class PreferenceTrainer(Trainer):
         pairs = [self._pairs[row] for row in rows]
         model = self.accelerator.unwrap_model(self.model)
         budget, bfloat16 = self.machine.micro_batch_tokens, self.args.bf16
-        logps = compute_logps(
-            model, pairs, self._layout, budget, bfloat16, self._ranks, "reward margins"
-        )
+        meter = meter_of([pairs], self._layout, budget, self._ranks, "reward margins")
+        logps = compute_logps(model, pairs, self._layout, budget, bfloat16, self._ranks, meter)
         gains = logps - self._reference[list(rows)].cpu()
         return self.settings.beta * (gains[:, 0] - gains[:, 1])
 

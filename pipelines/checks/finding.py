@@ -102,8 +102,8 @@ class CheckInputs:
     def only_inside(self, url: str) -> bool:
         """Return whether only the cluster's pods reach a URL, and this process is not in one.
 
-        Services (`is_service`) whose names resolve here are reachable. Of what is no address the
-        check that uses it says so.
+        Services (`is_service`) whose names resolve here are reachable. False for what is
+        no address; the check that uses it reports that.
         """
         profile = self.profile
         if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:

@@ -163,7 +163,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             yield here
             continue
         try:
-            found = load_language(recipe.prompts, code, fields, find_tasks=dominant)
+            found = load_language(recipe.prompts, code, found_fields=fields, find_tasks=dominant)
             ids = [each.prompt_id for each in found]
             if dominant:
                 order = ids

@@ -47,7 +47,9 @@ def export_command(
         str,
         typer.Argument(metavar="MODEL", help="NAME@alias or NAME/version of a registered model."),
     ],
-    to: Annotated[str, typer.Option("--to", help="A new folder, or hf://org/name.")],
+    to: Annotated[
+        str, typer.Option("--to", help="A new folder, or hf://org/name.", callback=not_empty)
+    ],
     store: Annotated[
         str | None,
         typer.Option(

@@ -45,15 +45,16 @@ SetOption = Annotated[
 ]
 
 
-def not_empty(store: str | None) -> str | None:
-    """Refuse an empty --store, as of a variable that is not set, and return any other.
+def not_empty(option: typer.CallbackParam, value: str | None) -> str | None:
+    """Refuse an empty option, as of a variable that is not set, and return any other.
 
     Raises:
         BadInput: it is empty.
     """
-    if store == "":
-        raise BadInput("--store is empty", remedy="Name a folder or s3://bucket/prefix.")
-    return store
+    if value == "":
+        place = "s3://bucket/prefix" if option.name == "store" else "hf://org/name"
+        raise BadInput(f"{option.opts[0]} is empty", remedy=f"Name a folder or {place}.")
+    return value
 
 
 StoreOption = Annotated[

@@ -13,7 +13,7 @@ from typing import Any
 from lidr.components.evaluate.limits import max_tokens_of
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.files import is_parquet, json_lines, prompt_text, read_file
 from lidr.pipelines.planning.figures import AssumedLengths
@@ -284,7 +284,8 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
 def _needs_no_download(source: str) -> bool:
     """Return whether a file is on this machine or on S3, so that a plan takes only seconds."""
     address = parse_source(source).address
-    return address.startswith("s3://") or ("://" not in address and Path(address).exists())
+    here = on_this_machine(source) and Path(address.removeprefix("file://")).exists()
+    return here or address.startswith("s3://")
 
 
 def _sample(source: str, settings: Prompts) -> tuple[int, list[str]]:

@@ -72,7 +72,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         "gpus": gpus,
         "seconds": _summary(found.seconds),
         "gpu_hours": _summary(total),
-        # A replication that never ends has no cost; `found.cost` lacks its unpriced steps.
+        # `found.cost` is finite where a replication never ends in a step that has no price.
         "cost": _summary(np.where(np.isfinite(found.seconds), found.cost, np.inf)),
         "nodes_lost": float(found.lost.mean()),
         "waited_seconds": float(found.waited.mean()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from lidr.components.shared.run_lease import run_lease
 from lidr.pipelines.local import LocalJob
 from tests.faults import tripwires
 from tests.kfp_forks import become_task
+from tests.warm import python
 
 Result = TypeVar("Result")
 
@@ -53,7 +55,7 @@ class Orders:
 def start(orders: Orders) -> BaseProcess:
     """Start a driver in a process group of its own."""
     process = _context.Process(target=_drive, args=(orders,))
-    process.start()
+    _begin(process)
     return process
 
 
@@ -65,7 +67,7 @@ def call(function: Callable[..., Result], *arguments: object) -> Result:
     """
     near, far = _context.Pipe(duplex=False)
     process = _context.Process(target=_answer, args=(far, function, arguments))
-    process.start()
+    _begin(process)
     far.close()
     try:
         returned, failure = near.recv()
@@ -74,6 +76,15 @@ def call(function: Callable[..., Result], *arguments: object) -> Result:
         near.close()
     assert not failure, failure
     return returned
+
+
+def _begin(process: BaseProcess) -> None:
+    """Start a process; the first one starts the server that it is a fork of."""
+    multiprocessing.set_executable(python())
+    try:
+        process.start()
+    finally:
+        multiprocessing.set_executable(sys.executable)
 
 
 def _answer(pipe: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:

@@ -89,7 +89,7 @@ def _fork(connection: socket.socket, program: str) -> int:
         order += block
     pid = os.fork()
     if not pid:
-        _become(files, program, *marshal.loads(order))
+        _become(files, program, order)
     for number in files:
         os.close(number)
     return pid
@@ -117,30 +117,17 @@ def _hand_on(connection: socket.socket, pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _become(
-    received: list[int],
-    program: str,
-    asked: list[str],
-    unbuffered: bool,
-    files: list[int],
-    ignored: list[int],
-    folder: str,
-    environment: dict[bytes, bytes],
-) -> NoReturn:
+def _become(received: list[int], program: str, order: bytes) -> NoReturn:
     """Do what `python -m` or `python -c` does, and end.
 
     Args:
         received: the stand-in's network namespace and its open files.
         program: its path.
-        asked: -m or -c, and what follows.
-        unbuffered: whether -u was given.
-        files: the numbers of its open files.
-        ignored: the signals that it ignores.
-        folder: where it was started.
-        environment: its own.
+        order: what `stand_in.main` sends.
     """
     code = 1
     try:
+        asked, unbuffered, files, ignored, folder, environment = marshal.loads(order)
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -29,6 +29,7 @@ def main(real: str, address: str) -> None:
         signal.signal(number, lambda number, _: server.sendall(bytes([number])))
     server.connect(address)
     folder = os.getcwd()  # noqa: PTH109 - pathlib takes longer than all else here
+    # -m or -c with what follows; what this process has and is
     order = marshal.dumps((asked, "-u" in flags, files, ignored, folder, dict(os.environb)))
     socket.send_fds(server, [len(order).to_bytes(4)], [network, *files])
     server.sendall(order)

@@ -25,7 +25,7 @@ _PREFIX_LETTERS = 4
 _FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _STRING_OR_COMMENT = re.compile(
     r"""
-    (?P<long>\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3})
+    (?P<long>\"{3}(?:\\.|[^\\]){0,9999}?\"{3}|'{3}(?:\\.|[^\\]){0,9999}?'{3})
     | "(?:\\.|[^"\\\n]){0,999}" | '(?:\\.|[^'\\\n]){0,999}' | `[^`\n]{0,999}`
     | (?P<comment>
         (?<![^\s;]) \# (?=[\s\#]|[^\x00-\x7f]|\Z) [^\n]*  # not #include, #fff or ${#list}
@@ -48,7 +48,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE_BREAK = re.compile(
     r"(?:[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u2026\u00bf\u00a1*#>|\u2013\u2014\u2022-]|\d\))\s*$"
 )
-_MARKER = r"(?:(?:[^\w\s]+|\(?(?:\d+|[A-Za-z])[.)])[ \t]+)"
+_MARKER = r"(?:(?:[^\w\s]+|\(?(?:\d+|[a-z])[.)]|\(?[A-Z]\))[ \t]+)"
 _ITEM = re.compile(rf"[ \t]*{_MARKER}+")
 """The start of a list item, up to its first word."""
 
@@ -89,8 +89,9 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
     """Tell whether at least half of the source's names are in the translation.
 
     A heuristic: a name is a word that is always capitalised and occurs inside a sentence, not in
-    a title alone; it is matched by its first letters, ignoring accents. Names that differ between
-    languages (Germany, Deutschland) are not matched, so half of them is enough.
+    a title alone (a list item that capitalises each long word counts as one). It is matched by its
+    first letters, ignoring accents. Names that differ between languages (Germany, Deutschland) are
+    not matched, so half of them is enough.
 
     Args:
         source: the text that was translated.

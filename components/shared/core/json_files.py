@@ -14,6 +14,8 @@ Fields = Mapping[str, type | tuple[type, ...]]
 
 
 _REMEDY = "It was damaged or edited: restore it, or remove it and run again."
+RECORD_REMEDY = "Restore it, or move it away."
+"""For a record that no run makes again."""
 
 
 def read_object(

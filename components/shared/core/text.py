@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _MIN_LOOP_CHARS = 60
@@ -53,6 +53,12 @@ def printable_line(line: str) -> str:
 def printable(text: str) -> str:
     """Return a text with what would steer a terminal replaced; its lines stay."""
     return "\n".join(map(printable_line, text.split("\n")))
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def is_repetitive(text: str) -> bool:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import some_of
 from lidr.components.shared.core.threads import fit_threads
 from lidr.components.shared.engines.transformers_engine import merge_adapter
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_token_ids
@@ -77,9 +78,8 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
         output_loading_info=True,
     )
     if missing := sorted(info["missing_keys"]):
-        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise BadInput(
-            f"its files lack {len(missing)} of the model's weights: {named}",
+            f"its files lack {len(missing)} of the model's weights: {some_of(missing)}",
             file=files.folder,
             remedy="Add the safetensors files that hold them, or choose another model.",
         )

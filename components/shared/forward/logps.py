@@ -10,8 +10,16 @@ import torch
 from lidr.components.shared.core.events import Meter
 from lidr.components.shared.forward.batches import Layout, token_budget
 from lidr.components.shared.forward.scoring import score
-from lidr.components.shared.forward.shares import Sharing
+from lidr.components.shared.forward.shares import RankPart, Sharing
 from lidr.components.shared.forward.tokens import TokenPair
+
+
+def shares(
+    pairs: Sequence[TokenPair], layout: Layout, tokens: int, rank: int, world_size: int
+) -> list[RankPart]:
+    """Return one rank's micro-batches of pairs; the arguments are those of `pair_logps`."""
+    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, world_size)
+    return sharing.parts(range(len(pairs)), rank)
 
 
 def pair_logps(
@@ -20,7 +28,7 @@ def pair_logps(
     layout: Layout,
     tokens: int,
     bfloat16: bool,
-    unit: str,
+    meter: Meter,
     rank: int = 0,
     world_size: int = 1,
 ) -> torch.Tensor:
@@ -32,7 +40,7 @@ def pair_logps(
         layout: of the model's batches, from `install_scoring`.
         tokens: of a micro-batch; 0: as many as the longest pair has, at least 2048.
         bfloat16: run the passes in bfloat16.
-        unit: name of the pairs in the progress display.
+        meter: counts the pairs of this rank.
         rank: whose share.
         world_size: how many ranks there are.
 
@@ -42,10 +50,7 @@ def pair_logps(
     """
     model.eval()
     values = torch.zeros(len(pairs), 2)
-    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, world_size)
-    parts = sharing.parts(range(len(pairs)), rank)
-    meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
-    for part in parts:
+    for part in shares(pairs, layout, tokens, rank, world_size):
         batch = layout([pairs[row] for row in part.rows], model.device)
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
             found = score(model, batch).float().cpu()

@@ -168,7 +168,7 @@ def _freeze_unread(model: Any) -> None:
 
 
 def _switch_dropout_off(model: Any) -> None:
-    """Set every rate to 0: of torch's modules, of modules with a number, of configurations."""
+    """Set every dropout rate to 0: in Dropout modules, and in numbers of modules and configs."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import some_of
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.samples import CutSide, pair_key
 from lidr.components.shared.records.schema import Message, PreferencePair
@@ -79,7 +80,7 @@ def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
     empty = [pair_key(record) for record in records if not record.chosen[-1]["content"].strip()]
     if empty:
         raise BadInput(
-            f"{len(empty)} pairs have an empty chosen text: {_first_keys(empty)}",
+            f"{len(empty)} pairs have an empty chosen text: {some_of(empty)}",
             file=file,
             remedy="Make the pairs again; pairing never keeps an empty chosen text.",
         )
@@ -87,7 +88,7 @@ def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
     twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise BadInput(
-            f"{len(twice)} pairs appear more than once: {_first_keys(twice)}",
+            f"{len(twice)} pairs appear more than once: {some_of(twice)}",
             file=file,
             remedy="Give each pair its own prompt_id, language, other_language and kind.",
         )
@@ -138,16 +139,12 @@ def tokenize_pairs(
             remedy = f"The model reads {max_length} tokens at once: shorten the prompts"
         raise BadInput(
             f"the prompts of {len(long)} of {len(records)} pairs have {max_length} tokens or more "
-            f"and leave no room for a response: {_first_keys(long)}",
+            f"and leave no room for a response: {some_of(long)}",
             file=file,
             remedy=remedy
             + (", or set training.prompt_overflow to drop." if overflow == "refuse" else "."),
         )
     return TokenPairs(kept, {code: dict(count) for code, count in sorted(counts.items())})
-
-
-def _first_keys(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
 
 
 class _PairEncoder:

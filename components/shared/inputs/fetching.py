@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.fetch_plans import FetchPlan, SourceFile
@@ -25,8 +25,7 @@ FILES_AT_ONCE = 4
 
 def stays(named: NamedInput, store: Store) -> bool:
     """Tell whether an input is not fetched: in a bucket, or local like the store."""
-    local = "://" not in store.uri
-    return in_bucket(named) or (local and "://" not in parse_source(named.source).address)
+    return in_bucket(named) or (on_this_machine(store.uri) and on_this_machine(named.source))
 
 
 def in_bucket(named: NamedInput) -> bool:

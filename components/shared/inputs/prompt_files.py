@@ -13,7 +13,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.core.text import some_of, valid_unicode
 from lidr.components.shared.inputs.files import (
     alternatives,
     first_field,
@@ -31,12 +31,14 @@ _OWN_FIELDS = ("language",)
 """Fields that lidr itself writes into prompt files, but does not read from them."""
 
 
-def load_prompts(recipe: Recipe, fields: set[str] | None = None) -> dict[str, list[Prompt]]:
+def load_prompts(
+    recipe: Recipe, *, found_fields: set[str] | None = None
+) -> dict[str, list[Prompt]]:
     """Read every prompt file of a recipe, in the order of the dominant language's ids.
 
     Args:
         recipe: that names them.
-        fields: gets the names of the rows' fields.
+        found_fields: a set that the names of the rows' fields are added to.
 
     Raises:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
@@ -44,7 +46,9 @@ def load_prompts(recipe: Recipe, fields: set[str] | None = None) -> dict[str, li
     """
     dominant = recipe.languages.dominant
     prompts = {
-        code: load_language(recipe.prompts, code, fields, find_tasks=code == dominant)
+        code: load_language(
+            recipe.prompts, code, found_fields=found_fields, find_tasks=code == dominant
+        )
         for code in recipe.languages.all
     }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
@@ -63,14 +67,18 @@ def load_prompts(recipe: Recipe, fields: set[str] | None = None) -> dict[str, li
 
 
 def load_language(
-    settings: Prompts, language: str, fields: set[str] | None = None, *, find_tasks: bool = False
+    settings: Prompts,
+    language: str,
+    *,
+    found_fields: set[str] | None = None,
+    find_tasks: bool = False,
 ) -> list[Prompt]:
     """Read all prompt files of one language, in their order.
 
     Args:
         settings: the files, and the names of their fields.
         language: ISO 639-1 code.
-        fields: gets the names of the rows' fields.
+        found_fields: a set that the names of the rows' fields are added to.
         find_tasks: whether to find prompts about translation by patterns, if neither a field nor a
             list marks them.
 
@@ -79,7 +87,9 @@ def load_language(
     """
     prompts: dict[str, Prompt] = {}
     for file in settings.files[language]:
-        for prompt in load_prompt_file(file, language, settings, fields, find_tasks=find_tasks):
+        for prompt in load_prompt_file(
+            file, language, settings, found_fields=found_fields, find_tasks=find_tasks
+        ):
             if prompt.prompt_id in prompts:
                 raise BadInput(
                     f"id {prompt.prompt_id!r} is in an earlier file, too",
@@ -109,10 +119,10 @@ def translation_task_ids(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]
 
 def note_of_translation_tasks(ids: Sequence[str]) -> str:
     """Return a sentence about the prompts that patterns take for translation tasks."""
-    shown = ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
     return (
         f"{len(ids)} prompts are about translation or a language, and their answers are not "
-        f"translated: {shown} (the field translation_task: false says that one is not)"
+        f"translated: {some_of(ids, _SHOWN_IDS)} "
+        "(the field translation_task: false says that one is not)"
     )
 
 
@@ -158,8 +168,8 @@ def load_prompt_file(
     file: str,
     language: str,
     settings: Prompts,
-    fields: set[str] | None = None,
     *,
+    found_fields: set[str] | None = None,
     find_tasks: bool = False,
 ) -> list[Prompt]:
     """Read one prompt file.
@@ -168,7 +178,7 @@ def load_prompt_file(
         file: its source, which ends in .jsonl or .parquet.
         language: ISO 639-1 code for its prompts.
         settings: names of the fields in the file, and the pattern of its ids.
-        fields: gets the names of the rows' fields.
+        found_fields: a set that the names of the rows' fields are added to.
         find_tasks: as in `load_language`.
 
     Raises:
@@ -179,8 +189,8 @@ def load_prompt_file(
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
         prompt = _prompt(row, language, settings, file, line)
-        if fields is not None:
-            fields.update(row)
+        if found_fields is not None:
+            found_fields.update(row)
         if find_tasks and _is_task(row, prompt, settings):
             prompt = replace(prompt, translation_task=True)
         if prompt.prompt_id in prompts:

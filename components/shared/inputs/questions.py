@@ -127,7 +127,7 @@ def digest_of_questions(task: JudgedTask, language: str, *, asked: bool = False)
     """
     return digest_of(
         [
-            [q.item_id, *q.turns, *(("", "") if asked else (q.reference, q.criteria))]
+            [q.item_id, *q.turns, *(() if asked else (q.reference, q.criteria))]
             for q in read_questions(task, language)
         ]
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import some_of
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -225,7 +226,7 @@ def check_fit(model: Any, folder: Path) -> int:
         raise BadInput(
             "the adapter does not fit the model: "
             + "; ".join(
-                f"{len(keys)} keys {what} ({_some(keys)})"
+                f"{len(keys)} keys {what} ({some_of(sorted(keys), _MAX_NAMED)})"
                 for keys, what in ((missing, "missing"), (result.unexpected_keys, "unexpected"))
                 if keys
             ),
@@ -246,10 +247,6 @@ def check_fit(model: Any, folder: Path) -> int:
 _FIT_REMEDY = (
     "Name the model that the adapter was trained on, or export it again with save_pretrained."
 )
-
-
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(sorted(keys)[:_MAX_NAMED]) + (", ..." if len(keys) > _MAX_NAMED else "")
 
 
 def _first_line(error: Exception) -> str:

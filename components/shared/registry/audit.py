@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.json_files import Fields, read_object
+from lidr.components.shared.core.json_files import RECORD_REMEDY, Fields, read_object
 from lidr.components.shared.store.base import Store
 
 Action = Literal["promote", "rollback"]
@@ -30,7 +30,6 @@ _FIELDS: Fields = {
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _ENTRY, _DONE = ".json", ".done"
 _READERS = 8
-_REMEDY = "Restore it, or move it away."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +122,12 @@ def _read(audit_log: Store, name: str, done: bool) -> AuditEntry:
             file=f"{audit_log.uri}/{key}",
             remedy="Move it away.",
         )
-    text = read_object(audit_log.read(key), f"{audit_log.uri}/{key}", _FIELDS, remedy=_REMEDY)
+    text = read_object(audit_log.read(key), f"{audit_log.uri}/{key}", _FIELDS, remedy=RECORD_REMEDY)
     if text["action"] not in get_args(Action):
         raise BadInput(
             f"not an audit entry of lidr: {text['action']!r} is no action",
             file=f"{audit_log.uri}/{key}",
-            remedy=_REMEDY,
+            remedy=RECORD_REMEDY,
         )
     fields = {field: text[field] for field in AliasMove.__dataclass_fields__}
     return AuditEntry(name, text["time"], text["actor"], AliasMove(**fields), done)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import some_of
 from lidr.components.shared.core.uris import has_scheme
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.outside import ADAPTER_TAG
@@ -98,7 +99,7 @@ def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -
     files = stage.marker()["files"].items()
     wanted = {name: described["size"] for name, described in files if name.startswith(f"{folder}/")}
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
-        named = ", ".join(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
+        named = some_of(absent, _MAX_NAMED)
         count = f"{len(absent)} of {len(wanted)} are missing or truncated"
         remedy = f"Restore them, or delete {stage.uri} and run the recipe again."
         raise _gone(version, stage.uri, f"{count}: {named}", remedy)

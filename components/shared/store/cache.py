@@ -79,7 +79,8 @@ def scratch_folder() -> Path:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other threads and processes of this machine out of a folder that a block fills.
 
-    On a disk without file locks only threads are kept out.
+    On a disk without file locks only threads are kept out. An empty file beside the folder, its
+    name with `.lock`, stays.
 
     Raises:
         StoreError: its parent cannot be written.

@@ -20,8 +20,8 @@ def copy_stage(
 ) -> Stage:
     """Copy a complete stage to another store, its marker last, and return the copy.
 
-    A complete copy is left as it is. Of one that was interrupted, the files that the stage's marker
-    describes are kept.
+    Of a copy that was interrupted, the files that the stage's marker describes are kept; a complete
+    one gets the files that it has lost.
 
     Args:
         stage: to be copied; each of its files is checked.
@@ -34,24 +34,27 @@ def copy_stage(
         CorruptStage: a file does not have the digest in the stage's marker.
     """
     copy = Stage(store, stage.prefix)
-    if not copy.done():
-        _copy_files(stage, copy, begin, advance)
-        if store.create(copy.key(MARKER), stage.store.read(stage.key(MARKER))):
-            store.delete(copy.key(PRUNED_MARKER))
-            return copy
-    _require_same(stage, copy)
+    if copy.done():
+        _require_same(stage, copy)
+    _copy_files(stage, copy, begin, advance)
+    if store.create(copy.key(MARKER), stage.store.read(stage.key(MARKER))):
+        store.delete(copy.key(PRUNED_MARKER))
+    else:
+        _require_same(stage, copy)
     return copy
 
 
 def _copy_files(
     stage: Stage, copy: Stage, begin: Callable[[str], None], advance: Callable[[int], None]
 ) -> None:
+    complete = copy.done()  # so its files are this stage's
     folder = scratch_folder() / f"copy-{stage.digest}"
     with locked(folder):
         sizes = {entry.key: entry.size for entry in copy.store.list(copy.prefix)}
         for name, described in stage.marker()["files"].items():
             key, size = copy.key(name), int(described["size"])
-            if sizes.get(key) == size and copy.store.sha256(key) == described["sha256"]:
+            present = sizes.get(key) == size
+            if present and (complete or copy.store.sha256(key) == described["sha256"]):
                 continue
             begin(name)
             stage.download(folder, [name])
@@ -73,9 +76,10 @@ def _require_same(stage: Stage, copy: Stage) -> None:
 
 
 def _holds_the_same(stage: Stage, copy: Stage) -> bool:
-    """Tell whether two executions have the same result; they differ in times and versions."""
+    """Tell whether two executions have the same result: files, or counts where there are none."""
     try:
-        there = copy.marker()
+        here, there = stage.marker(), copy.marker()
     except CorruptStage:
         return False
-    return all(stage.marker()[key] == there[key] for key in ("counts", "files"))
+    key = "files" if here["files"] or there["files"] else "counts"  # those beside files hold times
+    return bool(here[key] == there[key])

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.json_files import Fields, read_object
+from lidr.components.shared.core.json_files import RECORD_REMEDY, Fields, read_object
 
 PLACE = re.compile(r"run|\d{1,9}-[a-z_-]+")
 """`run` for the whole run, `<iteration>-<step>` for a stage."""
@@ -82,7 +82,7 @@ class TrackingEntry:
         Raises:
             BadInput: it is not as lidr writes it.
         """
-        raw = read_object(data, file, _FIELDS, remedy=_REMEDY)
+        raw = read_object(data, file, _FIELDS, remedy=RECORD_REMEDY)
         try:
             if unknown := sorted(set(raw) - set(_FIELDS)):
                 raise ValueError(f"unknown field {unknown[0]!r}")
@@ -100,12 +100,10 @@ class TrackingEntry:
             raise BadInput(
                 f"not an entry of lidr for MLflow ({error})",
                 file=file,
-                remedy=_REMEDY,
+                remedy=RECORD_REMEDY,
             ) from error
         return TrackingEntry(**{**raw, **rows, **parts})
 
-
-_REMEDY = "Restore it, or move it away."
 
 _FIELDS: Fields = {
     **dict.fromkeys(("place", "name"), str),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
 """Seconds that a rank waits for the others, at the start and in every collective.
 
-By default 600, and always a minute more than a rank may ask a service that fails.
+Default: a minute more than LIDR_RETRY_SECONDS, and at least 600.
 """
 _MIN_TIMEOUT = 600.0
 _MAX_TIMEOUT = 1e7

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from lidr.components.shared.core.errors import BadInput, LidrError, TrainingFailed
+from lidr.components.shared.core.text import some_of
 from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.scratch import explaining_full_disk
@@ -199,9 +200,8 @@ def check_names(model: Any, start: Path, *, merged: bool) -> None:
 
 def _require_names(after: Set[str], before: Set[str], start: Path) -> None:
     if added := sorted(after - before):
-        named = ", ".join(added[:5]) + (", ..." if len(added) > 5 else "")
         raise BadInput(
-            f"training would add {len(added)} tensors that the start model's files lack: {named}",
+            f"{len(added)} of the model's tensors have names that its files lack: {some_of(added)}",
             file=start,
             remedy="Load it with transformers' from_pretrained, write it with save_pretrained, and "
             "name the new folder.",

@@ -16,9 +16,10 @@ import torch
 
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import TrainingFailed
-from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.core.text import some_of
 from lidr.components.shared.forward.batches import Layout
-from lidr.components.shared.forward.logps import pair_logps
+from lidr.components.shared.forward.logps import pair_logps, shares
 from lidr.components.shared.forward.tokens import TokenPair, TokenPairs
 from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.store.base import Store
@@ -112,9 +113,9 @@ def _present(stage: Stage, names: list[str]) -> list[str]:
 
 def _require_finite(pairs: Sequence[TokenPair], values: torch.Tensor) -> None:
     if bad := [pairs[row].key for row in (~values.isfinite()).any(dim=1).nonzero()[:, 0].tolist()]:
-        named = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
         raise TrainingFailed(
-            f"the reference model's log-probabilities of {len(bad)} pairs are not finite: {named}",
+            f"the reference model's log-probabilities of {len(bad)} pairs are not finite: "
+            f"{some_of(bad)}",
             remedy="Set training.precision to float32, or choose another reference model.",
         )
 
@@ -133,11 +134,21 @@ def compute_logps(
     tokens: int,
     bfloat16: bool,
     ranks: Ranks,
-    unit: str = "reference pairs",
+    meter: Meter,
 ) -> torch.Tensor:
     """Return every pair's log-probabilities, (pairs, 2); each rank computes its share.
 
     The arguments are those of `pair_logps`.
     """
-    own = pair_logps(model, pairs, layout, tokens, bfloat16, unit, ranks.rank, ranks.world_size)
+    own = pair_logps(model, pairs, layout, tokens, bfloat16, meter, ranks.rank, ranks.world_size)
     return ranks.sum(own)
+
+
+def meter_of(parts: Parts, layout: Layout, tokens: int, ranks: Ranks, unit: str) -> Meter:
+    """Return a meter of the pairs that this rank scores of several parts."""
+    own = (
+        share
+        for part in parts
+        for share in shares(part, layout, tokens, ranks.rank, ranks.world_size)
+    )
+    return Meter(sum(len(share.rows) for share in own), unit, "tokens")

@@ -184,6 +184,7 @@ def test_links_are_kept_to_the_letter(source, translation, kept):
         ("en", " **Tip** Drink more.", "Beba.", None),
         ("en", "- **Diet**: ask Marie or John.\n- Call Zoe at home.", "Pida a María y Zoé", True),
         ("en", "- **Diet**: ask Marie or John.\n- Call Zoe at home.", "Pida ayuda", False),
+        ("en", "A. Smith met Angela in Paris.", "Alguien estuvo allí.", False),
         ("en", "Then **Marie Curie** came.", "Luego vino alguien.", False),
     ],
 )

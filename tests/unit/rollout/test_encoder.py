@@ -61,21 +61,27 @@ def test_an_encoding_process_that_died_with_an_engine_is_started_again(work, pro
 
 def test_the_encoding_process_ends_with_a_parent_that_was_killed():
     script = (
-        "import os, time\n"
+        "import multiprocessing, os, time\n"
         "from lidr.components.rollout import encoder\n"
         "if __name__ == '__main__':\n"
-        "    print(encoder._process().submit(os.getpid).result(), flush=True)\n"
+        "    child = encoder._process().submit(os.getpid).result()\n"
+        "    fork = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
+        "    fork.start()\n"
+        "    print(child, fork.pid, flush=True)\n"
         "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
-        child = int(parent.stdout.readline())
+        child, fork = map(int, parent.stdout.readline().split())
         parent.kill()
+    assert not _gone(fork), "it holds what it has from its parent"
     for _ in range(100):
         if _gone(child):
+            os.kill(fork, signal.SIGKILL)
             return
         time.sleep(0.2)
-    os.kill(child, signal.SIGKILL)
+    for each in (child, fork):
+        os.kill(each, signal.SIGKILL)
     pytest.fail("it lived on for 20 s")
 
 

@@ -207,12 +207,12 @@ def test_fields_that_nothing_reads_are_named(tmp_path):
     files = {code: write(tmp_path, row, f"{code}.jsonl") for code, row in rows.items()}
     prompts = {"files": files, "fields": ALPACA_FIELDS}
     recipe, fields = make_recipe(model={"source": "m0"}, prompts=prompts), set[str]()
-    load_prompts(recipe, fields)
+    load_prompts(recipe, found_fields=fields)
     found = unread_fields(recipe.prompts, fields)
     assert found == ["de", "en", "es", "label"]
     assert "fields de, en, es, label are not read" in note_of_unread(found)
     plain, fields = recipe_over(languages(tmp_path, GOOD)), set[str]()
-    load_prompts(plain, fields)
+    load_prompts(plain, found_fields=fields)
     assert "text" in fields
     assert unread_fields(plain.prompts, fields) == []
 

@@ -79,14 +79,25 @@ def test_a_copy_of_another_execution_is_refused_and_left_as_it_is(tmp_path, ther
     assert not there.exists(other.key("notes.txt")), "a copy is not mended with another's file"
 
 
-def test_a_copy_with_other_counts_is_refused_for_the_gates_verdict_is_one(tmp_path, there):
-    made(there.root, loss=0.25)
+def test_a_copy_with_other_counts_alone_is_refused_for_the_gates_verdict_is_one(tmp_path, there):
+    made(there.root, files={}, loss=0.25)
     with pytest.raises(BadInput, match="is not the same as"):
-        copy_stage(made(tmp_path / "here"), there)
+        copy_stage(made(tmp_path / "here", files={}), there)
 
 
-def test_a_stage_made_over_there_with_the_same_result_serves_as_the_copy(tmp_path, there):
-    stage, other = made(tmp_path / "here"), made(there.root)
+def test_a_complete_copy_gets_the_files_that_it_has_lost(tmp_path, there):
+    stage = made(tmp_path / "here")
+    copy = copy_stage(stage, there)
+    there.delete(copy.key("notes.txt"))
+    there.write(copy.key("model/model.safetensors"), b"wei")
+    begun: list[str] = []
+    copy_stage(stage, there, begun.append)
+    assert begun == ["model/model.safetensors", "notes.txt"]
+    assert contents(copy) == contents(stage)
+
+
+def test_a_stage_made_over_there_with_the_same_files_serves_as_the_copy(tmp_path, there):
+    stage, other = made(tmp_path / "here"), made(there.root, loss=0.25)
     shutil.copy(other.store.path(other.key(MARKER)), tmp_path / "marker")
     assert copy_stage(stage, there).uri == other.uri
     assert there.read(other.key(MARKER)) == (tmp_path / "marker").read_bytes()

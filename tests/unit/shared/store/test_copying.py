@@ -123,10 +123,10 @@ def test_a_full_disk_has_a_remedy_that_moves_the_files_on_their_way(
 ):
     stage, write = made(tmp_path / "here"), Path.open
 
-    def full(path: Path, mode: str = "r", *rest: object):
+    def full(path: Path, mode: str = "r", *rest: object, **named: object):
         if mode == "wb" and path.is_relative_to(cache):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return write(path, mode, *rest)
+        return write(path, mode, *rest, **named)
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(StoreError, match=f"{cache}.*set LIDR_CACHE to a larger disk"):

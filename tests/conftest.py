@@ -69,10 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in slow]
 
 
-def pytest_xdist_setupnodes(specs: Sequence[XSpec]) -> None:
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
     """Let workers be forks, too: one process imports for all what takes long."""
     for spec in specs:
-        spec.python = python()
+        if not config.getoption("quick"):
+            spec.python = python()
 
 
 @pytest.fixture(autouse=True)

@@ -29,12 +29,12 @@ RUN = "LIDR_WARM_RUN"
 """Environment variable with the process that first asked: what it starts shares its servers."""
 REAL = sys.executable
 """In a fork, too: it has this module from its server."""
+NETWORK = "/proc/self/ns/net"
 KEEP = b"keep"
 """What a connection sends that only keeps the server up; others send four bytes of a length."""
 
-_PROGRAM = """#!{executable} -IS
-import runpy
-runpy.run_path({stand_in!r})["main"]({executable!r}, {address!r})
+_PROGRAM = """#!/bin/sh
+exec '{real}' -IS '{stand_in}' '{real}' '{address}' "$@"
 """
 
 
@@ -42,12 +42,15 @@ runpy.run_path({stand_in!r})["main"]({executable!r}, {address!r})
 def python(imports: str = IMPORTS, path: str = "") -> str:
     """Return the program's path; start its server, which ends with the last caller's process.
 
+    Where coverage is measured, which traces programs alone, or where there is no Linux, or nothing
+    in the folder of temporary files can be run, it is the path of a real Python.
+
     Args:
         imports: the module that imports what takes long.
         path: PYTHONPATH of the server, and so of what is imported in it.
     """
-    if "COVERAGE_PROCESS_CONFIG" in os.environ:
-        return REAL  # coverage traces programs, no forks
+    if "COVERAGE_PROCESS_CONFIG" in os.environ or not Path(NETWORK).exists():
+        return REAL
     run = os.environ.setdefault(RUN, str(os.getpid()))
     which = hashlib.sha256(f"{imports} {path}".encode()).hexdigest()[:8]
     name = f"lidr-warm-{os.getuid()}-{run}-{which}"
@@ -56,6 +59,12 @@ def python(imports: str = IMPORTS, path: str = "") -> str:
     address, program = str(folder / "socket"), folder / "python"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            stand_in = Path(__file__).with_name("stand_in.py")
+            program.write_text(_PROGRAM.format(real=REAL, stand_in=stand_in, address=address))
+            program.chmod(0o700)
+        if not os.access(program, os.X_OK):
+            return REAL
         try:
             keeper = _connected(address)
         except OSError:
@@ -79,10 +88,6 @@ def _connected(address: str) -> socket.socket:
 def _serve(address: str, program: Path, imports: str, path: str) -> None:
     """Start a server; what connects before it has imported everything waits for it."""
     Path(address).unlink(missing_ok=True)
-    stand_in = str(Path(__file__).with_name("stand_in.py"))
-    text = _PROGRAM.format(executable=REAL, stand_in=stand_in, address=address)
-    program.write_text(text)
-    program.chmod(0o700)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)

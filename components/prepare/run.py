@@ -25,11 +25,13 @@ from lidr.components.shared.inputs.duplicates import (
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import (
     load_prompts,
-    note_of_translation_tasks,
     note_of_unread,
     place_of,
-    translation_task_ids,
     unread_fields,
+)
+from lidr.components.shared.inputs.translation_tasks import (
+    note_of_translation_tasks,
+    translation_task_ids,
 )
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings

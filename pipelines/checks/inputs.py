@@ -26,13 +26,15 @@ from lidr.components.shared.inputs.duplicates import find_duplicates, note_of_du
 from lidr.components.shared.inputs.prompt_files import (
     listed_tasks,
     load_language,
-    note_of_translation_tasks,
     note_of_unread,
     require_same_ids,
-    translation_task_ids,
     unread_fields,
 )
 from lidr.components.shared.inputs.questions import checked_questions
+from lidr.components.shared.inputs.translation_tasks import (
+    note_of_translation_tasks,
+    translation_task_ids,
+)
 from lidr.components.shared.models.admission import ModelCandidate
 from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.records.schema import Prompt

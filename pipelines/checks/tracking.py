@@ -12,11 +12,10 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.tracking.client import (
     client_at,
-    is_server,
-    server_problem,
     tracking_uri,
 )
-from lidr.components.shared.tracking.database import database_file
+from lidr.components.shared.tracking.database import database_file, is_server
+from lidr.components.shared.tracking.server_errors import server_problem
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.services import port_forward
 

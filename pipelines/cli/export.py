@@ -24,7 +24,7 @@ from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import read_version
 from lidr.pipelines.cli.inputs import not_empty
 from lidr.pipelines.cli.outputs import say
-from lidr.pipelines.cli.registered import open_registry
+from lidr.pipelines.cli.registered import StagesOption, open_registry
 from lidr.pipelines.model_card import model_card
 
 if TYPE_CHECKING:
@@ -50,14 +50,7 @@ def export_command(
     to: Annotated[
         str, typer.Option("--to", help="A new folder, or hf://org/name.", callback=not_empty)
     ],
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            help="Folder or s3://bucket/prefix with its stages. Default: from the registry.",
-            callback=not_empty,
-        ),
-    ] = None,
+    store: StagesOption = None,
 ) -> None:
     """Write a version as transformers and vLLM take it, with a card made of its lineage."""
     named = _MODEL.fullmatch(model)

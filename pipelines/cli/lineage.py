@@ -17,9 +17,8 @@ from lidr.components.shared.lineage.verify import bytes_to_read, verify
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import read_version
 from lidr.pipelines.cli.console import PlainConsole
-from lidr.pipelines.cli.inputs import not_empty
 from lidr.pipelines.cli.outputs import Output, OutputOption
-from lidr.pipelines.cli.registered import ModelArgument, open_registry
+from lidr.pipelines.cli.registered import ModelArgument, StagesOption, open_registry
 from lidr.pipelines.cli.sizes import size_text
 
 if TYPE_CHECKING:
@@ -33,14 +32,7 @@ def lineage_command(
     version: Annotated[
         str, typer.Argument(metavar="VERSION", help="Its version: a number, or @ and an alias.")
     ],
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store",
-            help="Folder or s3://bucket/prefix with its stages. Default: from the registry.",
-            callback=not_empty,
-        ),
-    ] = None,
+    store: StagesOption = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and compare its digest.")
     ] = False,

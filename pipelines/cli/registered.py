@@ -33,6 +33,14 @@ HomeOption = Annotated[
         callback=not_empty,
     ),
 ]
+StagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Folder or s3://bucket/prefix with its stages. Default: from the registry.",
+        callback=not_empty,
+    ),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import CorruptStage, StoreUnavailable
-from lidr.components.shared.inputs.fetch_plans import fetch_plan
+from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import MARKER
@@ -50,13 +51,19 @@ def test_outside_a_run_there_is_no_day(tmp_path: Path):
 ADDRESS = "hf://datasets/org/name@abc/prompts.jsonl"
 
 
-def test_store_that_is_away_is_no_store_without_the_inputs(tmp_path: Path, monkeypatch):
-    store = LocalStore(tmp_path)
+def fetched(folder: Path) -> tuple[LocalStore, Recipe, FetchPlan]:
+    """Return a store with a copy of the prompts, the recipe that names them, and their plan."""
+    store = LocalStore(folder)
     files = dict.fromkeys(("en", "es", "de"), ADDRESS)
     recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
     plan = fetch_plan(next(each for each in inputs_of(recipe) if each.source == ADDRESS), store)
     plan.stage.write("prompts.jsonl", b"{}")
     plan.stage.finish({})
+    return store, recipe, plan
+
+
+def test_store_that_is_away_is_no_store_without_the_inputs(tmp_path: Path, monkeypatch):
+    store, recipe, plan = fetched(tmp_path)
     assert located(recipe, store).prompts.files["en"] == (plan.place,)
     exists = Path.is_file
 
@@ -71,12 +78,7 @@ def test_store_that_is_away_is_no_store_without_the_inputs(tmp_path: Path, monke
 
 
 def test_damaged_copy_of_an_input_is_reported_and_not_replaced_by_its_source(tmp_path: Path):
-    store = LocalStore(tmp_path)
-    files = dict.fromkeys(("en", "es", "de"), ADDRESS)
-    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
-    plan = fetch_plan(next(each for each in inputs_of(recipe) if each.source == ADDRESS), store)
-    plan.stage.write("prompts.jsonl", b"{}")
-    plan.stage.finish({})
+    store, recipe, plan = fetched(tmp_path)
     store.write(plan.stage.key(MARKER), b"{}")
     remedy = rf"_SUCCESS is not a marker\. Delete {plan.stage.uri}, then fetch it again with `lidr"
     with pytest.raises(CorruptStage, match=rf"{ADDRESS}: .*{remedy}"):

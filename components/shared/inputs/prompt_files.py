@@ -13,7 +13,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.core.text import some_of, valid_unicode
+from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import (
     alternatives,
     first_field,
@@ -26,7 +26,6 @@ from lidr.components.shared.inputs.files import (
 from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from lidr.components.shared.records.schema import Prompt
 
-_SHOWN_IDS = 5
 _OWN_FIELDS = ("language",)
 """Fields that lidr itself writes into prompt files, but does not read from them."""
 
@@ -99,31 +98,6 @@ def load_language(
                 )
             prompts[prompt.prompt_id] = prompt
     return list(prompts.values())
-
-
-def translation_task_ids(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
-    """Return the ids of prompts that patterns take for translation tasks.
-
-    Args:
-        recipe: if it lists such prompts (`prompts.translation_tasks`), none are returned.
-        prompts: the dominant language's, from `load_prompts`.
-    """
-    if recipe.prompts.translation_tasks:
-        return []
-    return [
-        prompt.prompt_id
-        for prompt in prompts
-        if prompt.translation_task and is_about_translation(prompt.text, prompt.language)
-    ]
-
-
-def note_of_translation_tasks(ids: Sequence[str]) -> str:
-    """Return a sentence about the prompts that patterns take for translation tasks."""
-    return (
-        f"{len(ids)} prompts are about translation or a language, and their answers are not "
-        f"translated: {some_of(ids, _SHOWN_IDS)} "
-        "(the field translation_task: false says that one is not)"
-    )
 
 
 def listed_tasks(settings: Prompts) -> set[str]:

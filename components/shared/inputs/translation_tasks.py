@@ -10,9 +10,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.core.text import some_of
+from lidr.components.shared.records.schema import Prompt
+
+_SHOWN_IDS = 5
 
 _MAX_CHARS = 2000
 """Characters searched at a prompt's start; of longer prompts, also a quarter as many at the end."""
@@ -85,6 +91,31 @@ _STEMS: dict[str, str] = {
     "zh": r"翻译|翻譯|译成|譯成|译为|譯為",
 }
 """Regular expressions for "translate" in other languages, by ISO 639-1 code."""
+
+
+def translation_task_ids(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
+    """Return the ids of prompts that patterns take for translation tasks.
+
+    Args:
+        recipe: if it lists such prompts (`prompts.translation_tasks`), none are returned.
+        prompts: the dominant language's, from `load_prompts`.
+    """
+    if recipe.prompts.translation_tasks:
+        return []
+    return [
+        prompt.prompt_id
+        for prompt in prompts
+        if prompt.translation_task and is_about_translation(prompt.text, prompt.language)
+    ]
+
+
+def note_of_translation_tasks(ids: Sequence[str]) -> str:
+    """Return a sentence about the prompts that patterns take for translation tasks."""
+    return (
+        f"{len(ids)} prompts are about translation or a language, and their answers are not "
+        f"translated: {some_of(ids, _SHOWN_IDS)} "
+        "(the field translation_task: false says that one is not)"
+    )
 
 
 def is_about_translation(text: str, language: str) -> bool:

@@ -16,7 +16,7 @@ from lidr.components.shared.models.admission.files import check_model
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
-from lidr.components.shared.tracking.client import is_server
+from lidr.components.shared.tracking.database import is_server
 
 _DOWNLOADS_AT_ONCE = 4
 

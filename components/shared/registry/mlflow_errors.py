@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed
-from lidr.components.shared.tracking.client import server_problem
+from lidr.components.shared.tracking.server_errors import server_problem
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _MAX_CHARS = 300

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from lidr.components.shared.core.certificates import certificate_problem
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from lidr.components.shared.core.redaction import service_login_fault
 from lidr.components.shared.core.retry import retry
@@ -23,7 +21,13 @@ from lidr.components.shared.tracking.database import (
     SQLITE,
     database_file,
     database_lock,
+    is_server,
     schema_problem,
+)
+from lidr.components.shared.tracking.server_errors import (
+    innermost_cause,
+    server_problem,
+    unavailable,
 )
 
 _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -31,12 +35,6 @@ _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_T
 retry ourselves (`ask_mlflow`), for as long as LIDR_RETRY_SECONDS allows."""
 
 _MAX_REFUSALS = 4
-
-_ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
-"""HTTP status in a client error; errors without one are about reaching the server."""
-
-_NOT_JSON = "was successful but the response body was not in a valid JSON format"
-"""What MLflow's client says of an answer that is not MLflow's, e.g. a page to log in."""
 
 _REFUSED = re.compile(
     r"authentication failed|Access denied|does not exist|Unknown database|unable to open database"
@@ -77,11 +75,6 @@ def _check_address(uri: str) -> None:
         raise BadInput(
             f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
         )
-
-
-def is_server(uri: str) -> bool:
-    """Return whether a tracking URI is a server's, where others see changes at once."""
-    return uri.startswith(("http://", "https://"))
 
 
 def mlflow_client(store: str) -> Any:
@@ -145,15 +138,15 @@ def _open_problem(error: Exception, uri: str) -> LidrError:
 
         if any(isinstance(each, OperationalError) for each in (error, error.__cause__)):
             if not _REFUSED.search(text):
-                return _unavailable(error, uri)
+                return unavailable(error, uri)
         elif file and isinstance(error, DatabaseError):
             return BadInput(
-                f"cannot be used as MLflow's database: {_cause(text)}",
+                f"cannot be used as MLflow's database: {innermost_cause(text)}",
                 file=file,
                 remedy="Move it away, or correct MLFLOW_TRACKING_URI.",
             )
     return BadInput(
-        f"MLflow cannot use this address: {_cause(text)}",
+        f"MLflow cannot use this address: {innermost_cause(text)}",
         file=uri,
         remedy="Correct MLFLOW_TRACKING_URI.",
     )
@@ -217,93 +210,3 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
         return None if refusals == max_refusals else RegistryFailed(str(error))
 
     return retry(action, "MLflow", explain)
-
-
-def server_problem(error: Any, uri: str = "") -> LidrError | None:
-    """Return the LidrError for an MlflowException that concerns the server as a whole.
-
-    BadInput if the address is wrong or it does not let us in, TrackingFailed if it does not answer
-    or cannot work; None if it refused only this request. The server's `uri` is by default the
-    environment's, or the SQLite beside the store.
-    """
-    from mlflow.exceptions import InvalidUrlException
-
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or SQLITE
-    status, text, where = error.get_http_status_code(), str(error), f"MLflow{_at(uri)}"
-    if isinstance(error, InvalidUrlException):
-        return BadInput(f"{uri!r} is not an address", remedy="Correct MLFLOW_TRACKING_URI.")
-    if status == 401:
-        password = "the password of " if os.environ.get("MLFLOW_TRACKING_USERNAME") else ""
-        return BadInput(
-            f"{where} refuses {password}{_login()}",
-            remedy="Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
-            "or MLFLOW_TRACKING_TOKEN.",
-        )
-    if status == 403 and "Invalid Host header" in text:
-        return BadInput(
-            f"{where} does not trust the host name {urlsplit(uri).netloc!r}",
-            remedy="Add it, with its port, to the server's MLFLOW_SERVER_ALLOWED_HOSTS.",
-        )
-    if status == 403:
-        return BadInput(
-            f"{where} does not let {_login()} do this, or what it asked for is gone",
-            remedy="Give the user READ, to write EDIT or MANAGE, on the experiment and the model.",
-        )
-    if certificate := certificate_problem(text, "MLFLOW_TRACKING_SERVER_CERT_PATH"):
-        return BadInput(
-            f"{where} shows a certificate that is not trusted ({certificate.cause})",
-            remedy=certificate.remedy,
-        )
-    if _NOT_JSON in text:
-        return BadInput(
-            f"what answers at {uri} is not MLflow; a proxy may want a login",
-            remedy="Correct MLFLOW_TRACKING_URI, or set MLFLOW_TRACKING_TOKEN, or "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
-        )
-    return _unavailable(error, uri) if status >= 500 or status == 429 else None
-
-
-def _login() -> str:
-    """Return who asks MLflow, for messages."""
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        return repr(user)
-    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return "this token"
-    if auth := os.environ.get("MLFLOW_TRACKING_AUTH"):
-        return f"this {auth} account"
-    return "an unnamed user"
-
-
-def _at(uri: str) -> str:
-    place = urlsplit(uri)
-    return f" at {place.scheme}://{place.netloc.rpartition('@')[2]}" if place.netloc else ""
-
-
-def _unavailable(error: Any, uri: str) -> TrackingFailed:
-    from mlflow.exceptions import RestException
-
-    text, where = str(error), f"MLflow{_at(uri)}"
-    if not is_server(uri):
-        file = "the file, its disk, and what else uses it"
-        what = file if database_file(uri) else "the database and the login"
-        return TrackingFailed(
-            f"MLflow's database{_at(uri)} cannot be used ({_cause(text)})",
-            remedy=f"Check {what}; then run the same command again.",
-        )
-    answered = _ANSWERED.search(text)
-    if answered or isinstance(error, RestException):
-        said = f"HTTP {answered[1]}" if answered else _cause(text)
-        return TrackingFailed(
-            f"{where} is up, but cannot do its work ({said})",
-            remedy="Look at its log and at its database, then run the same command again.",
-        )
-    return TrackingFailed(
-        f"{where} does not answer ({_cause(text)})",
-        remedy="Check that the server is running and reachable, then run the same command again.",
-    )
-
-
-def _cause(text: str) -> str:
-    """Return the last, innermost part of a chain of network errors, in one line."""
-    line = " ".join(text.split())
-    return line.rsplit("(Caused by ", 1)[-1].rstrip(")")[:200]

@@ -23,6 +23,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What a disk without file locks answers, e.g. some NFS and FUSE mounts."""
 
 
+def is_server(uri: str) -> bool:
+    """Return whether a tracking URI is a server's, where others see changes at once."""
+    return uri.startswith(("http://", "https://"))
+
+
 def database_file(uri: str) -> Path | None:
     """Return the file of a SQLite tracking URI, or None for others."""
     path = uri.removeprefix(SQLITE)

@@ -13,10 +13,10 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.client import server_problem
 from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
 from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Outbox, Waiting, iteration_of
 from lidr.components.shared.tracking.runs import MlflowRuns, server_of
+from lidr.components.shared.tracking.server_errors import server_problem
 
 _RETRY_SECONDS = 1.0
 _ENTRY_STATUSES = frozenset(range(400, 500)) - {401, 403, 407, 408, 425, 429}

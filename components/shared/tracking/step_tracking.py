@@ -21,7 +21,8 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import step_of
 from lidr.components.shared.store.stage import locate_stage
 from lidr.components.shared.tracking import stage_metrics
-from lidr.components.shared.tracking.client import is_server, tracking_uri
+from lidr.components.shared.tracking.client import tracking_uri
+from lidr.components.shared.tracking.database import is_server
 from lidr.components.shared.tracking.delivery import anything_waits, deliver, warn_undelivered
 from lidr.components.shared.tracking.entries import Artifact, TrackingEntry
 from lidr.components.shared.tracking.outbox import END, RUN, Outbox, now_ms, place_of

@@ -7,10 +7,12 @@ import pytest
 
 from lidr.components.shared.inputs.prompt_files import (
     load_prompts,
+)
+from lidr.components.shared.inputs.translation_tasks import (
+    is_about_translation,
     note_of_translation_tasks,
     translation_task_ids,
 )
-from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from tests.fakes import make_recipe
 
 

@@ -39,9 +39,9 @@ LONGEST = (
 
 _HEAVY = re.compile(
     r"^\s*(?:import|from) (?:subprocess|multiprocessing|torch|transformers|peft|accelerate|trl|"
-    r"deepspeed|vllm|lm_eval|datasets|mlflow|moto|"
-    r"lidr\.components\.(?:train|evaluate|shared\.(?:forward|engines\.(?:transformers|vllm)_engine))|"
-    r"tests\.(?:unit\.(?:train|evaluate|shared\.engines|shared\.registry)|tracked|chains|disks))\b",
+    r"deepspeed|vllm|lm_eval|datasets|mlflow|moto|lidr\.pipelines|"
+    r"lidr\.components\.(?:train|evaluate|shared\.(?:forward|tracking|engines\.(?:transformers|vllm)_engine))|"
+    r"tests\.(?:unit\.(?:train|evaluate|shared\.engines|shared\.registry)|tracked|chains|disks|fuzz))\b",
     re.MULTILINE,
 )
 

@@ -29,6 +29,7 @@ from tests.fakes import make_recipe
 ALPHA = 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -43,6 +44,7 @@ def test_two_copies_of_a_model_are_promoted_no_oftener_than_alpha(case):
     assert false_promotions(case, repeats) <= ALPHA + noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -93,10 +95,12 @@ def test_languages_that_share_their_questions_are_not_independent_evidence():
     assert unmatched / 300 < ALPHA + 0.02, "though nobody says which items are one question"
 
 
+@pytest.mark.slow
 def test_a_gain_as_large_as_the_table_says_is_found():
     assert detections(250, 4, 0.7, 400) == pytest.approx(0.8, abs=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("items", "languages", "accuracy"), [(250, 4, 0.7), (10_000, 1, 0.9)])
 def test_a_fall_as_large_as_the_table_says_is_a_regression(items, languages, accuracy):
     """With 250 items it is the proof that is hard, with 10,000 being seen beyond the tolerance."""

@@ -113,6 +113,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize("language", ["en", "fr", "zh"])
 def test_a_megabyte_of_anything_is_read(piece, language):

@@ -15,7 +15,7 @@ from lidr.components.shared.stats.paired import PairedItems, compare
 
 
 def common_languages(first: Run, second: Run) -> tuple[list[str], list[str]]:
-    """Return the other languages of both runs, and those that are averaged in one run only."""
+    """Return the other languages that both runs measured, and those that only one averages."""
     own = [_averaged(run) for run in (first, second)]
     codes = [code for code in own[0] if code in own[1]]
     return codes, [code for code in dict.fromkeys((*own[0], *own[1])) if code not in codes]
@@ -45,18 +45,21 @@ def _average_over(codes: Sequence[str], item: Round) -> Round:
 def averages_note(codes: Sequence[str], left_out: Sequence[str]) -> str:
     """Return a sentence on what `common_languages` left out of the averages; "" for nothing."""
     if not codes:
-        return "The runs have no other language in common, so no averages are compared."
+        return "The runs measured no other language in common, so no averages are compared."
     if not left_out:
         return ""
     are = "is" if len(left_out) == 1 else "are"
     names = listed([language(code) for code in left_out])
-    return f"Only the other languages of both runs are averaged: {names} {are} left out."
+    return f"Only the other languages that both runs measured are averaged: {names} {are} left out."
 
 
 def paired_items(first: Evaluated, second: Evaluated) -> dict[str, PairedItems]:
-    """Return the items of two models, for the languages in which both have the same ones."""
+    """Return the items of two models, for the languages in which both have the same ones.
+
+    An item's id may be no more than its row in the runs' own files, so the answers must agree, too.
+    """
     keys = [
-        {(item.language, item.task, item.item_id) for item in model.items}
+        {(item.language, item.task, item.item_id, item.target) for item in model.items}
         for model in (first, second)
     ]
     different = {key[0] for key in keys[0] ^ keys[1]}

@@ -97,8 +97,8 @@ def _evaluated(name: str, run: Run, item: Round) -> Evaluated:
 
 def _title(finals: Sequence[Round], codes: Sequence[str], left_out: Sequence[str]) -> str:
     if not codes:
-        return "The two runs have no other language in common."
-    of_both = " of both runs" if left_out else ""
+        return "The two runs measured no other language in common."
+    of_both = " that both runs measured" if left_out else ""
     averages = [percent(item.average["value"]) for item in finals]
     return f"Average of the other languages{of_both}: A {averages[0]}, B {averages[1]}."
 

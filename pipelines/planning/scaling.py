@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.profile import MAX_NODES, MAX_SHARDS, Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.pipelines.step_kinds import kinds_of
 
 
 def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
-    """Return a profile whose steps use up to `gpus` GPUs at once, in pods of the same size.
+    """Return a profile whose steps use up to `gpus` GPUs at once, as many as a profile may name.
+
+    Pods keep their size, but for those of train and of what follows it, which may have fewer GPUs.
 
     Args:
         profile: with the size of the pods.
@@ -19,29 +21,30 @@ def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
     Raises:
         BadInput: the profile's steps have no GPUs, or one of its pods needs more than `gpus`.
     """
-    engine = profile.resources_of("generate").accelerators
-    node = profile.resources_of("train").accelerators
-    if not engine or not node:
+    engine_gpus = profile.resources_of("generate").accelerators
+    node_gpus = min(profile.resources_of("train").accelerators, gpus)
+    if not engine_gpus or not node_gpus:
         raise BadInput(
             f"--gpus {gpus}: the profile's steps have no GPUs",
             remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
         )
-    shards = gpus // engine
-    # The nodes of train are sized below; a judge is a server.
-    others = set(kinds_of(recipe, shards)) - {"train", "judge"}
-    largest, kind = max((profile.resources_of(kind).accelerators, kind) for kind in others)
+    train = profile.steps.train.model_copy(update={"accelerators": node_gpus})
+    sized = profile.model_copy(update={"steps": profile.steps.model_copy(update={"train": train})})
+    shards = min(gpus // engine_gpus, MAX_SHARDS)
+    kinds = set(kinds_of(recipe, shards)) - {"judge"}  # which is a server
+    largest, kind = max((sized.resources_of(kind).accelerators, kind) for kind in kinds)
     if gpus < largest:
         raise BadInput(
             f"--gpus {gpus} are too few for one pod of {kind}, which has {largest}",
             remedy=f"Give at least {largest}, or lower steps.{kind}.accelerators.",
         )
-    node = min(node, gpus)
-    nodes = max(1, gpus // node)
-    steps = profile.steps.model_copy(
-        update={"train": profile.steps.train.model_copy(update={"accelerators": node})}
-    )
-    launcher = "trainjob" if nodes > 1 else profile.training.launcher
+    nodes = min(gpus // node_gpus, MAX_NODES)
+    one_pod = nodes == 1 and (shards == 1 or profile.runner != "kubeflow")
     training = profile.training.model_copy(
-        update={"nodes": nodes, "processes": 0, "launcher": launcher}
+        update={
+            "nodes": nodes,
+            "processes": 0,
+            "launcher": profile.training.launcher if one_pod else "trainjob",
+        }
     )
-    return profile.model_copy(update={"shards": shards, "steps": steps, "training": training})
+    return sized.model_copy(update={"shards": shards, "training": training})

@@ -236,6 +236,25 @@ def test_shards_translate_in_the_pods_that_generate(tmp_path):
     assert found.pods == sum(work.pods for work in found.works)
 
 
+@pytest.mark.parametrize("gpus", [1, 8, 16, 512, 100_000])
+@pytest.mark.parametrize("launcher", ["local", "trainjob"])
+def test_a_profile_for_other_gpus_is_one_that_could_be_written(gpus, launcher):
+    recipe, placed = read_recipe(LLAMA, None, ()), read_profile("cluster")
+    training = placed.training.model_copy(update={"nodes": 1, "launcher": launcher})
+    placed = placed.model_copy(update={"shards": 1, "training": training})
+    found = with_gpus(placed, recipe, gpus)
+    assert Profile.model_validate(found.model_dump()) == found
+
+
+def test_what_follows_train_shrinks_with_it():
+    placed = read_profile("cluster")
+    follows = placed.steps.model_copy(update={"prepare": type(placed.steps.prepare)()})
+    placed = placed.model_copy(update={"steps": follows})
+    assert placed.resources_of("prepare").accelerators == 8
+    found = with_gpus(placed, read_recipe(LLAMA, None, ()), 4)
+    assert [found.resources_of(kind).accelerators for kind in ("train", "prepare")] == [4, 4]
+
+
 def test_shards_without_chunks_are_named():
     notes = " ".join(plan(LLAMA, gpus=16).notes)
     assert "16 shards, but 2 chunks of 500 prompts: 14 have nothing to do" in notes

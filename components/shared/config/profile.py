@@ -29,6 +29,8 @@ from lidr.components.shared.config.pools import (
     require_consistent,
 )
 
+MAX_NODES, MAX_SHARDS = 1024, 256
+
 _IMAGE_PATTERN = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
@@ -83,7 +85,7 @@ class TrainingPlacement(TrainingSettings):
     launcher: Literal["local", "trainjob"] = "local"
     """`local` starts the processes where the train step runs; `trainjob` asks Kubeflow Trainer for
     a TrainJob. Default local."""
-    nodes: int = Field(1, ge=1, le=1024)
+    nodes: int = Field(1, ge=1, le=MAX_NODES)
     """Nodes of the TrainJob, each with the resources of a train step. Default 1."""
     processes: int = Field(0, ge=0, le=64)
     """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
@@ -202,7 +204,7 @@ class Profile(Strict):
     """How engines use their machines, and the server of the openai engine."""
     judge: JudgeServer = JudgeServer()
     """The server of the recipe's judge."""
-    shards: int = Field(1, ge=1, le=256)
+    shards: int = Field(1, ge=1, le=MAX_SHARDS)
     """Workers that generate and translate side by side, each with the resources of a generate step:
     pods of one TrainJob, or processes of this machine. Results do not depend on it. Default 1."""
     prices: Prices = Prices()

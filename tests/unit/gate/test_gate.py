@@ -300,13 +300,13 @@ def test_the_first_verdict_says_where_the_premise_does_not_hold(tmp_path):
     premise = {
         "holds": False,
         "dominant": "en",
-        "stronger": [{"language": "de", "lead": 0.1, "p": 0.003}],
+        "stronger": [{"language": "de", "score": 0.5, "lead": 0.1, "p": 0.003}],
         "score": {"en": 0.4, "es": 0.3, "de": 0.5},
     }
     found = decision(tmp_path, *CLEAR, premise=premise)
     assert outcome(found) == PROMOTE
-    assert "the method's premise does not hold: English (40.0%)" in found["reason"]
-    assert "below German 50.0% (+10.0, p = 0.003)" in found["reason"]
+    assert "the method's premise does not hold: English is not" in found["reason"]
+    assert "German has 50.0% against 40.0% (+10.0, p = 0.003)" in found["reason"]
     later = decision(tmp_path, *CLEAR, premise=premise, iteration=2)
     assert "premise" not in later["reason"]
 

@@ -45,6 +45,15 @@ def test_comparison_reads_no_items_twice(models, monkeypatch):
     assert set(paired_items(*models)) == {"en", "es", "de", "fr"}
 
 
+def test_items_with_equal_ids_and_other_answers_are_not_the_same(models):
+    first, second = models
+    other = [
+        replace(item, target=f"{item.target}0") if item.language == "es" else item
+        for item in second.items
+    ]
+    assert set(paired_items(first, replace(second, items=other))) == {"en", "de", "fr"}
+
+
 def test_one_model_has_scores_alone(models):
     result = compare(recipe(), models[:1])
     assert "gains" not in result

@@ -317,7 +317,7 @@ def test_averages_of_two_runs_are_over_the_languages_of_both(
     first, second = both(store)
     page = render_two_runs(first, with_languages(second, dominant, *others))
     assert averages(page) == average
-    said = f"Only the other languages of both runs are averaged: {left_out}"
+    said = f"Only the other languages that both runs measured are averaged: {left_out}"
     assert page.count(said) == 3, "by iteration, of the scores and of the gains"
     gains = page[page.index("Gain in points") :]
     assert "German" in gains[: gains.index("</table>")]
@@ -348,8 +348,8 @@ def test_mean_gain_of_two_runs_is_over_the_languages_of_both(tmp_path):
 def test_two_runs_without_a_common_language_have_no_average(store):
     first, second = both(store)
     page = render_two_runs(with_languages(first, "en", "es"), with_languages(second, "en", "fr"))
-    assert "<h1>The two runs have no other language in common.</h1>" in page
-    assert "The runs have no other language in common, so no averages are compared." in page
+    assert "<h1>The two runs measured no other language in common.</h1>" in page
+    assert "The runs measured no other language in common, so no averages are compared." in page
     assert averages(page) == [] and 'id="gain"' not in page
     assert "Average of the other languages by iteration" not in page, "a chart of averages"
 

@@ -112,12 +112,12 @@ def test_a_start_that_breaks_the_premise_is_the_first_thing_said(tmp_path):
     premise = {
         "holds": False,
         "dominant": "en",
-        "stronger": [{"language": "fr", "lead": 0.05, "p": 0.01}],
+        "stronger": [{"language": "fr", "score": 0.55, "lead": 0.05, "p": 0.01}],
         "score": {"en": 0.5, "fr": 0.55, "es": 0.4, "de": 0.4},
     }
     _, result, page = run_report(write_run(tmp_path, start={"premise": premise}))
-    assert "English (50.0%) is not the strongest language" in result["warnings"][0]
-    assert "below French 55.0% (+5.0, p = 0.01)" in unescape(page)
+    assert "English is not the strongest language" in result["warnings"][0]
+    assert "French has 55.0% against 50.0% (+5.0, p = 0.01)" in unescape(page)
 
 
 def test_the_gap_has_one_sign_the_dominant_language_s_lead(tmp_path):

@@ -28,20 +28,48 @@ def test_stronger_languages_come_strongest_first_with_the_paired_test_s_chance()
     assert german["p"] == pytest.approx(2 * 2**-10), "ten won, none lost, of two tests (Holm)"
     assert spanish["p"] == pytest.approx(2**-5)
     said = premise_text(found)
-    assert "English (60.0%) is not the strongest language on this evaluation" in said
-    assert "below German 70.0% (+10.0, p = 0.002), Spanish 65.0% (+5.0, p = 0.031)" in said
+    assert "English is not the strongest language on this evaluation: " in said
+    assert (
+        "German has 70.0% against 60.0% (+10.0, p = 0.002), "
+        "Spanish has 65.0% against 60.0% (+5.0, p = 0.031)"
+    ) in said
 
 
 def test_a_lead_that_may_be_chance_is_called_so():
     found = check_premise(items({"en": 60, "es": 62}), "en", ["es"])
-    assert "Spanish 62.0% (+2.0, may be chance: p = 0.25)" in premise_text(found)
+    assert "Spanish has 62.0% against 60.0% (+2.0, may be chance: p = 0.25)" in premise_text(found)
 
 
 def test_languages_with_other_questions_are_compared_without_a_test():
     other = items({"es": 70}, task="include_{}")
     found = check_premise([*items({"en": 60}), *other], "en", ["es"])
-    assert found["stronger"] == [{"language": "es", "lead": pytest.approx(0.1), "p": None}]
-    assert "Spanish 70.0% (+10.0)" in premise_text(found)
+    row = {"language": "es", "score": pytest.approx(0.7), "lead": pytest.approx(0.1), "p": None}
+    assert found["stronger"] == [row]
+    assert "Spanish has 70.0% against 60.0% (+10.0)" in premise_text(found)
+
+
+def test_a_benchmark_of_one_language_alone_says_nothing_of_the_others():
+    hard = items({"en": 40}, task="math500_{}")
+    found = check_premise([*items({"en": 90, "es": 80}), *hard], "en", ["es"])
+    assert (found["holds"], found["score"]) == (True, {"en": 0.65, "es": 0.8})
+    easy = items({"en": 300}, asked=300, task="easy_{}")
+    found = check_premise([*items({"en": 60, "es": 80}), *easy], "en", ["es"])
+    assert found["score"]["en"] == 0.9, "of all that it was asked"
+    assert [(row["score"], row["lead"]) for row in found["stronger"]] == [(0.8, 0.2)]
+
+
+def test_equal_scores_are_none_that_leads():
+    """0.3 + 0.2 + 0.1 is not quite 0.1 + 0.2 + 0.3."""
+    found = check_premise(
+        [
+            EvalItem(f"mgsm_{code}", code, str(n), "?", "!", "x", score, code, "stop", 5)
+            for code, scores in {"en": (0.3, 0.2, 0.1), "es": (0.1, 0.2, 0.3)}.items()
+            for n, score in enumerate(scores)
+        ],
+        "en",
+        ["es"],
+    )
+    assert found["holds"]
 
 
 def test_without_the_dominant_language_there_is_nothing_to_compare():

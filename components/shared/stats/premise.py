@@ -84,7 +84,7 @@ def premise_text(premise: Mapping[str, Any]) -> str:
 def _compared(
     other: Mapping[Question, float], dominant: Mapping[Question, float]
 ) -> tuple[list[float], list[float]]:
-    """Return the scores on the questions asked in both languages; if there are none, all of them."""
+    """Return the scores on the questions asked in both languages, all of them if none."""
     common = sorted(other.keys() & dominant.keys())
     if not common:
         return [*other.values()], [*dominant.values()]

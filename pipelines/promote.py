@@ -100,8 +100,8 @@ def build_promotion(
             promote(
                 store=store,
                 name=name,
-                number=chosen["number"],
-                standing=chosen["standing"],
+                challenger_number=chosen["challenger_number"],
+                champion_number=chosen["champion_number"],
                 alias=alias,
                 decision=decision,
                 reason=reason,

@@ -8,7 +8,12 @@ from lidr.components.shared.component import image_component
 @image_component
 def nominate(store: str, name: str, version: str, alias: str, reason: str) -> NamedTuple(  # type: ignore[valid-type]
     "Nomination",
-    [("champion", str), ("challenger", str), ("standing", int), ("number", int)],
+    [
+        ("champion", str),
+        ("challenger", str),
+        ("champion_number", int),
+        ("challenger_number", int),
+    ],
 ):
     """Look up the challenger and the version that has the alias.
 
@@ -20,7 +25,8 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> Na
         reason: why; checked here, before anything is evaluated, and used by the promote step.
 
     Returns:
-        URIs of the stages that hold both models, and both version numbers.
+        URIs of the stages that hold both models, and both version numbers; the champion is the
+        version that has the alias, whichever alias that is.
     """
     from lidr.components.nominate import run
 

@@ -6,23 +6,25 @@ from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.models.stages import stage_of_files
 from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.promotion import PromotionOrder
-from lidr.components.shared.registry.versions import Version, read_model, read_version
+from lidr.components.shared.registry.versions import files_of, read_model, read_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
 
 class Nomination(NamedTuple):
-    """The two models' stages (URIs) and version numbers; `standing` is the champion's."""
+    """URIs of the two models' stages, and their version numbers.
+
+    `champion` is the version that has the alias, whichever alias that is.
+    """
 
     champion: str
     challenger: str
-    standing: int
-    number: int
+    champion_number: int
+    challenger_number: int
 
 
 @step("nominate")
@@ -60,12 +62,8 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> No
         require_files(each)
     emit("note", message=f"{challenger.label} against {champion.label}")
     return Nomination(
-        champion=stage_of_files(home, _files(champion)),
-        challenger=stage_of_files(home, _files(challenger)),
-        standing=champion.number,
-        number=challenger.number,
+        champion=stage_of_files(home, files_of(champion)),
+        challenger=stage_of_files(home, files_of(challenger)),
+        champion_number=champion.number,
+        challenger_number=challenger.number,
     )
-
-
-def _files(version: Version) -> ModelLocation:
-    return ModelLocation(version.source, version.tags.get(ADAPTER_TAG, ""))

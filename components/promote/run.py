@@ -20,15 +20,21 @@ from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
 @step("promote")
 def promote(
-    store: str, name: str, number: int, standing: int, alias: str, decision: str, reason: str
+    store: str,
+    name: str,
+    challenger_number: int,
+    champion_number: int,
+    alias: str,
+    decision: str,
+    reason: str,
 ) -> str:
     """Promote a version that the gate found better than the one with the alias.
 
     Args:
         store: URI of the store.
         name: of the registered model.
-        number: of the challenger.
-        standing: version that had the alias when the two were compared.
+        challenger_number: version to promote.
+        champion_number: version that had the alias when the two were compared.
         alias: to move.
         decision: URI of the gate stage that compared them.
         reason: why, for the record; "" for the gate's own.
@@ -45,10 +51,10 @@ def promote(
         alias=alias,
         reason=reason or str(counts["reason"]),
         verdict=GateVerdict(str(counts["decision"]), decision),
-        expected=standing,
+        expected=champion_number,
     )
     client = mlflow_client(store)
-    version = ask_mlflow(lambda: read_version(client, name, str(number)))
+    version = ask_mlflow(lambda: read_version(client, name, str(challenger_number)))
     home = store_of(version) or open_store(store).uri
     model = ask_mlflow(lambda: read_model(client, name))
     audit_log = ask_mlflow(lambda: audit_log_of(client, model, default_audit_log(home, name)))

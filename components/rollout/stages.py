@@ -8,7 +8,7 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
-GENERATE_VERSION = 4
+GENERATE_VERSION = 5
 TRANSLATE_VERSION = 6
 
 

@@ -28,9 +28,8 @@ from lidr.components.train.distributed.zero import (
     start_deepspeed,
 )
 from lidr.components.train.export.adapter import read_adapter
-from lidr.components.train.export.masters import MasterWeights
+from lidr.components.train.export.masters import master_weights
 from lidr.components.train.export.model import check_names
-from lidr.components.train.export.tensors import is_float32
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.forward.reference import (
     Parts,
@@ -124,9 +123,8 @@ def build_trainer(
     model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
     if settings.lora.merge:
         check_names(model, inputs.start.folder, merged=inputs.start.adapter is not None)
-    rounded = arguments.deepspeed and inputs.bfloat16 and not settings.lora.rank
-    if rounded and is_float32(inputs.start.folder):
-        callbacks = [*callbacks, MasterWeights(inputs.start.folder)]
+    if arguments.deepspeed and inputs.bfloat16 and not settings.lora.rank:
+        callbacks = [*callbacks, *master_weights(inputs.start)]
     return PreferenceTrainer(
         pairs=pairs,
         order=order,

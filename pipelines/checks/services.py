@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 def is_service(host: str, namespaces: Iterable[str]) -> bool:
     """Return whether a host name is taken for a Service's.
 
-    Such names have no dot, or end as the cluster's DNS ends them or with a namespace's name.
+    Such a name has no dot, or ends in `.svc`, `.cluster.local` or a dot and one of the namespaces.
     """
     ends = (".svc", ".cluster.local", *(f".{name}" for name in namespaces if name))
-    return "." not in host or host.endswith(ends)
+    name = host.removesuffix(".")
+    return name.endswith(ends) or (bool(name) and "." not in name and ":" not in name)
 
 
 def port_forward(url: str, namespace: str) -> tuple[str, str]:

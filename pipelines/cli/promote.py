@@ -13,13 +13,12 @@ from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.gpu import TENSOR_PARALLEL
 from lidr.components.shared.core.names import RUN_DIGEST_CHARS
-from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.copies import copy_version, target_account
 from lidr.components.shared.registry.evidence import require_files, store_of, verdict_of
 from lidr.components.shared.registry.promotion import PromotionOrder, permit_promotion, promote
-from lidr.components.shared.registry.versions import PARENT_TAG, read_version
+from lidr.components.shared.registry.versions import PARENT_TAG, files_of, read_version
 from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, read_profile, read_recipe
@@ -90,7 +89,8 @@ def promote_command(
         raise BadInput("--copy-files needs --copy-to", remedy="Name the other registry.")
     if evaluate and (force or copy_to or verify):
         raise BadInput(
-            "--evaluate goes with --to and --reason only", remedy="Promote in two steps."
+            "--evaluate does not go with --force, --verify or --copy-to",
+            remedy="Promote in two steps.",
         )
     if profile != LOCAL and not evaluate:
         raise BadInput("--profile needs --evaluate", remedy="Leave it out, or name a recipe.")
@@ -152,15 +152,10 @@ def _promote_copy(
     with target_account():
         target = connect(uri)
     copy = copy_version(client, version, target, files, here)
-    if _files(copy) == _files(version):  # verified above
+    if files_of(copy) == files_of(version):  # verified above
         order = replace(order, verify=False)
     with target_account():
         return copy, promote(target, copy, audit_log_at(target, version.name, store), order)
-
-
-def _files(version: Version) -> tuple[str, str]:
-    """Return the URIs of a version's files and of its adapter."""
-    return version.source, version.tags.get(ADAPTER_TAG, "")
 
 
 def _print(version: Version, entry: AuditEntry, output: Output) -> None:
@@ -174,7 +169,7 @@ def _print(version: Version, entry: AuditEntry, output: Output) -> None:
 
 
 def _note_comparison(version: Version, entry: AuditEntry) -> None:
-    """Note that the gate compared a version with another one than that which it has replaced."""
+    """Note it if the gate compared the version with another one than it replaces."""
     move = entry.move
     parent = version.tags.get(PARENT_TAG, "")
     if move.before in (None, move.version) or move.forced or not parent:

@@ -25,6 +25,8 @@ TIMEOUT_SECONDS = 120.0
 
 _WORKFLOW_GONE = re.compile(r'workflows\.argoproj\.io "[^"]*" not found')
 
+_NO_WORKFLOW = "its Workflow was deleted, so Kubeflow could not end it"
+
 
 @dataclass
 class Cancelled:
@@ -74,23 +76,24 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     known = {run.run_id for run in found}
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
     found += [run for run in started if run.run_id not in known]
-    stuck = []
+    stuck: list[tuple[runs.Run, str]] = []
     for run in found:
         if was_left(client, run):
-            stuck.append(run)
+            stuck.append((run, UNFINISHED))
         elif run.state == "CANCELING":  # Kubeflow refuses to end it twice
             done.ended.append(run.run_id)
-        elif runs.is_live(run):
-            _terminate(client, run, done)
+        elif runs.is_live(run) and not _terminate(client, run, done):
+            stuck.append((run, _NO_WORKFLOW))
     failures: list[str] = []
     done.jobs = delete_jobs(profile, [run.run_id for run in found], failures)
     done.notes += failures
-    for run in stuck:
+    for run, why in stuck:
         if failures:
             keep_run(run, done.notes)
             done.ended.append(run.run_id)  # so that its stages and its schedule stay as well
         else:
-            _remove(client, run, done, UNFINISHED)
+            remove_run(client, run, why, done.notes)
+            done.removed.append(run.run_id)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
         return done
@@ -100,20 +103,16 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     return done
 
 
-def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
-    """Ask a run to end; delete one whose Workflow is gone, which Kubeflow cannot end."""
+def _terminate(client: Client, run: runs.Run, done: Cancelled) -> bool:
+    """Ask a run to end; return whether Kubeflow can end it: not one whose Workflow is gone."""
     try:
         runs.terminate(client, run)
-        done.ended.append(run.run_id)
     except LidrError as error:
         if not _WORKFLOW_GONE.search(error.message):
             raise
-        _remove(client, run, done, "its Workflow was deleted, so Kubeflow could not end it")
-
-
-def _remove(client: Client, run: runs.Run, done: Cancelled, why: str) -> None:
-    remove_run(client, run, why, done.notes)
-    done.removed.append(run.run_id)
+        return False
+    done.ended.append(run.run_id)
+    return True
 
 
 def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:

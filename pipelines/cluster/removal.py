@@ -19,13 +19,14 @@ def delete_jobs(profile: Profile, run_ids: Sequence[str], notes: list[str]) -> l
     """
     if profile.training.launcher != "trainjob" or not run_ids:
         return []
+    deleted: list[str] = []
     try:
         namespace = namespace_of(profile)
         jobs = namespace.jobs(*run_ids)
-        return [job.name for job in jobs if namespace.delete_job(job.name)]
+        deleted.extend(job.name for job in jobs if namespace.delete_job(job.name))  # one by one
     except BadInput as error:
         notes.append(f"TrainJobs may be left: {error.message}")
-        return []
+    return deleted
 
 
 def remove_run(client: Client, run: runs.Run, why: str, notes: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The pointers in a store's runs: `state.json` and `result.json`.
+"""The pointers in a store's runs: `state.json`, `result.json` and the stages of each iteration.
 
 lidr itself finds stages by digest wherever the store is; these files are rewritten for other
 readers. Stages are never touched: their markers and digests do not name the store.
@@ -7,6 +7,7 @@ readers. Stages are never touched: their markers and digests do not name the sto
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +15,13 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import FOLDER
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 
-_NAMES = ("state.json", "result.json")
+_POINTER = re.compile(r"/(state|result|iteration-\d+/stages/[^/]+)\.json$")
 
 
 def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]:
     """Yield the key and the new content of each file that still points to the old address."""
     for entry in store.list(FOLDER):
-        if entry.key.rpartition("/")[2] in _NAMES:
+        if _POINTER.search(entry.key):
             try:
                 before = json.loads(store.read(entry.key))
             except ValueError:  # a damaged file is left as it is

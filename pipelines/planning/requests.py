@@ -99,7 +99,7 @@ class PlannedPrompts:
     Attributes:
         count: prompts of one iteration.
         characters: mean length by language, of the files that were read.
-        missing: languages whose files were not.
+        missing: languages whose files were not read.
     """
 
     count: int
@@ -175,20 +175,20 @@ class Requests:
         settings, sides = self._recipe.training, list(self._sides())
         tokens = responses = 0.0
         for count, own, both in sides:
-            whole = min(self._prompt(own) + both, 2 * settings.max_length)
-            tokens += whole * count
-            responses += max(whole - self._prompt(own), 0.0) * count
+            asked = min(self._prompt(own), settings.max_length)  # the rest is for each side
+            answers = min(both, 2 * max(settings.max_length - asked, 0.0))
+            tokens += (asked + answers) * count
+            responses += answers * count
         candidates = sum(count for count, *_ in sides)
         kept = round(candidates * self._measured.kept)
         share = kept / max(candidates, 1)
-        steps = max(1, -(-kept // settings.batch_size))
         return PairLoad(
             candidates,
             kept,
             tokens * share,
             responses * share,
             tokens / max(candidates, 1),
-            max(1, round(steps * settings.epochs)),
+            max(1, -(-round(kept * settings.epochs) // settings.batch_size)),
         )
 
     def _sides(self) -> Iterator[tuple[int, str, float]]:
@@ -216,7 +216,8 @@ class Requests:
 
     def unknown_tasks(self) -> list[str]:
         """Return the tasks whose number of items is assumed."""
-        if self._recipe.evaluation.limit or self._recipe.is_toy:
+        limit = self._recipe.evaluation.limit
+        if self._recipe.is_toy or (limit and limit <= self._assumed.evaluation_items):
             return []
         known = tuple(self._assumed.items)
         return [name for name in self._recipe.evaluation.tasks if not name.startswith(known)]
@@ -260,7 +261,7 @@ class Requests:
 
 
 def read_prompts(recipe: Recipe) -> PlannedPrompts:
-    """Count a recipe's prompts and measure their length, without reading all of them.
+    """Count a recipe's prompts, and measure how long the first of each file are.
 
     Raises:
         BadInput: a prompt file is broken; file and line are named.
@@ -271,7 +272,7 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
     sizes, characters, missing = [], {}, []
     for code in recipe.languages.all:
         files = settings.files[code]
-        if not all(map(_needs_no_download, files)):
+        if not all(map(_is_readable, files)):
             missing.append(code)
             continue
         found = [_sample(file, settings) for file in files]
@@ -281,8 +282,8 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
     return PlannedPrompts(count, characters, tuple(missing))
 
 
-def _needs_no_download(source: str) -> bool:
-    """Return whether a file is on this machine or on S3, so that a plan takes only seconds."""
+def _is_readable(source: str) -> bool:
+    """Return whether a file is on this machine or on S3: a plan asks no other server."""
     address = parse_source(source).address
     here = on_this_machine(source) and Path(address.removeprefix("file://")).exists()
     return here or address.startswith("s3://")
@@ -310,7 +311,7 @@ def _sample_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, lis
         parquet = pq.ParquetFile(BytesIO(data))
         names = (*settings.fields.text, *settings.fields.input)
         columns = [name for name in names if name in parquet.schema_arrow.names]
-        batches = parquet.iter_batches(_SAMPLE_ROWS, columns=columns)
+        batches = parquet.iter_batches(_SAMPLE_ROWS, columns=columns or None)
         rows: Sequence[dict[str, Any]] = next(batches).to_pylist()
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise BadInput(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -143,6 +145,36 @@ def test_no_request_is_longer_than_the_recipe_lets_it_be():
     assert work.pairs.length <= 32
 
 
+def test_a_prompt_leaves_the_rest_of_max_length_to_each_side():
+    recipe = read_recipe(LLAMA, None, ["training.max_length=1024"])
+    codes = recipe.languages.all
+    translation = {f"{one}-{two}": 800.0 for one in codes for two in codes}
+    measured = Lengths(
+        prompt=dict.fromkeys(codes, 600.0),
+        answer=dict.fromkeys(codes, 800.0),
+        translation=translation,
+    )
+    pairs = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, measured).pairs
+    assert (pairs.length, pairs.responses) == (600 + 2 * 424, 80 * 2 * 424)
+
+
+def test_the_last_step_of_all_epochs_may_be_a_partial_one():
+    settings = ["training.batch_size=64", "training.epochs=10"]
+    recipe = read_recipe(LLAMA, None, settings)
+    measured = Lengths(kept=65 / 80)
+    pairs = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, measured).pairs
+    assert (pairs.pairs, pairs.steps) == (65, 11)
+
+
+def test_a_number_of_items_that_is_assumed_is_said_also_with_a_limit():
+    assumed = figures().lengths
+    for limit, said in ((0, ["arc_{language}"]), (2000, ["arc_{language}"]), (100, [])):
+        settings = ['evaluation.tasks=["arc_{language}"]', f"evaluation.limit={limit}"]
+        recipe = read_recipe(LLAMA, None, settings)
+        work = Requests(recipe, PlannedPrompts(10, {}), assumed, Lengths())
+        assert work.unknown_tasks() == said, limit
+
+
 @pytest.mark.parametrize(
     ("task", "set_to", "longest"),
     [
@@ -204,6 +236,13 @@ def test_prompt_files_are_counted_and_measured(tmp_path: Path):
     (tmp_path / "de.jsonl").write_text('{"id": "1", "instruction": "x"}\n{"id": "2"}\n')
     with pytest.raises(BadInput, match=r"de\.jsonl:2: field 'instruction' or 'question'"):
         read_prompts(recipe)
+
+
+def test_a_parquet_file_without_the_field_says_which_ones_it_has(tmp_path: Path):
+    pq.write_table(pa.table({"id": ["1"], "query": ["How many?"]}), tmp_path / "en.parquet")
+    settings = [f"prompts.files.en={tmp_path}/en.parquet"]
+    with pytest.raises(BadInput, match=r"the line has id, query"):
+        read_prompts(read_recipe("llama3_8b_gsm8k", None, settings))
 
 
 def test_steps_use_the_gpus_the_pipeline_gives_them():

@@ -31,6 +31,9 @@ def test_a_tunnel_has_the_service_s_scheme_and_port(url, namespace, command, her
         ("m.ml", False),
         ("s3.amazonaws.com", False),
         ("10.0.0.1", False),
+        ("minio.minio.svc.cluster.local.", True),
+        ("", False),
+        ("2001:db8::5", False),
     ],
 )
 def test_service_is_told_by_its_host(host: str, service: bool):

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 import lidr.pipelines.maintenance.relocate_registry as relocation
 from lidr.components.shared.registry.versions import default_audit_log, ensure_version, read_version
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.runs import note_stages, read_stages, recipe_key
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines import cli
 from lidr.pipelines.maintenance.prune_findings import PRUNED
@@ -158,12 +158,13 @@ def test_versions_load_from_the_bucket_that_the_store_moved_to(
     client.delete_model_version(NAME, "2")
     client.update_model_version(NAME, "3", "the one that we like")
     known = tags_and_aliases(client)
+    note_stages(open_store(chain.store), "first", 1, [chain.model(1).uri])
     carry_over(old, new)
     arguments = ("relocate", chain.store, f"{new}/lidr")
     code, out, err = lidr(*arguments, "--dry-run", "--verify")
     assert (code, err) == (0, "")
     assert (
-        f"3 versions and 4 files of runs would point to {new}/lidr; registered models: {NAME}."
+        f"3 versions and 5 files of runs would point to {new}/lidr; registered models: {NAME}."
         in out
     )
     assert tags_and_aliases(client) == known
@@ -178,6 +179,7 @@ def test_versions_load_from_the_bucket_that_the_store_moved_to(
     assert new in out and old not in out
     state = json.loads(open_store(f"{new}/lidr").read("runs/first/iteration-1/state.json"))
     assert state["model"].startswith(f"{new}/lidr/stages/train/")
+    assert read_stages(open_store(f"{new}/lidr"), "first", 1)["train"] == state["model"]
     code, out, _ = lidr(*arguments)
     assert (code, out) == (
         0,

@@ -500,6 +500,25 @@ def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
     assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "created"
 
 
+def test_a_run_without_a_workflow_stays_until_its_trainjobs_are_deleted(
+    cluster: Cluster, submitted: str, monkeypatch
+):
+    """Nothing else leads to them, and their GPUs."""
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
+    for name in ("lidr-train-1", "lidr-train-2"):
+        add_job(cluster, name, submitted)
+    cluster.kubeflow.gone.add(submitted)
+    cluster.kubernetes.allowed = lambda method, path: not path.endswith("lidr-train-2")
+    done = cluster.json("cancel", RUN)
+    assert (done["removed"], done["jobs"]) == ([], ["lidr-train-1"])
+    assert done["notes"][0].startswith("TrainJobs may be left")
+    assert done["notes"][1] == f"run {submitted} stays in Kubeflow until its TrainJobs are deleted"
+    cluster.kubernetes.allowed = lambda method, path: True
+    done = cluster.json("cancel", RUN)
+    assert (done["removed"], done["jobs"]) == ([submitted], ["lidr-train-2"])
+    assert not cluster.kubeflow.runs and not cluster.kubernetes.jobs
+
+
 def leave_unfinished(cluster: Cluster, submitted: str, *, asked: float, ended: float) -> None:
     """Cancel a run that Argo leaves unfinished; both happened so many seconds ago."""
     cluster.kubeflow.set_state(cluster.kubeflow.run, "CANCELING")

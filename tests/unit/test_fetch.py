@@ -225,13 +225,19 @@ def test_a_file_of_items_is_wanted_in_the_languages_of_its_tasks(tmp_path):
     assert found["math500"] == ("en",) and found["mgsm"] == ("en", "es", "de")
 
 
-def test_what_may_only_be_read_is_no_store(tmp_path, monkeypatch):
+def test_only_a_store_with_a_marker_holds_a_copy_and_may_be_read_only(tmp_path, monkeypatch):
     digest = "0" * 64
     (tmp_path / "store" / "sources" / digest).mkdir(parents=True)
     for place in (f"https://host/p/sources/{digest}/en.jsonl", f"gs://b/sources/{digest}/a"):
         assert find_fetched(place) is None
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert find_fetched(f"{tmp_path}/store/sources/{digest}/en.jsonl") is None
+    (tmp_path / "store" / "sources" / digest / "_SUCCESS").touch()
+    found = find_fetched(f"{tmp_path}/store/sources/{digest}/en.jsonl")
+    assert found and (found[0].uri, found[1]) == (
+        f"{tmp_path}/store/sources/{digest}",
+        "en.jsonl",
+    )
 
 
 def named(source: str, kind: InputKind = InputKind.ITEMS) -> NamedInput:

@@ -7,7 +7,6 @@ name and revision.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -17,7 +16,7 @@ from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.open import is_missing_folder, local_folder, open_store
 from lidr.components.shared.store.stage import Stage
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -43,21 +42,37 @@ def find_fetched(place: str) -> tuple[Stage, str] | None:
     found = _PLACE.fullmatch(place)
     if not found or not _store_exists(found["root"]):
         return None
-    stage = _stage(found["root"], found["digest"])
+    stage = _cached_stage(found["root"], found["digest"])
     return (stage, found["name"] or "") if stage.done() else None
 
 
+def locate_source(uri: str) -> Stage | None:
+    """Return the source whose address a URI is, fetched or not; None if it is of another form.
+
+    Unlike the one that `find_fetched` returns, it has not read its marker yet.
+    """
+    found = _PLACE.fullmatch(uri)
+    if not found or found["name"] or not _may_be_store(found["root"]):
+        return None
+    return _stage(found["root"], found["digest"])
+
+
 def _store_exists(root: str) -> bool:
-    """Tell whether there may be a store, and one that can be opened without creating its folder."""
-    if root.startswith("s3://"):
-        return True
-    folder = Path(root.removeprefix("file://"))
-    return (folder / "sources").is_dir() and os.access(folder, os.W_OK)
+    """Tell whether there may be a store; a folder must be there."""
+    return _may_be_store(root) and not is_missing_folder(f"{root}/sources")
 
 
-@cache
+def _may_be_store(root: str) -> bool:
+    """Tell whether `open_store` knows the scheme."""
+    return root.startswith("s3://") or local_folder(root) is not None
+
+
 def _stage(root: str, digest: str) -> Stage:
-    return Stage(open_store(root), f"sources/{digest}")
+    # What is read may lie in a store that cannot be written, e.g. on a read-only mount.
+    return Stage(open_store(root, writable=False), f"sources/{digest}")
+
+
+_cached_stage = cache(_stage)
 
 
 def local_copy(stage: Stage, names: list[str], cache_key: str = "") -> Path:

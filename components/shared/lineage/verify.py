@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from lidr.components.shared.core.digest import canonical_json, digest_of
-from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
+from lidr.components.shared.core.errors import (
+    BadInput,
+    CorruptStage,
+    DamagedObject,
+    StoreError,
+)
+from lidr.components.shared.inputs.fetched import locate_source
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
-from lidr.components.shared.store.marker import marker_fault
+from lidr.components.shared.store.marker import current_uri, marker_fault
 from lidr.components.shared.store.open import local_folder, open_store
+from lidr.components.shared.store.stage import Stage
 
 _FILES_AT_ONCE = 4
 
@@ -38,7 +45,8 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
 
     Of a pruned stage only the marker is checked. A model from outside the store is compared with
     the fingerprint that was taken when it was brought in: every byte of a folder, the listing of
-    an `s3://` prefix; `hf://` is pinned by its revision and is not fetched.
+    an `s3://` prefix; `hf://` is pinned by its revision and is not fetched. Of one that `lidr
+    fetch` has brought, every byte is compared with its marker.
 
     Args:
         graph: to verify.
@@ -51,10 +59,13 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
     found = [finding for node in graph for finding in _faults(node)]
     checks = [(node, name) for node in graph for name in _files_to_hash(node)]
     own = {graph.nodes[root].stage.store.uri for root in graph.roots}
+
+    def fault(check: tuple[Node, str]) -> str:
+        node, name = check
+        return _file_fault(own, node.stage, name, node.files[name].get("sha256"))
+
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        for (node, name), what in zip(
-            checks, pool.map(partial(_file_fault, own), checks), strict=True
-        ):
+        for (node, name), what in zip(checks, pool.map(fault, checks), strict=True):
             advance(node.files[name].get("size", 0))
             if what:
                 found.append(LineageFinding(f"{node.uri}/{name}", what))
@@ -84,9 +95,17 @@ def _outside_faults(node: Node) -> Iterator[LineageFinding]:
     for name, key in (("source", "digest"), ("adapter", "adapter_digest")):
         uri, expected = node.outside.get(name, ""), described.get(key)
         if uri and expected and not uri.startswith("hf://"):
-            what = _outside_fault(uri, str(expected))
-            if what:
-                yield LineageFinding(uri, what)
+            yield from _model_faults(current_uri(node.stage.store, uri), str(expected))
+
+
+def _model_faults(uri: str, expected: str) -> Iterator[LineageFinding]:
+    """Yield what is wrong with a model from outside, whose fingerprint must be the expected one."""
+    if what := _outside_fault(uri, expected):
+        yield LineageFinding(uri, what)
+    elif source := locate_source(uri):  # its fingerprint is of what pins it: no file was read
+        for name, described in sorted(source.marker()["files"].items()):
+            if what := _file_fault(frozenset(), source, name, described.get("sha256")):
+                yield LineageFinding(f"{uri}/{name}", what)
 
 
 def _outside_fault(uri: str, expected: str) -> str:
@@ -94,8 +113,12 @@ def _outside_fault(uri: str, expected: str) -> str:
         folder = local_folder(uri)
         if not (open_store(uri).list("") if folder is None else folder.is_dir()):
             return "is gone"
+        if source := locate_source(uri):
+            if not source.done():
+                return "is not complete"
+            source.marker()  # as it is now: that of `model_fingerprint` may have been read before
         actual = model_fingerprint(uri, lambda _: None)
-    except BadInput as error:  # a host that is away is no reason to leave the rest unchecked
+    except (BadInput, CorruptStage) as error:  # e.g. of a host that is away: check the rest
         return f"cannot be read: {error}"
     return "" if actual == expected else "is not the model that was brought in"
 
@@ -107,19 +130,18 @@ def _files_to_hash(node: Node) -> list[str]:
     return sorted(node.files, key=lambda name: (is_weights(name), name))
 
 
-def _file_fault(own: set[str], check: tuple[Node, str]) -> str:
-    node, name = check
+def _file_fault(own: AbstractSet[str], stage: Stage, name: str, expected: object) -> str:
     try:
-        actual = node.stage.store.sha256(node.stage.key(name))
+        actual = stage.store.sha256(stage.key(name))
     except FileNotFoundError:
         return "is gone"
     except DamagedObject:
         return "cannot be read"
     except StoreError as error:
-        if node.stage.store.uri in own:
+        if stage.store.uri in own:
             raise
         return f"cannot be read: {error}"
-    return "" if actual == node.files[name].get("sha256") else "was changed after it was written"
+    return "" if actual == expected else "was changed after it was written"
 
 
 def recipe_fault(data: bytes, digest: str) -> str:

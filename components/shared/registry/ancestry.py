@@ -9,12 +9,12 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
-from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
     DIGEST_TAG,
     Version,
     all_versions,
+    files_of,
     read_model,
 )
 from lidr.components.shared.steps import STEPS
@@ -150,7 +150,7 @@ def judging_stages_of(version: Version, home: Store) -> list[str]:
 def own_stage(version: Version) -> str:
     """Return the URI of the stage with a version's files; "" for a model from outside."""
     digest = version.tags.get(DIGEST_TAG, "")
-    for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
+    for uri in reversed(files_of(version)):  # the adapter's first: its source is another's
         stage = stage_of(uri)
         if stage and digest in ("", digest_of_uri(stage)):
             return stage

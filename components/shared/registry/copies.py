@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.outside import ADAPTER_TAG
+from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.registry.evidence import model_files_at, store_of, verdict_of
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
@@ -20,6 +20,7 @@ from lidr.components.shared.registry.versions import (
     Version,
     default_audit_log,
     ensure_version,
+    files_of,
     read_version,
 )
 from lidr.components.shared.store.base import Store
@@ -97,27 +98,25 @@ def copy_version(
             remedy="Register it over there with MLflow itself.",
         )
     files = open_store(files).uri if files else ""
-    adapter = version.tags.get(ADAPTER_TAG, "")
-    moved = {uri: _copy_files(uri, files) for uri in (version.source, adapter) if uri}
+    copied = ModelLocation(*(uri and _copy_files(uri, files) for uri in files_of(version)))
     if files and (gate := verdict_of(version).gate):
         _copy_stage(gate, files)
     tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
     tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
-    if adapter:
-        tags[ADAPTER_TAG] = moved[adapter]
+    if copied.adapter:
+        tags[ADAPTER_TAG] = copied.adapter
     home = _target_audit_log(version, target, files or store_of(version), audit_log)
     with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
-        number = ensure_version(target, version.name, moved[version.source], tags, "", home)
+        number = ensure_version(target, version.name, copied.source, tags, "", home)
         copy = read_version(target, version.name, str(number))
-    _warn_of_other_files(copy, moved[version.source], tags.get(ADAPTER_TAG, ""))
+    _warn_of_other_files(copy, copied)
     _note_copy(client, version, target.tracking_uri)
     return copy
 
 
-def _warn_of_other_files(copy: Version, source: str, adapter: str) -> None:
+def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
     """Warn of a copy that was there before and refers to other files than it would now."""
-    known = copy.tags.get(ADAPTER_TAG, "")
-    both = ((copy.source, source), (known, adapter))
+    both = zip(files_of(copy), expected, strict=True)
     if others := [uri or "no adapter" for uri, wanted in both if uri != wanted]:
         emit(
             "warning",

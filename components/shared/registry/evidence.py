@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.text import some_of
 from lidr.components.shared.core.uris import has_scheme
+from lidr.components.shared.inputs.fetched import locate_source
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.outside import ADAPTER_TAG
-from lidr.components.shared.registry.versions import VERDICT_TAG, Version
+from lidr.components.shared.registry.versions import VERDICT_TAG, Version, files_of
 from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.stage import Stage, locate_stage
 
@@ -30,6 +30,7 @@ _MODEL_FILES = re.compile(
 """URI of the files that a stage of lidr holds of a model."""
 _MAX_NAMED = 3
 _REMAKE = "Restore them, or run the recipe again: it makes what is missing."
+_FETCH = "Restore them, or run `lidr fetch` again: it brings what is missing."
 _RESTORE = "Restore them: no run makes files that are outside the store."
 
 
@@ -54,7 +55,7 @@ def verdict_of(version: Version) -> GateVerdict:
 
 def store_of(version: Version) -> str:
     """Return the URI of the store that holds a version's stage; "" if its files are elsewhere."""
-    for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
+    for uri in reversed(files_of(version)):  # the adapter's first: its source is another's
         if found := model_files_at(uri):
             return found["root"]
     return ""
@@ -68,21 +69,24 @@ def model_files_at(uri: str) -> re.Match[str] | None:
 def require_files(version: Version, *, verify: bool = False) -> None:
     """Refuse a version whose files are missing.
 
-    Files of a stage must match its marker in name and size. A folder must hold a complete model or
-    adapter, an s3:// prefix some weights. Hugging Face revisions (hf://) are not checked. With
-    `verify`, the digests of a stage's files are compared too, which reads every byte.
+    Files of a stage, and of a model that `lidr fetch` has brought, must match its marker in name
+    and size. A folder must hold a complete model or adapter, an s3:// prefix some weights. Hugging
+    Face revisions (hf://) are not checked. With `verify`, the digests of files that a marker lists
+    are compared too, which reads every byte.
 
     Raises:
         BadInput: files are missing or have other sizes, a folder's cannot be used, or lidr cannot
             check such a URI.
-        CorruptStage: a file's digest differs from its marker's.
+        CorruptStage: a marker was changed, or a file's digest differs from its marker's.
     """
-    adapter = version.tags.get(ADAPTER_TAG, "")
-    for uri in (version.source, adapter):
+    files = files_of(version)
+    for uri in files:
         if found := model_files_at(uri):
             _require_stage_files(version, found, verify)
+        elif source := locate_source(uri):
+            _require_source(version, source, verify)
         elif uri and not has_scheme(uri):
-            _require_folder(version, Path(uri), is_adapter=uri == adapter)
+            _require_folder(version, Path(uri), is_adapter=uri == files.adapter)
         elif uri and not uri.startswith("hf://"):
             _require_weights(version, uri)
 
@@ -91,17 +95,36 @@ def _require_stage_files(version: Version, place: re.Match[str], verify: bool) -
     root, step, digest, folder = place.groups()
     if is_missing_folder(root):
         raise _gone(version, place[0], "no such folder", _REMAKE)
-    stage = locate_stage(f"{root}/stages/{step}/{digest}")
+    stage = locate_stage(f"{root}/stages/{step}/{digest}", writable=False)
     if not stage.done():
         raise _gone(version, stage.uri, "no complete stage", _REMAKE)
+    _require_listed(version, stage, f"{folder}/", "run the recipe again", verify)
+
+
+def _require_source(version: Version, source: Stage, verify: bool) -> None:
+    if not source.done():
+        raise _gone(version, source.uri, "no complete source", _FETCH)
+    again = "run `lidr fetch` again"
+    try:
+        _require_listed(version, source, "", again, verify)
+    except CorruptStage as error:
+        remedy = f"Restore it, or delete {source.uri} and {again}."
+        raise CorruptStage(error.message, remedy=remedy) from error
+
+
+def _require_listed(version: Version, stage: Stage, prefix: str, again: str, verify: bool) -> None:
+    """Compare the files whose names begin with a prefix with a complete stage's or source's marker.
+
+    `again` says what makes or brings it once more.
+    """
     skip = len(stage.prefix) + 1
     present = {entry.key[skip:]: entry.size for entry in stage.store.list(stage.prefix)}
     files = stage.marker()["files"].items()
-    wanted = {name: described["size"] for name, described in files if name.startswith(f"{folder}/")}
+    wanted = {name: described["size"] for name, described in files if name.startswith(prefix)}
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
         named = some_of(absent, _MAX_NAMED)
         count = f"{len(absent)} of {len(wanted)} are missing or truncated"
-        remedy = f"Restore them, or delete {stage.uri} and run the recipe again."
+        remedy = f"Restore them, or delete {stage.uri} and {again}."
         raise _gone(version, stage.uri, f"{count}: {named}", remedy)
     if verify:
         stage.verify(sorted(wanted))

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from lidr.components.shared.core.errors import BadInput, RegistryFailed
 from lidr.components.shared.core.names import key_fault
+from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import exclusive
@@ -73,6 +74,11 @@ class RegisteredModel:
     def names_of(self, number: int) -> tuple[str, ...]:
         """Return the aliases of a version, sorted."""
         return tuple(sorted(alias for alias, at in self.aliases.items() if at == number))
+
+
+def files_of(version: Version) -> ModelLocation:
+    """Return where a version's files are, and those of its adapter."""
+    return ModelLocation(version.source, version.tags.get(ADAPTER_TAG, ""))
 
 
 def read_model(client: Any, name: str) -> RegisteredModel:

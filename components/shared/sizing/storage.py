@@ -30,7 +30,8 @@ def model_bytes(
 ) -> float:
     """Return the bytes of the models that all iterations write.
 
-    An unmerged adapter contains the adapters of all earlier iterations; it is written in float32.
+    An unmerged adapter contains those of the iterations before it, unless each starts from M_0; it
+    is written in float32, and counted as if every linear layer had one.
 
     Args:
         recipe: of which `training`, `model` and `gate` are read.
@@ -40,7 +41,9 @@ def model_bytes(
     """
     iterations, lora = recipe.gate.max_iterations, recipe.training.lora
     if lora.rank and not lora.merge:
-        return 4.0 * shape.lora_parameters(lora.rank) * iterations * (iterations + 1) / 2
+        alone = recipe.training.start == "base"
+        ranks = iterations if alone else iterations * (iterations + 1) / 2
+        return 4.0 * shape.lora_parameters(lora.rank) * ranks
     inference = recipe.model.dtype
     if inference == "auto":
         inference = "bfloat16" if gpu else "float32"

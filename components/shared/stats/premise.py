@@ -46,7 +46,7 @@ def check_premise(
     tested = [code for code in known if asked[code].keys() & asked[dominant].keys()]
     p_values = holm([sign_flip(_leads(*compared[code]), alternative="greater") for code in tested])
     p = dict(zip(tested, p_values, strict=True))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "language": code,
             "score": fmean(own),

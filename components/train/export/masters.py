@@ -8,7 +8,27 @@ from typing import Any
 from transformers import TrainerCallback
 
 from lidr.components.shared.core.events import emit
-from lidr.components.train.export.tensors import read_tensor, tensor_files
+from lidr.components.shared.models.sources import ModelFiles
+from lidr.components.train.export.tensors import is_float32, read_tensor, tensor_files
+
+
+def master_weights(start: ModelFiles) -> list[TrainerCallback]:
+    """Return the callback that sets the master weights; none where the start's files lack them.
+
+    Args:
+        start: the model that training starts from.
+    """
+    if not is_float32(start.folder):
+        return []
+    if start.adapter:
+        emit(
+            "warning",
+            message="model.adapter is in no file of the weights, so these start rounded to "
+            "bfloat16: with a model that has the adapter in its weights, or with "
+            "training.precision float32, they do not",
+        )
+        return []
+    return [MasterWeights(start.folder)]
 
 
 class MasterWeights(TrainerCallback):

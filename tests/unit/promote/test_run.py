@@ -42,8 +42,9 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     chosen = nominate(store=store, name=name, version="3", alias="champion", reason="")
     assert chosen.champion == first.source.removesuffix("/model")
     assert chosen.challenger == kept.source.removesuffix("/model")
-    assert (chosen.standing, chosen.number) == (2, 3)
-    given = {"store": store, "name": name, "number": 3, "standing": 2, "alias": "champion"}
+    assert (chosen.champion_number, chosen.challenger_number) == (2, 3)
+    numbers = {"challenger_number": 3, "champion_number": 2}
+    given = {"store": store, "name": name, "alias": "champion"} | numbers
     for word in ("keep", "stop"):
         with pytest.raises(GateRefused, match=f"which said {word}"):
             promote(**given, decision=decision(store, word, name), reason="")
@@ -54,7 +55,7 @@ def test_the_better_one_of_two_becomes_the_champion(store, client):
     assert move.reason == "mean +4.0 [1.0, 7.0]"
     assert promote(**given, decision=better, reason="") == "better/3"  # a retry
     with pytest.raises(GateRefused, match="is version 3 by now"):
-        promote(**given | {"number": start.number}, decision=better, reason="late")
+        promote(**given | {"challenger_number": start.number}, decision=better, reason="late")
     assert read_model(client, name).aliases == {"champion": 3, "previous": 2}
 
 
@@ -66,7 +67,8 @@ def test_a_fault_of_our_own_is_not_called_mlflow_s(store, client, monkeypatch):
     registered(client, store, name, "")
     ensure_model(client, name, default_audit_log(store, name))
     monkeypatch.setattr("lidr.components.shared.registry.promotion.record", fails)
-    given = {"store": store, "name": name, "number": 1, "standing": 0, "alias": "champion"}
+    numbers = {"challenger_number": 1, "champion_number": 0}
+    given = {"store": store, "name": name, "alias": "champion"} | numbers
     with pytest.raises(LookupError, match="a fault of our own"):
         promote(**given, decision=decision(store, "promote", name), reason="")
 

@@ -91,9 +91,43 @@ def test_a_script_of_the_recipe_belongs_to_its_languages(wanted):
     assert own.identify([sentence, SENTENCES["en"]]) == [wanted, "en"]
 
 
-@pytest.mark.parametrize(("wanted", "word"), [("uk", "Добра тема"), ("ja", "東京")])
-def test_no_rival_is_added_where_the_recipe_uses_the_script(wanted, word):
-    assert LanguageIdentifier(["en", wanted]).identify([word]) == [wanted]
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        ("uk", "Добра тема"),
+        ("ja", "東京"),
+        ("ja", "東京、大阪、名古屋、札幌、福岡"),
+        ("fa", "سلام"),
+    ],
+)
+def test_a_short_text_belongs_to_the_language_of_the_recipe_that_uses_the_script(wanted, text):
+    assert LanguageIdentifier(["en", wanted]).identify([text]) == [wanted]
+
+
+LONG = {
+    "be": "У Ніны ёсць чатыры кнігі, і яна знаходзіць яшчэ дзве на кухні. Цяпер у яе шэсць кніг.",
+    "bg": "Нина има четири книги и намира още две в кухнята. Значи сега тя има шест книги.",
+    "fa": "نینا چهار کتاب دارد و دو کتاب دیگر در آشپزخانه پیدا می‌کند. پس اکنون شش کتاب دارد.",
+    "ja": "ニーナは本を四冊持っていて、台所でさらに二冊見つけます。だから今は全部で六冊です。",
+    "kk": "Нинада төрт кітап бар және ол ас үйде тағы екеуін табады. Қазір онда алты кітап бар.",
+    "mk": "Нина има четири книги и наоѓа уште две во кујната. Значи, сега таа има шест книги.",
+    "mn": "Нинад дөрвөн ном бий бөгөөд гал тогооноос дахин хоёр ном олжээ. Одоо зургаан номтой.",
+    "sr": "Нина има четири књиге и налази још две у кухињи. Дакле, сада има шест књига.",
+    "uk": "У Ніни є чотири книги, і вона знаходить ще дві на кухні. Отже, тепер у неї шість книг.",
+    "ur": "نینا کے پاس چار کتابیں ہیں اور اسے باورچی خانے میں دو اور ملتی ہیں۔ اب چھ کتابیں ہیں۔",
+}
+FALLBACKS = {
+    "ar": "لدى نينا أربعة كتب وتجد كتابين آخرين في المطبخ. إذن لديها الآن ستة كتب.",
+    "ru": "У Нины четыре книги, и она находит ещё две на кухне. Значит, теперь у неё шесть книг.",
+    "zh": "尼娜有四本书，又在厨房里找到了两本。"
+    "四加二等于六，所以她现在一共有六本书。这就是正确的答案。",
+}
+
+
+@pytest.mark.parametrize("wanted", LONG)
+def test_a_fallback_in_the_script_of_the_recipe_is_recognized_in_a_long_text(wanted):
+    texts = [LONG[wanted], *FALLBACKS.values(), SENTENCES["en"]]
+    assert LanguageIdentifier(["en", wanted]).identify(texts) == [wanted, *FALLBACKS, "en"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +156,33 @@ def test_text_between_two_pieces_of_code_counts(identifier):
     assert identifier.identify([text]) == ["de"]
 
 
+@pytest.mark.parametrize("kind", ["text", "plaintext", "markdown"])
+def test_prose_in_a_fenced_block_and_what_follows_it_count(kind):
+    own, spanish = LanguageIdentifier(["en", "es"]), SENTENCES["es"]
+    block = f"```{kind}\n{SENTENCES['en']}\n```"
+    assert own.identify(
+        [
+            f"{block}\n{spanish} {spanish}",
+            f"```{kind}\nuno dos\n```\n{spanish}\n{CODE}```\n{spanish}",
+            f"```{kind}\n{spanish}\n{CODE}```\nFin.\n```\n{spanish}",
+            f"```{kind}\n```{kind}\nuno\n```\n{CODE}```\n{spanish}\n```\n{CODE}```",
+            f"```{kind}\n{spanish}",
+            f"````{kind}\n{spanish}\n{CODE}```\n````\n{spanish}\n{CODE}```",
+            f"```{kind}\n4 + 2 = 6\n```",
+        ]
+    ) == ["es", "es", "es", "es", "es", "es", UNDETERMINED]
+
+
+def test_a_kind_that_begins_as_prose_does_is_code(identifier):
+    assert identifier.identify([f"```textile\n{SENTENCES['de']}\n```"]) == [UNDETERMINED]
+
+
+@pytest.mark.parametrize("piece", ["`", "```text\n", "```text```", "``` ", "```x"])
+def test_a_megabyte_of_fences_is_read(identifier, piece):
+    fences = piece * (1_000_000 // len(piece))
+    assert identifier.identify([f"{SENTENCES['de']} {fences}"]) == ["de"]
+
+
 OTHER = {
     "bn": "নিনার চারটি বই আছে এবং সে রান্নাঘরে আরও দুটি খুঁজে পায়।",
     "el": "Η Νίνα έχει τέσσερα βιβλία και βρίσκει άλλα δύο στην κουζίνα.",
@@ -143,6 +204,13 @@ def test_a_script_that_no_language_of_the_recipe_uses_is_another_language(code):
     assert few.identify(
         [OTHER[code], SENTENCES["es"], f"{SENTENCES['es']} {OTHER[code][:12]}"]
     ) == [code, "es", "es"]
+
+
+def test_a_quotation_counts_by_its_letters_without_vowel_signs():
+    quoted = OTHER["ml"][:54]
+    letters, english = sum(map(str.isalpha, quoted)), SENTENCES["en"]
+    assert letters < sum(map(str.isalpha, english)) < len(quoted.replace(" ", ""))
+    assert LanguageIdentifier(["en", "es"]).identify([f"{english} {quoted}"]) == ["en"]
 
 
 TWO_SCRIPTS = {
@@ -189,6 +257,14 @@ def test_neighbours_of_a_language_of_two_scripts_are_not_taken_for_it():
     assert two_scripts.is_ekavian("Volim proleće zato što je vreme toplo, kao što znaš.")
     assert not two_scripts.is_ekavian("Napiši tri rečenice o zimi. Leptir i delfin se vežu.")
     assert south.identify([CROATIAN, TWO_SCRIPTS["sr"][1]]) == ["hr", "sr"]
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "found"), [((), "sr"), (("bs",), "bs"), (("hr",), "hr"), (("hr", "bs"), "hr")]
+)
+def test_serbian_and_its_neighbours_are_told_apart_in_every_recipe(neighbours, found):
+    south = LanguageIdentifier(["en", "sr", *neighbours])
+    assert south.identify([CROATIAN, *TWO_SCRIPTS["sr"]]) == [found, *["sr"] * 4]
 
 
 @pytest.mark.parametrize(

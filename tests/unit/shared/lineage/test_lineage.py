@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lidr.components.shared.core.digest import canonical_json
 from lidr.components.shared.core.errors import BadInput, StoreError, StoreUnavailable
 from lidr.components.shared.lineage.graph import Presence, trace
 from lidr.components.shared.lineage.verify import recipe_fault, verify
+from lidr.components.shared.models.outside import model_fingerprint
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.ancestry import open_existing, read_ancestry, store_uri
 from lidr.components.shared.registry.versions import Version
@@ -20,8 +22,9 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault, sealed
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key, state_key
-from lidr.components.shared.store.stage import Stage, open_stage
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
+from tests.unit.shared.registry.models import fetched_model
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +365,53 @@ def test_a_model_from_outside_is_named_and_compared(tmp_path, name):
     assert (finding.uri, finding.what) == (str(folder), "is not the model that was brought in")
     pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
     assert verify(trace([pinned.uri])) == []
+
+
+def fetched_world(store: str) -> tuple[Stage, Stage]:
+    """Write a base model that was fetched, and the world stage of a recipe that begins with it."""
+    source = fetched_model(store)
+    described = {"source": source.uri, "digest": model_fingerprint(source.uri)}
+    world = new_stage(open_store(store), "prepare", 1, {"model": described["digest"]}, {})
+    world.finish({}, {"model": described})
+    return source, world
+
+
+def test_every_byte_of_a_fetched_base_is_compared(tmp_path):
+    source, world = fetched_world(str(tmp_path / "store"))
+
+    def found() -> list[tuple[str, str]]:
+        findings = verify(trace([world.uri]))
+        return [(finding.uri.removeprefix(source.uri), finding.what) for finding in findings]
+
+    assert found() == []
+    for path in sorted((tmp_path / "store" / source.prefix).iterdir()):
+        before = path.read_bytes()
+        path.write_bytes(before[::-1] + b"+")
+        [(name, what)] = found()
+        if path.name == MARKER:
+            assert name == ""
+            assert what.startswith(f"cannot be read: {path} ")
+        else:
+            assert (name, what) == (f"/{path.name}", "was changed after it was written")
+        path.unlink()
+        gone = ("", "is not complete") if path.name == MARKER else (f"/{path.name}", "is gone")
+        assert found() == [gone]
+        path.write_bytes(before)
+    assert found() == []
+    shutil.rmtree(tmp_path / "store" / source.prefix)
+    assert found() == [("", "is gone")]
+
+
+def test_a_fetched_base_is_found_in_a_store_that_moved_or_may_only_be_read(tmp_path, monkeypatch):
+    source, world = fetched_world(str(tmp_path / "store"))
+    shutil.move(tmp_path / "store", tmp_path / "elsewhere")
+    graph = trace([f"{tmp_path}/elsewhere/{world.prefix}"])
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert verify(graph) == []
+    weights = tmp_path / "elsewhere" / source.prefix / "model-1.safetensors"
+    flip(weights)
+    [finding] = verify(graph)
+    assert (finding.uri, finding.what) == (str(weights), "was changed after it was written")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from lidr.components.shared.inputs.fetched import source_stage
 from lidr.components.shared.registry.evidence import GATE_TAG
 from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
@@ -16,6 +17,8 @@ from lidr.components.shared.registry.versions import (
     default_audit_log,
     ensure_version,
 )
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage
 from tests.fakes import finished_stage
 
 
@@ -33,6 +36,16 @@ def registered(client: Any, store: str, name: str, decisions: str) -> list[Versi
         audit_log = default_audit_log(store, name)
         ensure_version(client, name, f"{stage.uri}/model", tags, "", audit_log)
     return all_versions(client, name)
+
+
+def fetched_model(store: str, name: str = "org/model") -> Stage:
+    """Write a base model with two files of weights as `lidr fetch` brings it into a store."""
+    source = source_stage(open_store(store), {"model": name, "revision": "abc"})
+    source.write("config.json", b"{}")
+    for number in (1, 2):
+        source.write(f"model-{number}.safetensors", b"weights of %d" % number)
+    source.finish({})
+    return source
 
 
 def together(count: int, work: Callable[[int], object]) -> list:

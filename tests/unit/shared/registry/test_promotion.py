@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
+from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.audit import AliasMove, confirm, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
@@ -32,10 +34,12 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.store.base import Entry
 from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.shared.tracking import mlflow_client
-from tests.unit.shared.registry.models import registered
+from tests.fakes import finished_stage
+from tests.unit.shared.registry.models import fetched_model, registered
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +337,54 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, audit_
     assert entries(audit_log) == []
 
 
+@pytest.mark.parametrize("tagged", [False, True])
+def test_the_files_of_a_fetched_base_are_checked(client, store, name, tmp_path, tagged):
+    """That of M_0, and the one under an adapter that was not merged."""
+    source = fetched_model(str(tmp_path / "fetched"))
+    version = replace(registered(client, store, name, "")[0], source=source.uri)
+    if tagged:
+        adapter = finished_stage(store, "train", {"adapter/adapter_model.safetensors": b"lora"})
+        version = replace(version, tags=version.tags | {ADAPTER_TAG: f"{adapter.uri}/adapter"})
+    require_files(version, verify=True)
+    weights = tmp_path / "fetched" / source.prefix / "model-2.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[::-1])
+    require_files(version)
+    with pytest.raises(CorruptStage, match=r"model-2.*does not have the digest") as caught:
+        require_files(version, verify=True)
+    fetch = f"delete {source.uri} and run `lidr fetch` again."
+    assert caught.value.remedy == f"Restore it, or {fetch}"
+    weights.write_bytes(before + b" ")
+    for _ in range(2):
+        with pytest.raises(
+            BadInput, match=r"1 of 3 are missing or truncated: model-2\.safe"
+        ) as refused:
+            require_files(version)
+        assert refused.value.remedy == f"Restore them, or {fetch}"
+        weights.unlink(missing_ok=True)
+    weights.write_bytes(before)
+    marker = source.store.path(source.key(MARKER))
+    sealed = marker.read_bytes()
+    marker.write_bytes(sealed.replace(b"abc", b"abd"))
+    with pytest.raises(CorruptStage, match="_SUCCESS was changed"):
+        require_files(version)
+    marker.unlink()
+    with pytest.raises(BadInput, match=r"no complete source\. Restore them, or run `lidr fetch`"):
+        require_files(version)
+    marker.write_bytes(sealed)
+    require_files(version, verify=True)
+
+
+def test_files_in_a_store_that_may_only_be_read_are_checked(
+    client, store, name, tmp_path, monkeypatch
+):
+    source = fetched_model(str(tmp_path))
+    own = registered(client, store, name, "")[0]
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    for version in (own, replace(own, source=source.uri)):
+        require_files(version, verify=True)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -340,6 +392,9 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, audit_
         ("/gone/model", "no such folder. Restore them: no run makes"),
         ("mlflow-artifacts:/1/model", "at mlflow-artifacts:/1/model, which lidr cannot check"),
         ("runs:/1/model", "which lidr cannot check"),
+        (f"gs://b/sources/{'0' * 64}", "which lidr cannot check"),
+        (f"file:///gone/sources/{'0' * 64}", "no complete source"),
+        (f"/gone/sources/{'0' * 64}", "no complete source. Restore them, or run `lidr fetch`"),
         ("models:/m-1", "which lidr cannot check"),
     ],
 )

@@ -48,8 +48,9 @@ def test_models_take_the_bytes_of_the_type_they_are_written_in(
         assert found == 3 * each * SHAPE.parameters
 
 
-def test_adapters_that_are_kept_apart_grow_with_every_iteration():
-    lora: dict[str, Any] = {"rank": 8, "merge": False}
-    recipe = make_recipe(training={"lora": lora}, gate={"max_iterations": 3})
+@pytest.mark.parametrize(("start", "ranks"), [("previous", 1 + 2 + 3), ("base", 3)])
+def test_adapters_that_are_kept_apart_grow_unless_each_starts_from_m_0(start: str, ranks: int):
+    training: dict[str, Any] = {"lora": {"rank": 8, "merge": False}, "start": start}
+    recipe = make_recipe(training=training, gate={"max_iterations": 3})
     one = 4 * SHAPE.lora_parameters(8)
-    assert model_bytes(recipe, SHAPE, CONFIG, gpu=True) == one + 2 * one + 3 * one
+    assert model_bytes(recipe, SHAPE, CONFIG, gpu=True) == ranks * one

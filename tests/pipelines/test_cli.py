@@ -344,7 +344,10 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["logs", "x", "train", "--iteration", "1"], "does not tell iterations apart"),
         (["promote", "m", "--store", "s"], "no MLflow database at"),
         (["promote", "m", "--force"], "a forced promotion needs a reason"),
-        (["promote", "m", "--force", "--reason", "r", "--evaluate", "x"], "--evaluate does not go with --force"),
+        (
+            ["promote", "m", "--force", "--reason", "r", "--evaluate", "x"],
+            "--evaluate does not go with --force",
+        ),
         (["promote", "m", "--profile", "cluster"], "--profile needs --evaluate"),
         (["rollback", "m", "--reason", "r" * 1001], "no MLflow database at"),
         (["history", "m"], "no MLflow database at"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +109,26 @@ def test_parts_that_have_ended_count_where_a_later_one_is_interrupted(tmp_path, 
         ("check", "passed", "all is there")
     ]
     assert removed == ["all"]
+
+
+def test_an_interruption_waits_until_what_was_stopped_is_there_again(tmp_path, monkeypatch):
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.options import Options
+
+    def faults(cluster: Cluster) -> str:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        cluster.interrupted.wait(30)
+        time.sleep(0.5)
+        restarted.append("node")
+        return ""
+
+    restarted: list[str] = []
+    monkeypatch.setitem(program.PARTS, "faults", faults)
+    with pytest.raises(KeyboardInterrupt):
+        program._run_beside(
+            Cluster(Options("f", "u", ("faults",), folder=tmp_path)), ["faults"], {}
+        )
+    assert restarted == ["node"]
 
 
 def test_commands_of_a_page_are_those_behind_the_dollar_sign():

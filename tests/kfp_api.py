@@ -273,6 +273,8 @@ class KubeflowApi:
         run.run_id, run.created_at, run.storage_state = str(uuid.uuid4()), now(), "AVAILABLE"
         run.scheduled_at = run.created_at
         self.set_state(run, "PENDING")
+        # A busy cluster notes an entry without a state, until Argo has seen the Workflow.
+        run.state_history.append(kfp.V2beta1RuntimeStatus(update_time=now()))
         self.runs[run.run_id] = run
         return run
 

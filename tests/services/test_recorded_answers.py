@@ -51,10 +51,10 @@ def answers(cluster: Cluster, submitted: str) -> tuple[Any, Any]:
 def test_kubeflow_stand_in_sends_a_run_in_the_recorded_shape(answers: tuple[Any, Any]):
     mine, recorded = (dict(answer) for answer in answers)
     mine_tasks, tasks = (each.pop("run_details")["task_details"] for each in (mine, recorded))
+    own, history = (each.pop("state_history") for each in (mine, recorded))
     assert shape(mine) == shape(recorded)
-    assert {state["state"] for state in recorded["state_history"]} >= {
-        state["state"] for state in mine["state_history"]
-    }
+    assert set(shape(own)) >= set(shape(history)), "a quick cluster notes no entry without a state"
+    assert {each.get("state") for each in history} >= {each.get("state") for each in own} - {None}
     kinds = {json.dumps(shape(each)) for each in tasks}
     assert {json.dumps(shape(each)) for each in mine_tasks} <= kinds
 

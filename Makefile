@@ -54,8 +54,6 @@ test-long: setup
 	$(PYTEST) --durations=10 -m long
 
 # While developing: lint, types, and the unit tests whose files name no process and no large library.
-# They never wait, so there are no more workers than cores.
-quick: WORKERS = $(shell getconf _NPROCESSORS_ONLN)
 quick: setup lint
 	$(PYTEST) --quick tests/unit
 

@@ -23,7 +23,8 @@ def delete_jobs(profile: Profile, run_ids: Sequence[str], notes: list[str]) -> l
     try:
         namespace = namespace_of(profile)
         jobs = namespace.jobs(*run_ids)
-        deleted.extend(job.name for job in jobs if namespace.delete_job(job.name))  # one by one
+        # Those before a failure stay in the list.
+        deleted.extend(job.name for job in jobs if namespace.delete_job(job.name))
     except BadInput as error:
         notes.append(f"TrainJobs may be left: {error.message}")
     return deleted

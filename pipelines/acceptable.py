@@ -31,7 +31,7 @@ def require_acceptable(profile: Profile) -> None:
     if profile.runner == "kubeflow" and (problem := next(_problems(profile), "")):
         raise BadInput(
             f"profile {profile.name!r}: {problem}",
-            remedy="Correct it in the profile, by Kubernetes' rules for names and labels.",
+            remedy="Correct it in the profile, by Kubernetes' rules.",
         )
 
 

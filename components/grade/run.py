@@ -8,7 +8,7 @@ from functools import partial
 from lidr.components.grade.stage import PROMPT, grade_stage
 from lidr.components.judging.cases import Case, request_digest
 from lidr.components.judging.judge_cases import judge_all, require_few_failures, usage_of
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.rollout.answers import read_answers, usable_text
@@ -116,7 +116,7 @@ def _place(case: Case) -> Place:
     return case.item_id, case.language, case.turn
 
 
-def _score(answer: Response, outcomes: Mapping[Place, Outcome]) -> Score:
+def _score(answer: Response, outcomes: Mapping[Place, JudgementOutcome]) -> Score:
     """Return the score of a response; without a judgement, why there was no text to grade."""
     place = answer.prompt_id, answer.language, answer.sample
     if (outcome := outcomes.get(place)) is None:

@@ -15,7 +15,7 @@ from lidr.components.judge.cases import (
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
 from lidr.components.judging.judge_cases import judge_all, require_few_failures
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.recipe import Recipe
@@ -108,7 +108,7 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, items: ItemsToJudge) ->
     )
 
 
-def _by_item(cases: list[JudgeCase], outcomes: dict[str, Outcome]) -> Judged:
+def _by_item(cases: list[JudgeCase], outcomes: dict[str, JudgementOutcome]) -> Judged:
     """Return the items in order, each with the outcomes of its judgements."""
     return [
         (item, [outcomes[case.request] for case in group])

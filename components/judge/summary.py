@@ -11,7 +11,7 @@ import numpy as np
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.lengths import length_controlled
 from lidr.components.judging.judge_cases import usage_of
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import PAIRWISE, Price
 from lidr.components.shared.core.digest import seed_of
@@ -19,7 +19,7 @@ from lidr.components.shared.records.judged import JudgeFailure, Order
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.stats.intervals import macro_average, mean_interval
 
-Judged = list[tuple[Item, list[Outcome]]]
+Judged = list[tuple[Item, list[JudgementOutcome]]]
 """Items with the outcomes of all their judgements."""
 
 UNPARSABLE = (
@@ -32,7 +32,7 @@ UNPARSABLE = (
 """Failures of judgements that came, but hold no valid verdict."""
 
 
-def score_of(item: Item, outcomes: Sequence[Outcome]) -> float | None:
+def score_of(item: Item, outcomes: Sequence[JudgementOutcome]) -> float | None:
     """Return an item's score from 0 to 1: the mean over orders or turns, None unless all are valid.
 
     Args:
@@ -116,7 +116,7 @@ def _place_counts(task: str, group: Judged, seed: int, price: Price) -> dict[str
     }
 
 
-def _by_turn(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _by_turn(outcomes: Sequence[JudgementOutcome]) -> dict[str, Any]:
     """Return the mean score of each turn, from 0 to 1, and of how many judgements it is."""
     turns: dict[int, list[float]] = {}
     for each in outcomes:
@@ -128,7 +128,7 @@ def _by_turn(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _first_preference(outcome: Outcome) -> float | None:
+def _first_preference(outcome: JudgementOutcome) -> float | None:
     """Return how likely the judge preferred the answer it read first; None without a value."""
     if outcome.value is None:
         return None
@@ -136,7 +136,7 @@ def _first_preference(outcome: Outcome) -> float | None:
     return outcome.value if first else 1.0 - outcome.value
 
 
-def _judgement_counts(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
+def _judgement_counts(outcomes: Sequence[JudgementOutcome], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, what failed and what they cost."""
     usage = usage_of(outcomes, price)
     return {

@@ -13,14 +13,14 @@ from lidr.components.judging.judgement_writer import (
     failures_text,
     max_failures,
 )
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.shared.config.judge import Judge, Price
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.store.stage import Stage
 
 
-def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, Outcome]:
+def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, JudgementOutcome]:
     """Return the outcome of each case by its request, asking for judgements that the stage lacks.
 
     Cases at which the server failed, not the judge, are asked once more at the end: a finished
@@ -62,7 +62,7 @@ def require_few_failures(stage: Stage, judge: Judge) -> None:
         )
 
 
-def usage_of(outcomes: Sequence[Outcome], price: Price) -> dict[str, Any]:
+def usage_of(outcomes: Sequence[JudgementOutcome], price: Price) -> dict[str, Any]:
     """Return how many judgements there are and failed, their tokens, and their cost in dollars."""
     read = sum(each.input_tokens for each in outcomes)
     written = sum(each.output_tokens for each in outcomes)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lidr.components.judging.cases import Case
 from lidr.components.judging.client import Reply
-from lidr.components.judging.outcomes import Outcome, outcome_of
+from lidr.components.judging.outcomes import JudgementOutcome, outcome_of
 from lidr.components.judging.verdicts import Verdict, read_preference, read_score
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
@@ -63,7 +63,7 @@ class JudgementWriter:
         self._transient: list[Judgement] = []
         self._files = set(_judgement_files(stage))
         self._next_part = _part_after(self._files)
-        self.outcomes: dict[str, Outcome] = {
+        self.outcomes: dict[str, JudgementOutcome] = {
             judgement.request: outcome_of(judgement)
             for judgement in _bare_judgements(stage, sorted(self._files))
         }
@@ -128,7 +128,7 @@ class JudgementWriter:
             if name.startswith(_PARTS):
                 self._stage.store.delete(self._stage.key(name))
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: JudgementOutcome) -> None:
         if not outcome.failure:
             return
         self.failures[outcome.failure] += 1

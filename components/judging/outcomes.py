@@ -11,7 +11,7 @@ _MAX_SAID_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JudgementOutcome:
     """The part of a judgement that scores and counts are made of.
 
     The judge's words and their log-probabilities stay on the store: those of 400,000 judgements
@@ -36,10 +36,10 @@ class Outcome:
     said: str = ""
 
 
-def outcome_of(judgement: Judgement) -> Outcome:
+def outcome_of(judgement: Judgement) -> JudgementOutcome:
     """Return the part of a judgement that is kept in memory."""
     rejected = judgement.failure == JudgeFailure.REJECTED
-    return Outcome(
+    return JudgementOutcome(
         judgement.turn,
         judgement.order,
         judgement.value,

@@ -197,7 +197,7 @@ def _answers(settings: Recipe, names: Sequence[str], rows: Sequence[Any]) -> Tab
     """Return off-target and cut shares and the mean length of the answers."""
     head = [f"{what}, {name}" for what in ("Off target", "Cut", "Tokens") for name in names]
     return Table(
-        "Answers: in another language, cut at the longest length, mean tokens",
+        "Answers: in another language, cut at the token limit, mean tokens",
         ["Language", *head],
         [
             [

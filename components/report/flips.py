@@ -24,7 +24,7 @@ _MIN_RIGHT_SCORE = 0.5
 
 _CAUSES = (
     ("off_target", "in another language"),
-    ("cut", "cut at the longest length"),
+    ("cut", "cut at the token limit"),
     ("wrong", "wrong"),
 )
 """What was wrong with an answer; the first that applies."""
@@ -74,7 +74,7 @@ def flips(
         after: items of the other; an item that only one of them has is left out.
         names: of both.
         identity: the section's anchor.
-        budget: bytes for the items, which take turns by language and change.
+        budget: bytes for the items, of which each `Group` gives one in turn.
     """
     changed = _changed(before, after)
     present = {old.language for old, _ in changed}
@@ -99,7 +99,7 @@ def flips(
 
 
 def items_of(item: Round) -> list[EvalItem]:
-    """Return the items of a model's evaluation; none if the stage is gone or cannot be read."""
+    """Return the items of a model's evaluation; none if the stage is gone or damaged."""
     try:
         stage = open_stage(str(item.state["evaluation"]))
         found: list[EvalItem] = stage.read_records(["items.parquet"], EvalItem)
@@ -170,7 +170,7 @@ def _filters(codes: Sequence[str], flipped: Sequence[Flip]) -> list[Filter]:
         Filter("language", "Language", [(code, language(code)) for code in codes]),
         Filter("change", "Change", [("gained", "wrong to right"), ("lost", "right to wrong")]),
         Filter("cause", "Problem", [each for each in _CAUSES if each[0] in causes]),
-        # One task per language needs no filter: the languages' says the same.
+        # With one task per language, the language filter is enough.
         Filter("task", "Task", [(task, task) for task in tasks] if len(tasks) > len(codes) else []),
     ]
 
@@ -178,7 +178,7 @@ def _filters(codes: Sequence[str], flipped: Sequence[Flip]) -> list[Filter]:
 def _entries(names: tuple[str, str], flipped: Sequence[Flip]) -> Iterator[BrowserEntry]:
     for old, new in flipped:
         gained = _is_right(new)
-        # In the colours of a preference pair: what is right as the chosen side.
+        # In the colours of a preference pair: the right answer as the chosen one.
         colours = ("rejected", "chosen") if gained else ("chosen", "rejected")
         yield {
             "language": old.language,

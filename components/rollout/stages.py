@@ -8,8 +8,8 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
-GENERATE_VERSION = 5
-TRANSLATE_VERSION = 6
+GENERATE_VERSION = 6
+TRANSLATE_VERSION = 7
 
 
 def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:

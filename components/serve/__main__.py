@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
     if extra and options.command != "serve":
         parser.error(f"unknown arguments: {' '.join(extra)}")
     if options.command != "follow" and not options.folder.is_dir():
-        parser.error(f"no folder {str(options.folder)!r}: FOLDER first, then vLLM's arguments")
+        order = ": FOLDER first, then vLLM's arguments" if options.command == "serve" else ""
+        parser.error(f"no folder {str(options.folder)!r}{order}")
     try:
         if options.command == "follow":
             _follow(options)

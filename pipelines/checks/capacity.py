@@ -8,7 +8,7 @@ from dataclasses import replace
 from lidr.components.shared.config.pools import StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces
+from lidr.pipelines.checks.finding import CheckInputs, Finding, FoundNamespaces
 from lidr.pipelines.checks.nodes import nodes_findings
 from lidr.pipelines.checks.pod_request import PodRequest
 from lidr.pipelines.checks.queues import queue_findings
@@ -57,7 +57,7 @@ def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodR
 
 
 def capacity_findings(
-    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+    inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> Iterator[Finding]:
     """Yield whether quotas, nodes and queues have room for the pods of every kind of step."""
     requests = requests_of(inputs.recipe, inputs.profile, namespaces.pods, namespaces.training)

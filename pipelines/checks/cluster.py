@@ -20,7 +20,7 @@ from lidr.pipelines.checks.finding import (
     KFP_SERVICE,
     CheckInputs,
     Finding,
-    RunNamespaces,
+    FoundNamespaces,
     missing,
     ok,
     refused,
@@ -74,16 +74,16 @@ class NamespaceFinder:
         self._inputs = inputs
         self._api = api
         self._lock = threading.Lock()
-        self._found: RunNamespaces | None = None
+        self._found: FoundNamespaces | None = None
 
-    def find(self) -> RunNamespaces:
+    def find(self) -> FoundNamespaces:
         """Return the namespaces."""
         with self._lock:
             if self._found is None:
                 self._found = self._find()
             return self._found
 
-    def _find(self) -> RunNamespaces:
+    def _find(self) -> FoundNamespaces:
         profile = self._inputs.profile
         pods, training = self._api.namespaces(profile)
         kubeflow, service = self._kubeflow(pods)
@@ -92,23 +92,23 @@ class NamespaceFinder:
         except LidrError:
             detail = f"Kubeflow Pipelines does not say for whom it is; {pods} is checked"
             finding = unknown(_POD_NAMESPACE, detail)
-            return RunNamespaces(pods, training, kubeflow, finding, service)
+            return FoundNamespaces(pods, training, kubeflow, finding, service)
         if multi_user:
             detail = f"{pods}; Kubeflow Pipelines is for several users"
-            return RunNamespaces(pods, training, kubeflow, ok(_POD_NAMESPACE, detail), service)
+            return FoundNamespaces(pods, training, kubeflow, ok(_POD_NAMESPACE, detail), service)
         if not kubeflow:
             detail = f"{_SINGLE_USER}, which cannot be seen from here; {pods} is checked"
             remedy = "kubectl get services -A shows where ml-pipeline is; set namespace to it"
-            return RunNamespaces(pods, training, "", unknown(_POD_NAMESPACE, detail, remedy))
+            return FoundNamespaces(pods, training, "", unknown(_POD_NAMESPACE, detail, remedy))
         named = profile.kubeflow.namespace or profile.namespace
         if not named or named == kubeflow:
             training = profile.namespace or kubeflow
             finding = ok(_POD_NAMESPACE, f"{kubeflow}; {_SINGLE_USER}")
-            return RunNamespaces(kubeflow, training, kubeflow, finding, service)
+            return FoundNamespaces(kubeflow, training, kubeflow, finding, service)
         detail = f"{_SINGLE_USER}, {kubeflow}; the profile says {named}"
         remedy = f"Set namespace to {kubeflow} in the profile (LIDR_NAMESPACE). {_OVERLAYS}"
         finding = missing(_POD_NAMESPACE, detail, remedy)
-        return RunNamespaces(kubeflow, kubeflow, kubeflow, finding, service)
+        return FoundNamespaces(kubeflow, kubeflow, kubeflow, finding, service)
 
     def _kubeflow(self, pods: str) -> tuple[str, str]:
         """Return the namespace of Kubeflow Pipelines, or "", and its API's Service."""

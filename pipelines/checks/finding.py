@@ -55,7 +55,7 @@ KFP_SERVICE = "ml-pipeline"
 
 
 @dataclass(frozen=True)
-class RunNamespaces:
+class FoundNamespaces:
     """Namespaces of a run.
 
     Attributes:

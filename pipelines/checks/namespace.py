@@ -11,7 +11,7 @@ from lidr.pipelines.checks.capacity import queues_of, requests_of
 from lidr.pipelines.checks.finding import (
     CheckInputs,
     Finding,
-    RunNamespaces,
+    FoundNamespaces,
     missing,
     ok,
     unknown,
@@ -27,7 +27,7 @@ _TRAINER_VERSION = "trainer.kubeflow.org/v1alpha1"
 
 
 def objects_findings(
-    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+    inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> Iterator[Finding]:
     """Yield the namespaces, and what must be in them."""
     pods, training, profile = namespaces.pods, namespaces.training, inputs.profile

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lidr.pipelines.checks.capacity import queues_of, requests_of
-from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces, missing, ok, unknown
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    FoundNamespaces,
+    missing,
+    ok,
+    unknown,
+)
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 _KUEUE = "kueue.x-k8s.io"
@@ -67,7 +74,7 @@ OF_LAUNCHER = (
 
 
 def rights_findings(
-    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+    inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> Iterator[Finding]:
     """Yield the rights that the user, and the pods' service account, do not have."""
     pods, training = namespaces.pods, namespaces.training

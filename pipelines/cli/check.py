@@ -20,7 +20,7 @@ from lidr.pipelines.checks.endpoints import endpoints_findings, endpoints_of
 from lidr.pipelines.checks.finding import (
     CheckInputs,
     Finding,
-    RunNamespaces,
+    FoundNamespaces,
     Subject,
     absent,
     run_subjects,
@@ -166,7 +166,9 @@ def _subjects(inputs: CheckInputs, only: Sequence[str]) -> dict[str, Subject]:
 def _cluster_subjects(inputs: CheckInputs, api: ClusterApi) -> dict[str, Subject]:
     finder = NamespaceFinder(inputs, api)
 
-    def in_namespaces(name: str, findings: Callable[[RunNamespaces], Iterator[Finding]]) -> Subject:
+    def in_namespaces(
+        name: str, findings: Callable[[FoundNamespaces], Iterator[Finding]]
+    ) -> Subject:
         """Return a subject that checks the run's namespaces, if the API server answers."""
 
         def subject() -> Iterator[Finding]:

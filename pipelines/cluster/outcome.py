@@ -21,7 +21,7 @@ from lidr.pipelines.stored import StoredRun
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended, or that it has not.
 
     Attributes:
@@ -36,7 +36,9 @@ class Outcome:
     may_go_on: bool = False
 
 
-def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool) -> Outcome:
+def outcome_of(
+    run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool
+) -> RunOutcome:
     """Return Kubeflow's state of a run, corrected.
 
     A failed run is done if all its results are written. One that succeeded has failed if a task
@@ -52,20 +54,20 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
     state = RUN_STATES.get(run.state or "PENDING", "waiting")
     complete = stored is not None and stored.complete
     if state == "failed" and complete:
-        return Outcome("done", "Kubeflow calls the run failed, but all its results are written")
+        return RunOutcome("done", "Kubeflow calls the run failed, but all its results are written")
     if state == "failed" and graph.cancelled:
-        return Outcome("cancelled")
+        return RunOutcome("cancelled")
     if is_stuck(run, graph):
-        return Outcome("cancelled", STUCK)
+        return RunOutcome("cancelled", STUCK)
     if state != "done":
-        return Outcome(state)
+        return RunOutcome(state)
     if failed := failures(graph, first_iteration(run)):
         what = f"{failed[0]} failed"
     elif known and not complete:
         what = "its result is not on the store"
     else:
-        return Outcome(state)
-    return Outcome("failed", f"Kubeflow calls the run succeeded, but {what}")
+        return RunOutcome(state)
+    return RunOutcome("failed", f"Kubeflow calls the run succeeded, but {what}")
 
 
 def failures(graph: WorkflowGraph, first: int) -> list[str]:
@@ -75,7 +77,7 @@ def failures(graph: WorkflowGraph, first: int) -> list[str]:
     return steps + list(other_tasks(graph.nodes, "failed"))
 
 
-def read_outcome(client: Client, run: Any, store: str, name: str) -> Outcome:
+def read_outcome(client: Client, run: Any, store: str, name: str) -> RunOutcome:
     """Return how a run ended.
 
     Args:

@@ -1,7 +1,7 @@
 """Schedules: recurring runs of the loop that end at once unless prompts or base model changed.
 
 A schedule's pipeline begins with a check of its inputs (`components/watch`): one small pod without
-a GPU. If it finds nothing new, no other step runs.
+a GPU. If it finds nothing new, only the exit task still runs.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Recurrence:
             return cls(cron=" ".join(fields))
         raise BadInput(
             f"--every {text!r} is neither an interval nor a cron line",
-            remedy="Write 30m, 6h, 1d or e.g. '0 3 * * 0' (weekdays are 0, Sunday, to 6).",
+            remedy="Write 30m, 6h, 1d or e.g. '0 3 * * 0' (weekdays are 0 to 6 from Sunday).",
         )
 
     def trigger(self) -> Any:
@@ -164,7 +164,7 @@ def schedule(client: Client, submission: Submission, when: Recurrence, *, dry: b
     experiment = submission.profile.kubeflow.experiment
     found = list_schedules(client, experiment, submission.run)
     if found or dry:
-        version = find_version(client, package_of(submission))  # also shows whether it may be read
+        version = find_version(client, package_of(submission))  # tells, too, if it may not be read
         for each in found:
             _require_same(each, submission, when, version)
         return str(found[0].recurring_run_id) if found else ""

@@ -17,7 +17,7 @@ from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import RunNamespaces, namespace_of
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
-from lidr.pipelines.cluster.outcome import Outcome, outcome_of
+from lidr.pipelines.cluster.outcome import RunOutcome, outcome_of
 from lidr.pipelines.cluster.tasks import StepTask, other_tasks, rows_of, step_tasks
 from lidr.pipelines.cluster.waiting import FailedTasks, PodReport, inspect_pods
 from lidr.pipelines.stamp import Stamp, lidr_version
@@ -184,7 +184,7 @@ class Watcher:
         return links
 
 
-def _outcome_notes(outcome: Outcome, stored: StoredRun | None) -> Iterator[str]:
+def _outcome_notes(outcome: RunOutcome, stored: StoredRun | None) -> Iterator[str]:
     if outcome.note:
         remedy = "; the same `lidr submit` continues it" if outcome.state == "failed" else ""
         yield outcome.note + remedy

@@ -43,7 +43,7 @@ _NOTICE: Fields = {"text": str}
 _ATTEMPT: Fields = {"time": float, "failed": str}
 
 
-class Delivered(NamedTuple):
+class Unsent(NamedTuple):
     """The result of delivering a run's notices.
 
     Attributes:
@@ -64,7 +64,7 @@ def enqueue(store: Store, notice: Notice) -> bool:
     return store.create(key, json.dumps({**content, "writer": uuid.uuid4().hex}).encode())
 
 
-def deliver(store: Store, run: str, url: str, *, wait: bool = False) -> Delivered:
+def deliver(store: Store, run: str, url: str, *, wait: bool = False) -> Unsent:
     """Send a run's notices that have not been sent.
 
     Args:
@@ -75,13 +75,13 @@ def deliver(store: Store, run: str, url: str, *, wait: bool = False) -> Delivere
     """
     unsent = _unsent(store, run)
     if not url:
-        return Delivered(len(unsent), "no address to send it to")
+        return Unsent(len(unsent), "no address to send it to")
     faults = [
         _Sender(store, f"{_folder(run)}/{name}", files).send(url, wait)
         for name, files in unsent.items()
     ]
     failed = [fault for fault in faults if fault]
-    return Delivered(len(failed), failed[-1] if failed else "")
+    return Unsent(len(failed), failed[-1] if failed else "")
 
 
 def _unsent(store: Store, run: str) -> dict[str, set[str]]:

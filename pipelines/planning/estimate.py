@@ -20,7 +20,7 @@ from lidr.pipelines.planning.calibration import Calibration
 from lidr.pipelines.planning.figures import Figures, Gpu, figures
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.shapes import model_config
-from lidr.pipelines.planning.step_work import StepWork
+from lidr.pipelines.planning.step_sizer import StepSizer
 from lidr.pipelines.planning.work import Work
 
 _RECORD_BYTES_PER_TOKEN = 3.0
@@ -152,7 +152,7 @@ class _Estimator:
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
         self._gpus = {kind: self._gpu(kind) for kind in kinds}
-        self._work = StepWork(
+        self._work = StepSizer(
             self._recipe,
             self._profile,
             self._shape,

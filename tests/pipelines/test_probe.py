@@ -10,7 +10,7 @@ from lidr.pipelines.checks.finding import CheckInputs
 from lidr.pipelines.checks.inside import probe
 from lidr.pipelines.checks.inside.probe import (
     QUESTION_VARIABLE,
-    Question,
+    ProbeQuestion,
     answer_in,
     gpus,
     inspect_pod,
@@ -42,7 +42,7 @@ def test_probe_tries_the_store_and_each_address_and_prints_one_line(s3, monkeypa
     monkeypatch.setenv("HF_TOKEN", "hf_planted0token")
     monkeypatch.setenv("EMPTY_TOKEN", "")
     with serving(lambda request, body: (401, "no")) as url:
-        asked = Question(
+        asked = ProbeQuestion(
             store="s3://probed/store",
             reach={"MLflow": url, "hub": "https://127.0.0.1:9", "API": "tcp://nobody.invalid:8888"},
             variables=("HF_TOKEN", "EMPTY_TOKEN", "NO_TOKEN"),
@@ -64,7 +64,7 @@ def test_probe_goes_through_the_proxy_that_steps_go_through(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://user:planted@127.0.0.1:9")
     monkeypatch.setenv("no_proxy", ".svc")
     asked = {"hub": "https://hub.invalid", "own": "https://own.svc", "API": "tcp://api.svc:80"}
-    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    faults = inspect_pod(ProbeQuestion(store="s3://b/s", reach=asked)).faults
     found = {name: faults[name].partition(" ")[0] for name in asked}
     assert found == {"hub": "127.0.0.1:9", "own": "own.svc:443", "API": "api.svc:80"}
 
@@ -80,7 +80,7 @@ def test_probe_names_services_that_a_proxy_would_be_asked_for(monkeypatch):
         "mirror": "http://mirror.invalid",
     }
     faults = inspect_pod(
-        Question(store="s3://b/s", reach=asked, namespaces=("lidr", "kubeflow"))
+        ProbeQuestion(store="s3://b/s", reach=asked, namespaces=("lidr", "kubeflow"))
     ).faults
     del faults["store"]
     assert faults == {
@@ -100,7 +100,7 @@ def test_probe_names_an_address_that_is_none_beside_the_others(monkeypatch):
         "model hub": "https://huggingface.co",
         "closed": "http://127.0.0.1:9",
     }
-    faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+    faults = inspect_pod(ProbeQuestion(store="s3://b/s", reach=asked)).faults
     assert faults["empty part"].startswith("http://mlflow..svc:5000 is not an address: ")
     assert faults["bracket"] == "http://[bad is not an address: Invalid IPv6 URL"
     assert faults["model hub"] == "mirror.invalid names no host: write it as https://host"
@@ -123,7 +123,7 @@ def test_probe_reaches_an_artifact_store_outside_through_a_proxy(monkeypatch):
         monkeypatch.setenv("https_proxy", proxy)
         monkeypatch.setenv("no_proxy", ".svc")
         asked = {"Kubeflow's object store": "https://s3.invalid", "gRPC": "tcp://s3.invalid:443"}
-        faults = inspect_pod(Question(store="s3://b/s", reach=asked)).faults
+        faults = inspect_pod(ProbeQuestion(store="s3://b/s", reach=asked)).faults
     assert {name: faults[name] for name in asked} == dict.fromkeys(asked, "")
 
 
@@ -135,7 +135,7 @@ def test_probe_measures_the_folder_of_temporary_files(monkeypatch, tmp_path: Pat
 
     monkeypatch.setattr(probe.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(probe.shutil, "disk_usage", lambda path: measured.append(path) or Usage)
-    inspect_pod(Question(store="s3://b/s"))
+    inspect_pod(ProbeQuestion(store="s3://b/s"))
     assert str(tmp_path) in measured
 
 
@@ -143,7 +143,7 @@ def test_probe_says_why_the_store_refuses(s3, monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    answer = inspect_pod(Question(store="s3://no-such-bucket/store"))
+    answer = inspect_pod(ProbeQuestion(store="s3://no-such-bucket/store"))
     assert "no-such-bucket" in answer.faults["store"]
 
 

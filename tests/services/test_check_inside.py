@@ -13,14 +13,14 @@ import pytest
 
 from lidr.components.shared.config.pools import Resources
 from lidr.components.shared.kubernetes.pods import CONTAINER
-from lidr.pipelines.checks.finding import RunNamespaces, ok
+from lidr.pipelines.checks.finding import FoundNamespaces, ok
 from lidr.pipelines.checks.inside import probe_runs, remedies
 from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER, Probe
 from lidr.pipelines.checks.inside.probe import (
     ANSWER_PREFIX,
     QUESTION_VARIABLE,
-    Answer,
-    Question,
+    ProbeAnswer,
+    ProbeQuestion,
 )
 from lidr.pipelines.placement import SETTINGS
 from lidr.pipelines.stamp import lidr_version
@@ -66,7 +66,7 @@ class Inside:
         pod = self.api.put_job_pod(job, **ended("Completed", 0, container["name"]))
         gpus = int(container["resources"]["limits"].get("nvidia.com/gpu", "0"))
         environment = {each["name"]: each.get("value", "") for each in container["env"]}
-        question = Question.model_validate_json(environment[QUESTION_VARIABLE])
+        question = ProbeQuestion.model_validate_json(environment[QUESTION_VARIABLE])
         answer = {
             "version": lidr_version(),
             "gpus": [H100] * gpus,
@@ -74,7 +74,7 @@ class Inside:
             "scratch": 100 * GIB,
             "shm": 64 * GIB,
         } | self.changes.get(kind, {})
-        told = Answer.model_validate(answer).model_dump_json()
+        told = ProbeAnswer.model_validate(answer).model_dump_json()
         self.api.print(pod, "noise \x1b[2J", f"{ANSWER_PREFIX}{told}")
 
     def check(self, *more: str, timeout: str = "5") -> tuple[int, dict[str, dict[str, Any]]]:
@@ -155,7 +155,7 @@ def test_a_probe_of_a_step_gets_the_variables_that_the_step_gets(inside: Inside)
     container = inside.asked["control"]["spec"]["template"]["spec"]["containers"][0]
     given = {each["name"]: each.get("valueFrom", {}) for each in container["env"]}
     (asked,) = (each["value"] for each in container["env"] if each["name"] == QUESTION_VARIABLE)
-    assert set(Question.model_validate_json(asked).namespaces) == {"lidr", "kubeflow"}
+    assert set(ProbeQuestion.model_validate_json(asked).namespaces) == {"lidr", "kubeflow"}
     assert set(SETTINGS) <= set(given) and "envFrom" not in container
     key = {"name": "lidr-environment", "key": "NO_PROXY", "optional": True}
     assert given["NO_PROXY"] == {"configMapKeyRef": key}
@@ -406,13 +406,13 @@ def test_open_data_hub_s_own_services_are_asked_for():
         def get(self, path: str) -> None:
             return None
 
-    stock = RunNamespaces("lidr", "lidr", "kubeflow", ok("x"))
+    stock = FoundNamespaces("lidr", "lidr", "kubeflow", ok("x"))
     assert probe_runs._services(Nothing(), stock) == {  # type: ignore[arg-type]
         "Kubeflow Pipelines API": "tcp://ml-pipeline.kubeflow:8888",
         "Kubeflow's metadata": "tcp://metadata-grpc-service.kubeflow:8080",
         "Kubeflow's object store": "http://seaweedfs.kubeflow:9000",
     }
-    hub = RunNamespaces("project", "project", "project", ok("x"), "ds-pipeline-dspa")
+    hub = FoundNamespaces("project", "project", "project", ok("x"), "ds-pipeline-dspa")
     assert probe_runs._services(Nothing(), hub) == {  # type: ignore[arg-type]
         "Kubeflow Pipelines API": "tcp://ds-pipeline-dspa.project:8888",
     }

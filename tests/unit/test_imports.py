@@ -97,3 +97,12 @@ def test_the_one_import_name_is_lidr():
 def test_every_package_says_what_lives_in_it():
     packages = [path for path in FILES if path.name == "__init__.py"]
     assert [path for path in packages if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_no_two_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 
-from lidr.components.shared.core.text import normalized_text
+from lidr.components.shared.core.text import normalized_text, split_code
 
 _NGRAM_CHARS = 5
 """Characters per n-gram when two texts are compared."""
@@ -22,7 +22,6 @@ _MIN_NAME_LETTERS = 3
 _PREFIX_LETTERS = 4
 """First letters that a name and its form in another language share: Marie, María."""
 
-_FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _STRING_OR_COMMENT = re.compile(
     r"""
     (?P<long>\"{3}(?:\\.|[^\\]){0,9999}?\"{3}|'{3}(?:\\.|[^\\]){0,9999}?'{3})
@@ -70,10 +69,10 @@ def is_copy(source: str, translation: str) -> bool:
 
 def keeps_code(source: str, translation: str) -> bool | None:
     """Tell whether all fenced code blocks are kept, comments aside; None if there are none."""
-    blocks = _FENCED.findall(source)
+    _, blocks = split_code(source)
     if not blocks:
         return None
-    found = _FENCED.findall(translation)
+    _, found = split_code(translation)
     return len(found) == len(blocks) and all(
         _keeps_block(before, after) for before, after in zip(blocks, found, strict=True)
     )

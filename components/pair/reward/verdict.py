@@ -46,7 +46,7 @@ _CLOSE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RewardFinding:
     """Something that is wrong with a reward.
 
     Attributes:
@@ -130,7 +130,9 @@ def _measure_place(seen: Observations) -> Place:
     )
 
 
-def findings(settings: Recipe, places: Places, pairs: int, identical_share: float) -> list[Finding]:
+def findings(
+    settings: Recipe, places: Places, pairs: int, identical_share: float
+) -> list[RewardFinding]:
     """Return what is wrong, the most serious first.
 
     Args:
@@ -149,14 +151,14 @@ def findings(settings: Recipe, places: Places, pairs: int, identical_share: floa
         remedy = (
             "Read some of them; more samples or a higher temperature give more different answers."
         )
-        found.append(Finding("warn", "identical", text, remedy))
+        found.append(RewardFinding("warn", "identical", text, remedy))
     overall = next(place for key, place in places.items() if key in _OVERALL)
     if not any(overall.is_verifiable(name, rules.min_texts) for name in _CONTENT_MEASURES):
         found.append(_unverifiable(settings.pairing, rules.min_texts))
     return sorted(found, key=lambda each: ("stop", "warn", "note").index(each.level))
 
 
-def _unverifiable(pairing: Pairing, min_texts: int) -> Finding:
+def _unverifiable(pairing: Pairing, min_texts: int) -> RewardFinding:
     if pairing.rewarder == "lidr":
         text = (
             "whether content survives is not verifiable here: fewer than "
@@ -169,16 +171,16 @@ def _unverifiable(pairing: Pairing, min_texts: int) -> Finding:
             f"{min_texts} pairs of which the prompt's reference answer calls one side right"
         )
         remedy = "Use prompts with reference answers among others, and read some pairs."
-    return Finding("warn", "unverifiable", text, remedy)
+    return RewardFinding("warn", "unverifiable", text, remedy)
 
 
-def verdict_of(found: Sequence[Finding]) -> str:
+def verdict_of(found: Sequence[RewardFinding]) -> str:
     """Return `stop`, `warn` or `train`."""
     levels = {each.level for each in found}
     return next((level for level in ("stop", "warn") if level in levels), "train")
 
 
-def reason_of(found: Sequence[Finding]) -> str:
+def reason_of(found: Sequence[RewardFinding]) -> str:
     """Return the reasons for a verdict of stop or warn, as one line; "" for train."""
     verdict = verdict_of(found)
     texts = [each.text for each in found if each.level == verdict]
@@ -186,12 +188,12 @@ def reason_of(found: Sequence[Finding]) -> str:
     return "; ".join(texts[:_MAX_NAMED] + more)
 
 
-def to_counts(found: Sequence[Finding]) -> list[dict[str, Any]]:
+def to_counts(found: Sequence[RewardFinding]) -> list[dict[str, Any]]:
     """Return findings as the marker stores them."""
     return [{**asdict(each), "places": list(each.places)} for each in found]
 
 
-def _too_few(settings: Recipe, pairs: int) -> Iterator[Finding]:
+def _too_few(settings: Recipe, pairs: int) -> Iterator[RewardFinding]:
     needed, training = min_pairs(settings), settings.training
     if pairs < needed:
         text = (
@@ -199,14 +201,14 @@ def _too_few(settings: Recipe, pairs: int) -> Iterator[Finding]:
             f"training.batch_size {training.batch_size:,}: {needed:,} are needed"
         )
         remedy = "Use more prompts, a smaller batch, or see why candidates were dropped."
-        yield Finding("stop", "pairs", text, remedy)
+        yield RewardFinding("stop", "pairs", text, remedy)
 
 
 def _steps(count: float) -> str:
     return "one optimizer step" if count == 1 else f"{count:g} optimizer steps"
 
 
-def _broken_bars(settings: Recipe, places: Places) -> Iterator[Finding]:
+def _broken_bars(settings: Recipe, places: Places) -> Iterator[RewardFinding]:
     """Yield a finding for each bar proven broken, at its stop level or else its warn level."""
     bars = bars_of(settings.pairing)
     stopped: set[str] = set()
@@ -254,12 +256,14 @@ def _p_value(place: Place, measure: str, limit: float, seed: int, needed: float)
     return p_of(enough) if p * _RESAMPLES < _CLOSE and enough > _RESAMPLES else p
 
 
-def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) -> Finding:
+def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) -> RewardFinding:
     shown = _narrowest([each.place for each in proven])
     parts = [_measured_words(bar, key, places[key]) for key in shown[:_MAX_NAMED]]
     more = [f"and {len(shown) - _MAX_NAMED} more"] if len(shown) > _MAX_NAMED else []
     text = f"{bar.problem}: only {', '.join(parts + more)} {bar.good}; {_bar_words(bar, level)}"
-    return Finding(level, bar.measure, text, bar.remedy, tuple(shown), min(e.p for e in proven))
+    return RewardFinding(
+        level, bar.measure, text, bar.remedy, tuple(shown), min(e.p for e in proven)
+    )
 
 
 def _narrowest(proven: Sequence[str]) -> list[str]:

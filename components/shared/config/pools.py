@@ -28,7 +28,7 @@ _INHERITS_FROM: Mapping[StepKind, StepKind] = {
     "prepare": "train",
     "judge": "control",
 }
-"""By kind of step: the one whose resources it has, except those that are set for it."""
+"""By kind of step: the kind whose settings it inherits where it sets none."""
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
@@ -101,7 +101,7 @@ class Pool(Strict):
     tolerations: tuple[Toleration, ...] = ()
     """Taints the pod accepts. Default none."""
     affinity: tuple[NodeAffinity, ...] = ()
-    """Further nodes that the pod needs or prefers. Default none."""
+    """Further properties that its nodes must or should have. Default none."""
     spot: bool = False
     """Whether nodes may be taken away at any time: plans count the spot price, and a step there
     must be retried. Default false."""
@@ -121,7 +121,7 @@ class Retries(Strict):
 
 
 class Resources(Pool):
-    """What one pod of a step gets. What is not set here is the pool's."""
+    """What one pod of a step gets. Node settings that are not set here are the pool's."""
 
     pool: str = ""
     """One of the profile's pools. Default empty: none; the nodes are described here."""
@@ -131,10 +131,12 @@ class Resources(Pool):
     """Memory request and limit, in bytes with suffix. Default 4Gi."""
     shm: str = Field("", pattern=f"{_MEMORY_PATTERN}|^$")
     """Size of /dev/shm, which counts towards memory. Default empty: limited by memory alone where a
-    pod has several accelerators, whose processes communicate through it; else the node's (64Mi)."""
+    pod has several accelerators, whose processes communicate through it; else 64Mi, as
+    container runtimes give."""
     tensor_parallel: int = Field(0, ge=0)
     """Accelerators that each layer of the model is split over, in steps that run an engine; if
-    fewer than the pod's, the layers are also divided into stages of so many (pipeline parallelism).
+    fewer than the pod's, the layers are also divided among several such groups (pipeline
+    parallelism).
     Default 0: all of the pod's."""
     retries: Retries = Retries()
     """How often a pod that failed is started again."""
@@ -155,30 +157,30 @@ class Resources(Pool):
 
     @property
     def shared_memory(self) -> bool:
-        """Whether the pod needs a /dev/shm other than the node's."""
+        """Whether the pod needs another /dev/shm than the container runtime's."""
         return bool(self.shm) or self.accelerators > 1
 
 
 class Steps(Strict):
-    """Resources by kind of step. A kind that follows another has that one's resources, except those
-    that are set for it; if it sets `pool` (even `pool: ""`), it takes over no node settings."""
+    """Resources by kind of step. A kind that inherits from another has its settings where it sets
+    none; if it sets `pool` (even `pool: ""`), it inherits no node settings."""
 
     generate: Resources = Resources()
     """generate."""
     translate: Resources = Resources()
-    """translate; follows generate."""
+    """translate; inherits from generate."""
     score: Resources = Resources()
-    """score, which the rewarder icr needs; follows generate, with one accelerator."""
+    """score, which the rewarder icr needs; inherits from generate, but has one accelerator."""
     evaluate: Resources = Resources()
-    """evaluate; follows generate."""
+    """evaluate; inherits from generate."""
     train: Resources = Resources()
-    """train; of a TrainJob, one node."""
+    """train; one node of a TrainJob."""
     prepare: Resources = Resources()
-    """prepare, which makes the tiny world's M_0 and checks any other; follows train."""
+    """prepare, which makes the tiny world's M_0 and checks any other; inherits from train."""
     control: Resources = Resources()
-    """pair, gate, register, report and state."""
+    """Every other step: pair, gate, register, report, state, ..."""
     judge: Resources = Resources()
-    """judge, and grade, which the rewarder judge needs; follows control."""
+    """judge, and grade, which the rewarder judge needs; inherits from control."""
 
     def configured(self, kind: StepKind) -> Resources:
         """Return what is set for a kind of step itself."""
@@ -186,7 +188,7 @@ class Steps(Strict):
         return resources
 
     def resolve(self, kind: StepKind, pools: Mapping[str, Pool]) -> Resources:
-        """Return what a pod gets: from its step, then the one it follows, then its pool."""
+        """Return what a pod gets: from its step, then the one it inherits from, then its pool."""
         own = configured = _set_values(self.configured(kind))
         if base := _INHERITS_FROM.get(kind):
             inherited = _set_values(self.configured(base))
@@ -203,7 +205,7 @@ class Steps(Strict):
 
 
 _NODE_SETTINGS = {*Pool.model_fields, "pool", "tensor_parallel"}
-"""What a step that names a pool does not take from the one that it follows."""
+"""What a step that names a pool does not inherit."""
 
 
 def _set_values(settings: Pool) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def _contradictions(kind: StepKind, resources: Resources) -> Iterator[tuple[str,
     if resources.shm and quantity_bytes(resources.shm) > quantity_bytes(resources.memory):
         yield "shm", f"{resources.shm} is more than memory, {resources.memory}"
     if resources.priority and not resources.queue:
-        yield "priority", f"{resources.priority!r} is of a queue, and queue names none"
+        yield "priority", f"{resources.priority!r} needs a queue, and queue is empty"
 
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

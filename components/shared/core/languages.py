@@ -13,19 +13,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from lidr.components.shared.core import two_scripts
-from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.core.text import split_code, valid_unicode
 
 if TYPE_CHECKING:
     from lingua import Language, LanguageDetector
 
 _MAX_CHARS = 4000
 """Characters of a text that are read, from its beginning."""
-
-_FENCE = re.compile(r"`{3,}(\w*)")
-"""Where a fenced block begins, with its kind, or ends."""
-
-_PROSE = frozenset(("markdown", "plaintext", "text"))
-"""Kinds of fenced blocks that hold prose."""
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "ar": ("ar", "fa", "ur"),
@@ -210,7 +204,7 @@ class LanguageIdentifier:
         return self._long_detector if long else self._detector
 
     def _prepared(self, text: str) -> str:
-        text = valid_unicode(_without_code(text)[:_MAX_CHARS])
+        text = valid_unicode(split_code(text)[0][:_MAX_CHARS])
         text = _SYMBOL.sub(" ", text)
         if "az" in self._languages and (latin := two_scripts.azerbaijani_in_latin(text)):
             return latin
@@ -254,29 +248,6 @@ def _detector(*codes: str) -> LanguageDetector:
 
 def _code_of(language: Language | None) -> str:
     return language.iso_code_639_1.name.lower() if language else UNDETERMINED
-
-
-def _without_code(text: str) -> str:
-    """Return a text without its code blocks: keywords would make every answer look English.
-
-    Blocks that are marked as markdown or text hold prose, and may contain code blocks. A block
-    without an end goes on to the end of the text.
-    """
-    first, *rest = _FENCE.split(text)
-    kept, in_code, depth = [first], False, 0
-    for word, piece in zip(rest[::2], rest[1::2], strict=True):
-        if in_code:  # any fence ends code, so the word behind it is not a kind
-            in_code = False
-            kept.append(word + piece)
-        elif word in _PROSE:
-            depth += 1
-            kept.append(piece)
-        elif depth and not word:
-            depth -= 1
-            kept.append(piece)
-        else:
-            in_code = True
-    return " ".join(kept)
 
 
 def _other_script(text: str) -> str:

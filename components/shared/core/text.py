@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +12,12 @@ _MIN_LOOP_CHARS = 60
 _MIN_LOOP_TIMES = 4
 _LOOP_WINDOW_CHARS = 2000
 """Characters at a text's end in which a loop is looked for."""
+
+_FENCE = re.compile(r"`{3,}(\w*)")
+"""Where a fenced block begins, with its kind, or ends."""
+
+_PROSE = frozenset(("markdown", "md", "plaintext", "text", "txt"))
+"""Kinds of fenced blocks that hold prose."""
 
 _JOINERS = "\u200c\u200d"
 """They shape the letters beside them: in Persian, in Hindi, in emoji."""
@@ -75,6 +82,31 @@ def is_repetitive(text: str) -> bool:
         if times >= _MIN_LOOP_TIMES and times * size >= _MIN_LOOP_CHARS:
             return True
     return False
+
+
+def split_code(text: str) -> tuple[str, list[str]]:
+    """Return a text without its fenced blocks of code, and the code of each.
+
+    Blocks that are marked as markdown or text hold prose, and may contain code blocks. A block
+    without an end goes on to the end of the text.
+    """
+    first, *rest = _FENCE.split(text)
+    kept, blocks, in_code, depth = [first], [], False, 0
+    for word, piece in zip(rest[::2], rest[1::2], strict=True):
+        if in_code:  # any fence ends code, so the word behind it is not a kind
+            in_code = False
+            kept.append(word + piece)
+        elif word.lower() in _PROSE:
+            depth += 1
+            kept.append(piece)
+        elif depth and not word:
+            depth -= 1
+            kept.append(piece)
+        else:
+            in_code = True
+            kind, line_end, code = piece.partition("\n")
+            blocks.append(code if line_end else word + kind)
+    return " ".join(kept), blocks
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ class TransformersEngine:
         dtype: precision as in the recipe; `auto` is bfloat16 on a GPU and float32 on a CPU.
         max_length: context in tokens; 0 for the model's own.
         batch_tokens: maximum number of prompt and output tokens in a batch, including padding.
-        adapter: a LoRA adapter; merged into float32 weights, kept apart from coarser ones.
+        adapter: a LoRA adapter; merged into float32 weights, kept beside 16-bit ones.
         chat: how chats are rendered.
     """
 
@@ -120,19 +120,19 @@ class TransformersEngine:
 
         Args:
             largest: number of requests in the largest group so far.
-            room: number of the longest requests that fit into a batch.
+            room: how many requests as long as the longest fit into a batch.
         """
         if 0 < 2 * largest <= room:
             self._noted_small_groups = True
             emit(
                 "note",
-                message=f"a batch holds {largest} requests, as many as are asked together (in a "
-                f"rollout a chunk): engine.batch_tokens has room for {room}, which a larger "
-                "generation.chunk_size would use there",
+                message=f"batches hold only {largest} requests, the most that are asked at once, "
+                f"though engine.batch_tokens has room for {room}: in a rollout, raise "
+                "generation.chunk_size",
             )
 
     def _split_by_longrope(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
-        """Split rows into parts that may share a batch; longrope's longest row sets the factors."""
+        """Keep rows apart that must not share a batch: longrope's longest row sets the factors."""
         threshold = self._longrope_threshold
         short = [row for row in rows if len(row.prompt) + row.limit <= threshold]
         long = [row for row in rows if len(row.prompt) > threshold]

@@ -54,12 +54,12 @@ _AFTER: dict[str, dict[str, int]] = {
     "vi": {"trăm": 100, "tỷ": 10**9},
     "zh": {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8},
 }
-"""Words that are missing in `words.scale_words`: abbreviations, South Asia, Han."""
+"""Words that are added to those of `words.scale_words`."""
 
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 
 _UNSPACED_UNITS = frozenset(("ja", "ko", "th", "zh"))
-"""Languages in which another word may be joined to one of these: 3만원."""
+"""Languages that join the next word to a scale word: 3만원."""
 
 _OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธ")
 """千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
@@ -107,7 +107,7 @@ _REST = re.compile(
 _MAX_WORD_CHARS = 12
 
 _MAX_WORDS = 4
-"""Words read after one number; a model in a loop may write a hundred thousand."""
+"""Words read after one number; a model in a loop may repeat one for ever."""
 
 
 def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> tuple[Fraction, int]:
@@ -138,7 +138,10 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
 
 
 def _size(known: dict[str, int], word: str) -> int:
-    """Return the factor of a word in any case: İ and ı are those of i, but not by `str.lower`."""
+    """Return a word's factor in any case.
+
+    A pattern that ignores case takes İ and ı for i, as `str.lower` does not.
+    """
     return known.get(word.lower()) or next(
         size for each, size in known.items() if re.fullmatch(re.escape(each), word, re.IGNORECASE)
     )

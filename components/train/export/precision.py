@@ -33,13 +33,13 @@ class Rounding:
     Attributes:
         file: type of the weights in the files.
         seen: type of weights in inference.
-        mixed: whether the start model has 16-bit weights; its 32-bit ones then stay 32-bit.
+        has_half: whether the start model has 16-bit weights; its 32-bit ones then stay 32-bit.
         seed: of stochastic rounding.
     """
 
     file: FileType
     seen: torch.dtype
-    mixed: bool
+    has_half: bool
     seed: int
 
     @classmethod
@@ -70,7 +70,7 @@ class Rounding:
             return old
         if self.file == "float32":
             return torch.float32 if old in HALF else old
-        return old if self.mixed and old not in HALF else torch.bfloat16
+        return old if self.has_half and old not in HALF else torch.bfloat16
 
     def stored(self, name: str, tensor: torch.Tensor, old: torch.dtype) -> torch.Tensor:
         """Return a tensor as it is written to a file; deterministic in seed, name and values."""
@@ -134,7 +134,8 @@ class Exported:
 
     Attributes:
         changed: share of weights that inference sees changed, from 0 to 1.
-        kept: share of the update that inference sees (its projection onto the update); 1 is all.
+        kept: share of the update that inference sees (its change projected onto the update); 1 is
+            all.
         file: type of the weights in the files; "" where no weights are written.
     """
 
@@ -149,7 +150,7 @@ class Exported:
         name = str(seen).removeprefix("torch.")
         return [
             f"inference in {name} sees {self.kept:.0%} of what training has changed: its steps are "
-            f"smaller than {name} can tell apart. The next iteration starts from the {self.file} "
-            "weights; set training.export to bfloat16 to round them so that inference sees the "
+            f"smaller than {name} can tell apart. The {self.file} weights keep it for the next "
+            "iteration; set training.export to bfloat16 to round them so that inference sees the "
             "change on average, or raise training.learning_rate"
         ]

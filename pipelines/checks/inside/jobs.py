@@ -21,8 +21,8 @@ from lidr.components.shared.config.pools import (
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.kubernetes.pods import CONTAINER
 from lidr.pipelines.checks.capacity import train_job_nodes
-from lidr.pipelines.checks.finding import CheckInputs, RunNamespaces
-from lidr.pipelines.checks.inside.probe import QUESTION_VARIABLE, Question
+from lidr.pipelines.checks.finding import CheckInputs, FoundNamespaces
+from lidr.pipelines.checks.inside.probe import QUESTION_VARIABLE, ProbeQuestion
 from lidr.pipelines.cluster.api import Object
 from lidr.pipelines.placement import OWN_LABEL, kubernetes_config
 from lidr.pipelines.step_kinds import kinds_of
@@ -73,7 +73,7 @@ class Probe:
 
 def probes_of(
     inputs: CheckInputs,
-    namespaces: RunNamespaces,
+    namespaces: FoundNamespaces,
     runtimes: dict[str, Object],
     services: Mapping[str, str],
     check: str,
@@ -131,7 +131,7 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
 
 def _pod(
     inputs: CheckInputs,
-    namespaces: RunNamespaces,
+    namespaces: FoundNamespaces,
     services: Mapping[str, str],
     kind: StepKind,
     runtime: Object | None,
@@ -259,12 +259,12 @@ def _give_shm(spec: Object, container: Object, size: str) -> None:
 
 def _question(
     inputs: CheckInputs,
-    namespaces: RunNamespaces,
+    namespaces: FoundNamespaces,
     services: Mapping[str, str],
     kind: StepKind,
     *,
     ranks: bool,
-) -> Question:
+) -> ProbeQuestion:
     profile, reach = inputs.profile, dict[str, str]()
     if not ranks:  # of ranks and shards, the launcher reports to MLflow
         if profile.tracking_uri.startswith("http"):
@@ -274,4 +274,4 @@ def _question(
         reach["model hub"] = _HUB
     keys = () if ranks else tuple(key for each in profile.secrets.values() for key in each)
     names = (namespaces.pods, namespaces.training, namespaces.kubeflow)
-    return Question(store=profile.store, reach=reach, namespaces=names, variables=keys)
+    return ProbeQuestion(store=profile.store, reach=reach, namespaces=names, variables=keys)

@@ -31,17 +31,17 @@ from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.checks.services import is_service
 
 QUESTION_VARIABLE = "LIDR_PROBE"
-"""Environment variable with the `Question` as JSON."""
+"""Environment variable with the `ProbeQuestion` as JSON."""
 
 ANSWER_PREFIX = "lidr-probe "
-"""What the line with the `Answer` begins with."""
+"""What the line with the `ProbeAnswer` begins with."""
 
 _SECONDS = 8.0
 _SHM = "/dev/shm"  # noqa: S108
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
-class Question(Strict):
+class ProbeQuestion(Strict):
     """What a probe is to find out."""
 
     store: str
@@ -54,7 +54,7 @@ class Question(Strict):
     """Environment variables that Secrets should set."""
 
 
-class Answer(Strict):
+class ProbeAnswer(Strict):
     """What a probe found out."""
 
     version: str
@@ -71,7 +71,7 @@ class Answer(Strict):
     """Size of /dev/shm in bytes; 0 where there is none."""
 
 
-def inspect_pod(question: Question) -> Answer:
+def inspect_pod(question: ProbeQuestion) -> ProbeAnswer:
     """Return what this pod sees; the store and all addresses are tried in parallel."""
     tries: dict[str, Callable[[], str]] = {"store": lambda: _store_fault(question.store)}
     reach = dict(question.reach)
@@ -81,7 +81,7 @@ def inspect_pod(question: Question) -> Answer:
         tries[name] = partial(_fault_of, address, question.namespaces)
     with ThreadPoolExecutor(len(tries)) as pool:
         faults = dict(zip(tries, pool.map(lambda attempt: attempt(), tries.values()), strict=True))
-    return Answer(
+    return ProbeAnswer(
         version=metadata.version("lidr"),
         gpus=gpus(),
         empty=tuple(name for name in question.variables if not os.environ.get(name)),
@@ -156,11 +156,11 @@ def _fault_of(address: str, namespaces: tuple[str, ...]) -> str:
 
 def main(environment: Mapping[str, str] = os.environ) -> None:
     """Print the answer to the question in LIDR_PROBE."""
-    answer = inspect_pod(Question.model_validate_json(environment[QUESTION_VARIABLE]))
+    answer = inspect_pod(ProbeQuestion.model_validate_json(environment[QUESTION_VARIABLE]))
     print(f"{ANSWER_PREFIX}{answer.model_dump_json()}", flush=True)
 
 
-def answer_in(log: str) -> Answer | None:
+def answer_in(log: str) -> ProbeAnswer | None:
     """Return the answer that a pod has printed; None if there is none.
 
     Raises:
@@ -169,7 +169,7 @@ def answer_in(log: str) -> Answer | None:
     found = [line for line in log.splitlines() if line.startswith(ANSWER_PREFIX)]
     if not found:
         return None
-    return Answer.model_validate(json.loads(found[-1].removeprefix(ANSWER_PREFIX)))
+    return ProbeAnswer.model_validate(json.loads(found[-1].removeprefix(ANSWER_PREFIX)))
 
 
 if __name__ == "__main__":

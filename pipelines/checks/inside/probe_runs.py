@@ -19,12 +19,12 @@ from lidr.pipelines.checks.finding import (
     KFP_SERVICE,
     CheckInputs,
     Finding,
-    RunNamespaces,
+    FoundNamespaces,
     missing,
     unknown,
 )
 from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
-from lidr.pipelines.checks.inside.probe import Answer, answer_in
+from lidr.pipelines.checks.inside.probe import ProbeAnswer, answer_in
 from lidr.pipelines.checks.inside.remedies import (
     PROFILE,
     ROLE,
@@ -64,7 +64,7 @@ class _ProbeRun:
 
 
 def inside_findings(
-    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+    inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> dict[str, list[Finding]]:
     """Run a probe for each kind of step, and return its findings by its title.
 
@@ -95,7 +95,7 @@ def inside_findings(
     return {each.name: [each] for each in lacking} | {each.probe.title: each.found for each in runs}
 
 
-def _services(api: ClusterApi, namespaces: RunNamespaces) -> dict[str, str]:
+def _services(api: ClusterApi, namespaces: FoundNamespaces) -> dict[str, str]:
     """Return the addresses of Kubeflow that a step's pod needs, by what the report calls them."""
     namespace, service = namespaces.kubeflow, namespaces.service
     if not namespace:
@@ -248,7 +248,7 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
         log = ""  # the pod's status says why
     if not log and not why:
         return [_unread(api, probe)]
-    answer: Answer | None = None
+    answer: ProbeAnswer | None = None
     with suppress(ValueError):
         answer = answer_in(log)
     if answer:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lidr.components.shared.config.pools import quantity_bytes
 from lidr.pipelines.checks.finding import Finding, missing, ok
 from lidr.pipelines.checks.inside.jobs import Probe
-from lidr.pipelines.checks.inside.probe import Answer
+from lidr.pipelines.checks.inside.probe import ProbeAnswer
 from lidr.pipelines.stamp import lidr_version
 
 _MIN_SHM_BYTES = 1 << 30
@@ -18,7 +18,7 @@ _MIN_SCRATCH_BYTES = 10 << 30
 _GIB = 1 << 30
 
 
-def findings_of(probe: Probe, answer: Answer, node: str, seconds: float) -> Iterator[Finding]:
+def findings_of(probe: Probe, answer: ProbeAnswer, node: str, seconds: float) -> Iterator[Finding]:
     """Yield the findings about a probe's image, Secrets, GPUs, services and free space.
 
     Args:
@@ -46,7 +46,7 @@ def findings_of(probe: Probe, answer: Answer, node: str, seconds: float) -> Iter
         yield _room("/dev/shm", answer.shm, wanted, "Set shm, or raise memory, of the step.")  # noqa: S108
 
 
-def _image(answer: Answer, node: str, seconds: float) -> Finding:
+def _image(answer: ProbeAnswer, node: str, seconds: float) -> Finding:
     own = lidr_version()
     where = f"on {node} " if node else ""
     if answer.version != own:
@@ -55,7 +55,7 @@ def _image(answer: Answer, node: str, seconds: float) -> Finding:
     return ok("starts", f"{where}in {seconds:.0f} s, lidr {answer.version}")
 
 
-def _gpus(probe: Probe, answer: Answer) -> Finding:
+def _gpus(probe: Probe, answer: ProbeAnswer) -> Finding:
     wanted, kind = probe.resources.accelerators, probe.resources.gpu
     if not wanted:  # the driver's files tell of the node's GPUs to any pod
         return ok("GPUs", "none")

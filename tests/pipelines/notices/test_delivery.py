@@ -14,7 +14,7 @@ import pytest
 
 from lidr.components.shared.store.local import LocalStore
 from lidr.pipelines.notices import delivery
-from lidr.pipelines.notices.delivery import Delivered, deliver, enqueue
+from lidr.pipelines.notices.delivery import Unsent, deliver, enqueue
 from lidr.pipelines.notices.notice import Notice
 from tests.receivers import Receiver, receiving
 from tests.warm import python
@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> LocalStore:
 
 def test_notice_is_sent_once_in_words_that_chats_take(store, receiver):
     assert enqueue(store, NOTICES[0]) and not enqueue(store, NOTICES[0])
-    assert deliver(store, "mine", receiver.url) == Delivered()
-    assert deliver(store, "mine", receiver.url) == Delivered()
+    assert deliver(store, "mine", receiver.url) == Unsent()
+    assert deliver(store, "mine", receiver.url) == Unsent()
     ((key, body),) = receiver.received
     assert body == {"text": "lidr: told 0"} and len(key) == 64
 
@@ -53,9 +53,9 @@ def test_receiver_that_refuses_is_asked_again_at_the_next_chance(store, receiver
     enqueue(store, NOTICES[0])
     receiver.status = status
     reason = f"the receiver answered HTTP {status}"
-    assert deliver(store, "mine", receiver.url) == Delivered(1, reason)
+    assert deliver(store, "mine", receiver.url) == Unsent(1, reason)
     receiver.status = 200
-    assert deliver(store, "mine", receiver.url) == Delivered()
+    assert deliver(store, "mine", receiver.url) == Unsent()
     assert len({key for key, _ in receiver.received}) == 1
 
 
@@ -85,15 +85,15 @@ def test_receiver_that_never_answers_costs_seconds(store, receiver, monkeypatch)
 
 def test_without_an_address_notices_wait(store):
     enqueue(store, NOTICES[0])
-    assert deliver(store, "mine", "") == Delivered(1, "no address to send it to")
+    assert deliver(store, "mine", "") == Unsent(1, "no address to send it to")
 
 
 def test_two_senders_never_send_the_same_notice_at_a_time(store, receiver):
     enqueue(store, NOTICES[0])
-    other: list[Delivered] = []
+    other: list[Unsent] = []
     receiver.before = lambda: other.append(deliver(store, "mine", receiver.url))
-    assert deliver(store, "mine", receiver.url) == Delivered()
-    assert other == [Delivered(1, "another sender is sending it")]
+    assert deliver(store, "mine", receiver.url) == Unsent()
+    assert other == [Unsent(1, "another sender is sending it")]
     assert len(receiver.received) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import Judged, items_of, score_of, summarise
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
 from lidr.components.shared.records.judged import JudgeFailure, Order
@@ -35,7 +35,7 @@ def judged(
         ]
         item = Item(task, language, Question(str(n), ("?",) * turns), answers, "b" * 10)
         each = [
-            Outcome(
+            JudgementOutcome(
                 turn=0 if task.is_pairwise else at,
                 order=ORDERS[at] if task.is_pairwise else Order.ALONE,
                 value=value,

@@ -12,7 +12,7 @@ import pytest
 from lidr.components.judging.cases import Case
 from lidr.components.judging.client import Reply
 from lidr.components.judging.judgement_writer import JudgementWriter
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.judging.verdicts import Position
 from lidr.components.shared.core.errors import CorruptStage, EngineFailed
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
@@ -97,7 +97,7 @@ def test_a_step_killed_after_its_file_asks_again_only_what_the_server_failed_at(
     writer.close([case.request for case in asked])
     records = from_parquet(stage.store.read(stage.key(FILE)), Judgement)
     assert [records[n].failure for n in (0, 50, 100, 200)] == [None, "unparsable", None, None]
-    assert writer.outcomes[asked[0].request] == Outcome(
+    assert writer.outcomes[asked[0].request] == JudgementOutcome(
         0, Order.ALONE, records[0].value, None, 90, 6
     )
     assert names_of(stage) == [FILE]

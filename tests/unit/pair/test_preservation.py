@@ -136,6 +136,22 @@ def test_code_of_a_text_without_any_is_not_asked_for():
     assert keeps_code("No code, only `a name`.", CODE) is None
 
 
+@pytest.mark.parametrize("kind", ["text", "txt", "markdown", "md"])
+def test_a_fenced_block_of_prose_may_be_translated(kind):
+    block = f"```{kind}\n{ENGLISH}\n```"
+    assert keeps_code(block, f"```{kind}\n{GERMAN}\n```") is None
+    assert keeps_code(f"{block}\n{CODE}", f"```{kind}\n{GERMAN}\n```\n{CODE}") is True
+    within = f"```{kind}\n{ENGLISH}\n```python\nx = 1\n```\n```"
+    assert keeps_code(within, within.replace("x = 1", "print(sorted(names))")) is False
+
+
+def test_code_without_an_end_is_code():
+    whole = "Use this:\n```python\nfor n in range(9):\n    print(n * total)"
+    assert keeps_code(whole, whole) is True
+    assert keeps_code(whole, "Nimm das:\n```python\nfür n in Bereich(9)") is False
+    assert keeps_code(whole, "Nimm das.") is False
+
+
 @pytest.mark.parametrize(
     ("source", "translation", "kept"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from lidr.components.pair.reward.observations import Observations, _ends_with
 from lidr.components.pair.reward.verdict import (
-    Finding,
+    RewardFinding,
     findings,
     measure,
     place_words,
@@ -269,7 +269,9 @@ def verdict(records: Records, recipe: Recipe | None = None, pairs: int = 100) ->
     return verdict_of(found_in(records, recipe, pairs))
 
 
-def found_in(records: Records, recipe: Recipe | None = None, pairs: int = 100) -> list[Finding]:
+def found_in(
+    records: Records, recipe: Recipe | None = None, pairs: int = 100
+) -> list[RewardFinding]:
     recipe = recipe or settings()
     found = candidates(recipe.languages, records.samples())
     detected = languages_of(found, IDENTIFIER)
@@ -422,8 +424,8 @@ def test_content_that_nothing_tells_of_is_said_to_be_unverifiable():
 
 
 def test_the_weightiest_reasons_come_first_and_are_counted():
-    found = [Finding("warn", "a", "a little", "x")]
-    found += [Finding("stop", name, f"{name} is broken", "x") for name in "bcdef"]
+    found = [RewardFinding("warn", "a", "a little", "x")]
+    found += [RewardFinding("stop", name, f"{name} is broken", "x") for name in "bcdef"]
     assert verdict_of(found) == "stop"
     assert reason_of(found) == "b is broken; c is broken; d is broken; and 2 more"
     assert reason_of([]) == ""

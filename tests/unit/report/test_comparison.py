@@ -110,7 +110,7 @@ def test_gains_say_what_was_wrong_before(models):
     section = flips(recipe().languages, before, b.items, ("A", "B"))
     assert list(section.tables[0].columns[2:5]) == [
         "before: in another language",
-        "before: cut at the longest length",
+        "before: cut at the token limit",
         "before: wrong",
     ]
     assert list(section.tables[0].rows[0][1:]) == ["163", "162", "1", "0", "0"]

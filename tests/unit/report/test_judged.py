@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import summarise
-from lidr.components.judging.outcomes import Outcome
+from lidr.components.judging.outcomes import JudgementOutcome
 from lidr.components.report.history import read_history
 from lidr.components.report.judged import judged
 from lidr.components.report.page import render, sections_of
@@ -32,7 +32,7 @@ def judge(store: str, iteration: int, wins: int) -> None:
         item = Item(ALPACA, "es", Question(str(n), ("?",)), answers, "adiós")
         value, failure = (None, JudgeFailure.UNPARSABLE) if n == 7 else (float(n < wins), None)
         each = [
-            Outcome(0, order, value, failure, 100, 3)
+            JudgementOutcome(0, order, value, failure, 100, 3)
             for order in (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND)
         ]
         pairs.append((item, each))

@@ -101,7 +101,7 @@ steps:
             "steps.translate.retries: a step on spot nodes needs retries: count is 0",
         ),
         ("    memory: 1Gi\n    shm: 1025Mi\n", 9, "shm: 1025Mi is more than memory, 1Gi"),
-        ("    priority: high\n", 8, "'high' is of a queue, and queue names none"),
+        ("    priority: high\n", 8, "'high' needs a queue, and queue is empty"),
         ("    timeout_hours: 0.0001\n", 8, "timeout_hours: shorter than a second"),
         ("    affinity: [{match: []}]\n", 8, "at least 1 item"),
         ("    affinity: [{match: [{key: a}]}]\n", 8, "operator In needs values"),

@@ -156,7 +156,7 @@ def test_text_between_two_pieces_of_code_counts(identifier):
     assert identifier.identify([text]) == ["de"]
 
 
-@pytest.mark.parametrize("kind", ["text", "plaintext", "markdown"])
+@pytest.mark.parametrize("kind", ["text", "txt", "plaintext", "markdown", "md", "Markdown"])
 def test_prose_in_a_fenced_block_and_what_follows_it_count(kind):
     own, spanish = LanguageIdentifier(["en", "es"]), SENTENCES["es"]
     block = f"```{kind}\n{SENTENCES['en']}\n```"

@@ -97,7 +97,7 @@ def test_groups_that_bound_batches_are_told_of_once(folder: Path, told):
     engine = opened(folder, 1 << 16)
     list(engine.complete([*asked_in("a", 4), *asked_in("b", 4), *asked_in("c", 2)]))
     [note] = [each["message"] for each in told if each["event"] == "note"]
-    assert note.startswith("a batch holds 4 requests, as many as are asked together")
+    assert note.startswith("batches hold only 4 requests, the most that are asked at once")
     assert "generation.chunk_size" in note
     engine.close()
 

@@ -20,7 +20,7 @@ from lidr.pipelines.planning.speed import ModelServer, training_flops
 from lidr.pipelines.planning.work import Work
 
 
-class StepWork:
+class StepSizer:
     """Sizes steps by a calibration if it has their speed, else by the GPU's figures.
 
     Args:

@@ -16,9 +16,9 @@ from typing import Any
 
 from lidr.components.shared.config.profile import Profile, Zero, load_profile
 from lidr.pipelines.cli.inputs import read_recipe
-from lidr.pipelines.planning.answer import as_data
 from lidr.pipelines.planning.estimate import PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.plan_data import as_data
 from lidr.pipelines.planning.requests import read_prompts
 from lidr.pipelines.planning.shapes import model_config
 

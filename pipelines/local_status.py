@@ -14,6 +14,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import is_missing_folder, open_store
+from lidr.components.shared.store.runs import read_result, read_run_recipe, state_key
 from lidr.pipelines.events import Event, parse_events
 from lidr.pipelines.local import COLOUR_CODE, LocalJob, lock_owner
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
@@ -38,31 +39,36 @@ def local_status(store: Store, run: str) -> Status:
     """Return the status of a run that is, or was, executed on this machine.
 
     Raises:
-        BadInput: the store has neither its state nor its events.
+        BadInput: there is no such run, or one of its files is damaged.
     """
     job = LocalJob(recipe="", store=store.uri, run=run)
     stored = StoredRun.read(store, run)
     events = read_events(job.events)
-    if stored is None and not events:
-        raise BadInput(
-            f"no run {run!r} in {store.uri}",
-            remedy="`lidr status` without a name lists all of them.",
-        )
-    process = driver_of(job)
-    rows = merged(stored.rows() if stored else (), event_rows(events, running=bool(process)))
-    failure = next((event for event in events if event["event"] == "failed"), None)
+    state = _state(store, job, events)
+    rows = merged(stored.rows() if stored else (), event_rows(events, running=state == "running"))
+    failure = _failure(events)
     result = stored.result if stored else None
     notes = [one_line(f"{failure['step']}: {failure['message']}")] if failure else []
     if stored and stored.stop_reason:
         notes.append(stored.stop_reason)
     return Status(
         run=run,
-        state=_state(process, failure, result is not None),
+        state=state,
         place=store.uri,
         rows=rows,
         notes=tuple(notes),
         links={"report": str(result["report"])} if result else {"log": str(job.log)},
     )
+
+
+def local_state(store: Store, run: str) -> str:
+    """Return the `state` of `local_status` without reading the run's stages.
+
+    Raises:
+        BadInput: there is no such run, or it cannot be read.
+    """
+    job = LocalJob(recipe="", store=store.uri, run=run)
+    return _state(store, job, read_events(job.events))
 
 
 def driver_of(job: LocalJob) -> int:
@@ -228,9 +234,20 @@ def _seconds(parts: list[dict[str, Event]]) -> float:
     return float(latest - min(part["started"]["time"] for part in parts))
 
 
-def _state(process: int, failure: Event | None, done: bool) -> str:
-    if process:
+def _state(store: Store, job: LocalJob, events: list[Event]) -> str:
+    if driver_of(job):
         return "running"
-    if failure:
+    if _failure(events):
         return "failed"
-    return "done" if done else "stopped"
+    if read_result(store, job.run):
+        return "done"
+    if read_run_recipe(store, job.run) is None and not job.events.is_file():
+        raise BadInput(
+            f"no run {job.run!r} in {store.uri}",
+            remedy="`lidr status` without a name lists all of them.",
+        )
+    return "stopped" if events or store.exists(state_key(job.run, 0)) else "begun"
+
+
+def _failure(events: list[Event]) -> Event | None:
+    return next((event for event in events if event["event"] == "failed"), None)

@@ -18,7 +18,7 @@ class JudgementOutcome:
     take more than 4 GiB.
 
     Attributes:
-        turn: as in `Judgement`, like all but the last.
+        turn: of the judged answer, from 0.
         order: which answer came first.
         value: None where there is a failure.
         failure: why there is no value.

@@ -26,7 +26,7 @@ _MAX_DODGE = 11.0
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One language over iterations.
+    """One line over iterations.
 
     Attributes:
         label: its name.
@@ -89,7 +89,7 @@ def over_iterations(
     size: tuple[float, float],
     domain: tuple[float, float],
 ) -> Markup:
-    """Draw shares by iteration, one line per language, with whiskers and labels on the right.
+    """Draw shares by iteration, one line per series, with whiskers and labels on the right.
 
     Args:
         columns: names of the iterations, two or more.

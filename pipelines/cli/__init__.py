@@ -22,7 +22,7 @@ COMMANDS = {
     "fetch": "Bring everything that a recipe names into the store; done again, it does nothing.",
     "check": "Check everything that a run needs, and say what is missing and how to fix it.",
     "submit": "Run a recipe in Kubeflow; the same command again finds the same run.",
-    "status": "Show how far a run is, what it waits for, and what it has cost.",
+    "status": "Show how far a run is, what it waits for, and how long its steps have taken.",
     "notify": "Send notices of runs that ended, failed, wait or stand still; each is sent once.",
     "logs": "Print the logs of a run's steps.",
     "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",

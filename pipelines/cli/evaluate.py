@@ -93,7 +93,7 @@ def evaluate_command(
     science = begun.recipe
     os.environ[MACHINE] = place.machine.text()
     home = open_store(place.store)
-    _require_two(models or [])
+    _require_at_most_two(models or [])
     begun.say()
     measured = _evaluate(science, home, models or [])
     result = compare(science, measured)
@@ -106,10 +106,10 @@ def evaluate_command(
         _print(science, result)
 
 
-def _require_two(models: list[str]) -> None:
+def _require_at_most_two(models: list[str]) -> None:
     if len(models) > 2 or len(set(models)) < len(models):
         raise BadInput(
-            "--model is given once, or twice with different models",
+            "--model takes at most two models, and different ones",
             remedy="Compare two models at a time.",
         )
 
@@ -142,7 +142,7 @@ def _admit(recipe: Recipe, name: str, uri: str, terminal: TextIO) -> None:
 
 
 def _say(terminal: TextIO, event: dict[str, Any]) -> None:
-    """Print an event that shows progress."""
+    """Print progress, reuse, notes and warnings."""
     kind, step = event["event"], event.get("step", "")
     text = {
         "progress": progress_text(event) if kind == "progress" else "",

@@ -25,10 +25,10 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.plan_tables import print_plan
 from lidr.pipelines.planning import measured
-from lidr.pipelines.planning.answer import as_data
 from lidr.pipelines.planning.calibration import dump, load_calibration
 from lidr.pipelines.planning.estimate import PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.plan_data import as_data
 from lidr.pipelines.planning.queueing import Tenants
 from lidr.pipelines.planning.requests import read_prompts
 from lidr.pipelines.planning.scenario import Scenario, simulate_plan

@@ -17,7 +17,7 @@ _WIDTH = 110
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print a plan: `lidr.pipelines.planning.answer.as_data`, with its simulation and power."""
+    """Print a plan: `lidr.pipelines.planning.plan_data.as_data`, with its simulation and power."""
     width = max(PlainConsole().width, _WIDTH)
     console = PlainConsole(soft_wrap=True, width=width)
     _print_stages(console, plan)

@@ -59,7 +59,7 @@ def prune_command(
     ] = None,
     forget: Annotated[
         list[str] | None,
-        typer.Option("--forget", metavar="NAME", help="A registered model deleted for good."),
+        typer.Option("--forget", metavar="NAME", help="A model that was deleted for good."),
     ] = None,
     profile: Annotated[
         list[str] | None,
@@ -112,7 +112,10 @@ def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
 
 
 def _require_idle(store: Store, dry_run: bool) -> None:
-    """Refuse while a run is executed on this machine: nobody knows what it will reuse."""
+    """Refuse while this machine executes a run on the store, whose needs are not known yet.
+
+    A dry run notes it.
+    """
     if names := running(store.uri):
         if not dry_run:
             raise BadInput(
@@ -132,7 +135,7 @@ def _ask(plan: PrunePlan, yes: bool) -> None:
 
 @contextmanager
 def _progress(size: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal; yield what takes the bytes removed since the last call."""
+    """Show a progress bar on a terminal; yield the function that advances it by some bytes."""
     columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
     screen = PlainConsole(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -185,7 +188,7 @@ def _document(plan: PrunePlan, dry_run: bool) -> dict[str, Any]:
                 "uri": removal.stage.uri,
                 "step": removal.stage.node.step,
                 "why": removal.why.value,
-                "record": removal.why.name == "EARLIER",
+                "marker_stays": removal.why.name == "EARLIER",
                 "objects": len(removal.entries),
                 "bytes": removal.size,
             }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,14 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from lidr.pipelines.cli.outputs import Output, OutputOption
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.status_table import as_json, print_status, table_width
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.listing import list_experiment
 from lidr.pipelines.cluster.status import Watcher
-from lidr.pipelines.local_status import existing_store, local_status
+from lidr.pipelines.local_status import existing_store, local_state, local_status
+from lidr.pipelines.status import Status
 from lidr.pipelines.stored import known_runs
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
@@ -30,10 +32,13 @@ def status_command(
     store: StoreOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show how far a run is, what it waits for, and what it has cost."""
+    """Show how far a run is, what it waits for, and how long its steps have taken."""
     place = read_profile(*profile, store=store)
     if not run:
-        _print_list(_listed(place), output)
+        rows, reasons = _listed(place)
+        _print_list(rows, output)
+        for reason in reasons:
+            say(f"lidr: {reason}", error=True)
         return
 
     status = _status(place, run)
@@ -43,21 +48,30 @@ def status_command(
         print_status(status)
 
 
-def _status(place: Profile, run: str) -> Any:
+def _status(place: Profile, run: str) -> Status:
     if place.runner == "local":
         return local_status(existing_store(place.store), run)
 
     return Watcher(Client(place), place, run).read_status()
 
 
-def _listed(place: Profile) -> list[dict[str, str]]:
-    if place.runner == "local":
-        store = existing_store(place.store)
-        return [
-            {"run": name, "state": local_status(store, name).state} for name in known_runs(store)
-        ]
+def _listed(place: Profile) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the runs as rows, and for each unreadable one the reason."""
+    if place.runner != "local":
+        return list_experiment(Client(place)), []
 
-    return list_experiment(Client(place))
+    store = existing_store(place.store)
+    rows, reasons = [], []
+    for name in known_runs(store):
+        try:
+            state = local_state(store, name)
+        except StoreError:  # it concerns every run
+            raise
+        except BadInput as error:
+            state = "unreadable"
+            reasons.append(f"{name}: {error}")
+        rows.append({"run": name, "state": state})
+    return rows, reasons
 
 
 def _print_list(rows: list[dict[str, str]], output: Output) -> None:
@@ -66,9 +80,10 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
         return
 
     heads = list(rows[0]) if rows else ["run", "state"]
-    table = Table(*heads, box=SIMPLE_HEAD)
-    for column in table.columns:
-        column.no_wrap = True
+    table = Table(box=SIMPLE_HEAD)
+    for head in heads:  # users copy names: long ones go on in the next line
+        wraps = head in ("run", "kind")
+        table.add_column(head, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))
     PlainConsole(width=table_width()).print(table)

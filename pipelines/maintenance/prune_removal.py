@@ -3,8 +3,9 @@
 The marker is removed first, so that the rest of a stage never counts as done. Before that it is
 copied to another name, so that the lineage of kept versions is never lost; if nothing of the stage
 is kept, the copy is removed last. A register stage is removed before its version, or a run could
-reuse a version that is gone; a version is removed before its files. If one of the versions has got
-an alias since the plan was made, or a copy in another registry, nothing is removed.
+reuse a version that is gone; a version is removed before its files. A version that has got an
+alias since the plan was made, or a copy in another registry, stops the removal before its files are
+touched.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def prune(
         advance: called after each stage with the bytes that the plan frees of it, even if it stays.
 
     Raises:
-        LidrError: an alias, or another registry, refers to one of the versions by now. Nothing was
-            removed, or, if that began while this worked, no file of that version but its register
-            stage.
+        LidrError: an alias, or another registry, refers to one of the versions by now. If it did
+            before the removal began, nothing was removed; else of that version its register stage
+            alone.
         BadInput: a registry does not let us in.
         TrackingFailed: it does not answer, or cannot serve requests now.
         RegistryFailed: it refuses to delete a version, whose files stay then.

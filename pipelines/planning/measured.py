@@ -46,8 +46,8 @@ def calibrate(store: str, run: str) -> Calibration:
     """Measure a finished run of a recipe.
 
     Engines record how many tokens a second they wrote; the rest of a stage's time is fixed. The
-    evaluate stage has no such figure and is assumed to write as fast as generate. Work and seconds
-    are summed over all iterations.
+    evaluate stage has no such figure and is assumed to write as fast as generate. Speeds are means
+    over all iterations.
 
     Args:
         store: URI of the store.
@@ -123,7 +123,7 @@ def _require_translated(recipe: Recipe, run: str) -> None:
     if recipe.pairing.rewarder != "lidr":
         raise BadInput(
             f"run {run} has the rewarder {recipe.pairing.rewarder}, and translates nothing",
-            remedy="Calibrate from a run with pairing.rewarder lidr; others can use it too.",
+            remedy="Calibrate from a run with pairing.rewarder lidr; it serves others, too.",
         )
 
 
@@ -172,7 +172,7 @@ def _work(recipe: Recipe, first: _Iteration, lengths: MeasuredLengths) -> Reques
 
 
 def _means(parts: Sequence[Mapping[str, Any]], total: str, count: str) -> dict[str, float]:
-    """Return the mean `total` per `count` for each key, over all parts; failed requests count."""
+    """Return the mean `total` per `count` for each key, over all parts and failures."""
     totals: dict[str, float] = defaultdict(float)
     counts: dict[str, float] = defaultdict(float)
     for part in parts:
@@ -195,7 +195,7 @@ def _engine_rate(stages: Sequence[Stage], tokens: float) -> Rate:
         if "tokens_per_second" not in counts:
             raise BadInput(
                 f"stage {stage.uri} names no tokens_per_second",
-                remedy="Calibrate from a run whose generate and translate steps did their work.",
+                remedy="Calibrate from a run whose generate and translate steps started an engine.",
             )
         busy += tokens / counts["tokens_per_second"]
         whole += _seconds(stage)
@@ -225,12 +225,12 @@ def _evaluate_rate(stages: Sequence[Stage], rate: float) -> Rate:
 
 
 def _train_rate(iterations: Sequence[_Iteration], flops: float) -> Rate:
-    """Split the training time into passes (the reference's too), and start-up with export."""
+    """Split training time in two: passes (the reference's too), and start-up with export."""
     busy = whole = 0.0
     for each in iterations:
         counts = each.train.counts()
         busy += counts["train_seconds"] + each.reference.marker()["seconds"]
-        # The marker's are the launcher's, which also waits for nodes.
+        # The marker's seconds include the launcher's wait for nodes.
         whole += counts.get("seconds", each.train.marker()["seconds"])
     ranks = iterations[0].train.counts()["ranks"]
     return Rate(
@@ -265,7 +265,7 @@ def _between(
     evaluations: Sequence[Stage],
     register: float,
 ) -> float:
-    """Return a step's seconds besides its stage's, in the iteration that waited least for nodes."""
+    """Return the seconds around a step's stage: the least, for others waited for nodes."""
     ends = [datetime.fromisoformat(state["finished"]) for state in states if "finished" in state]
     if len(ends) < len(states):
         return 0.0
@@ -281,7 +281,7 @@ def _between(
 
 
 def _registrations(home: Store, versions: set[str]) -> list[float]:
-    """Return the seconds of some versions' register stages, which no state names."""
+    """Return the seconds of versions' register stages: no state names these, so all are listed."""
     markers = [
         json.loads(home.read(entry.key))
         for entry in home.list("stages/register")

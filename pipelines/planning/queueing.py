@@ -1,4 +1,4 @@
-"""A quota of GPUs that several tenants share, admitted first come, first served, as by Kueue."""
+"""A quota of GPUs that several tenants share, admitted strictly in order (Kueue's StrictFIFO)."""
 
 from __future__ import annotations
 

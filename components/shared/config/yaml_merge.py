@@ -148,7 +148,7 @@ def _refuse_bad_keys(document: yaml.Node) -> None:
 
 
 def _refuse_bad_values(document: yaml.Node) -> None:
-    """Refuse invalid values; `<<` becomes the keys that it stands for, which own keys replace."""
+    """Refuse invalid values; replace `<<` by its keys, of which a mapping's own ones win."""
     data_of(document)  # PyYAML puts the keys of `<<` before a mapping's own
     for node in _walk(document):
         if isinstance(node, yaml.MappingNode):

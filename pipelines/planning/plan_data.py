@@ -1,4 +1,4 @@
-"""A plan as plain data: what `lidr plan --output json` prints, and its tables show."""
+"""A plan as plain data, as in `lidr plan --output json`, which adds simulation and power."""
 
 from __future__ import annotations
 

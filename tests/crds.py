@@ -12,7 +12,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
+
+from tests.yaml_text import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "crds"
 
@@ -32,7 +33,7 @@ def problems(manifest: dict[str, Any]) -> list[str]:
 def versions(group: str, kind: str) -> list[dict[str, Any]]:
     """Return the versions that a kind's CRD has."""
     for path in FOLDER.glob(f"{group}_{kind.lower()[:-1]}*.yaml"):
-        crd = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
+        crd = read_yaml(path.read_text("utf-8"))
         if crd["spec"]["names"]["kind"] == kind:
             found: list[dict[str, Any]] = crd["spec"]["versions"]
             return found

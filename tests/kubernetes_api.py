@@ -24,6 +24,7 @@ from kubernetes_validate import validate
 from tests.argo import pod_metadata
 from tests.crds import problems
 from tests.json_server import serving
+from tests.yaml_text import read_yaml
 
 NAMESPACE = "lidr"
 TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
@@ -419,7 +420,7 @@ def _stamp(moment: datetime) -> str:
 @contextmanager
 def serve() -> Iterator[KubernetesApi]:
     """Start a server that knows the shipped TrainingRuntimes."""
-    shipped = [yaml.safe_load(file.read_text("utf-8")) for file in RUNTIMES]
+    shipped = [read_yaml(file.read_text("utf-8")) for file in RUNTIMES]
     api = KubernetesApi(runtimes={each["metadata"]["name"]: each for each in shipped})
 
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
+
+from tests.yaml_text import read_documents
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
@@ -45,7 +46,7 @@ def functions_in(file: Path) -> set[str]:
 
 @cache
 def objects_in(file: Path) -> set[str]:
-    documents = yaml.safe_load_all(file.read_text("utf-8"))
+    documents = read_documents(file.read_text("utf-8"))
     return {f"{each['kind']}/{each['metadata']['name']}" for each in documents if each}
 
 

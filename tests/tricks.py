@@ -43,4 +43,5 @@ HARMLESS = (
     "plus+%41?&#",
     "console/nullable.json",
     "\u0627\u0644\u0639\u0631\u0628\u064a\u0629.jsonl",
+    "\u0646\u0627\u0645\u0647\u200c\u0647\u0627/\u0915\u094d\u200d\u0937.jsonl",
 )

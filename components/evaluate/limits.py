@@ -74,11 +74,29 @@ def known_tasks(settings: Evaluation) -> dict[str, tuple[str, ...]]:
 
 
 def languages_reading(recipe: Recipe, key: str) -> tuple[str, ...]:
-    """Return the languages of the known tasks that read a key of `evaluation.data`."""
-    known = known_tasks(recipe.evaluation)
-    asked = recipe.evaluation.tasks_in(recipe.languages.all).items()
-    codes = [code for task, code in asked if canonical(key) in known.get(task, ())]
+    """Return the languages of the known tasks that read a key of `evaluation.data`.
+
+    A task of ours reads one key: the family's own where the data set's is given as well.
+    """
+    known, key = known_tasks(recipe.evaluation), canonical(key)
+    given = recipe.evaluation.data.keys() - {key}
+    codes = []
+    for task, code in recipe.evaluation.tasks_in(recipe.languages.all).items():
+        keys = known.get(task, ())
+        if key in keys and given.isdisjoint(keys[: keys.index(key)]):
+            codes.append(code)
     return tuple(dict.fromkeys(codes))
+
+
+def evaluated_splits(recipe: Recipe, key: str) -> tuple[str, ...]:
+    """Return the splits that tasks of our YAML files and the user's evaluate of a key's items."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for folder in task_folders(recipe.evaluation):
+        tasks |= _tasks(folder)
+    asked = [tasks.get(name, {}) for name in recipe.evaluation.tasks_in(recipe.languages.all)]
+    reading = [task for task in asked if canonical(key) in _item_keys(task)]
+    splits = [task.get("test_split") or task.get("validation_split") for task in reading]
+    return tuple(dict.fromkeys(split for split in splits if isinstance(split, str)))
 
 
 def published_items(recipe: Recipe) -> Iterator[NamedInput]:

@@ -49,13 +49,14 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> No
     PromotionOrder(alias, reason).validate()  # the promote step does so hours later
     home = open_store(store)
     client = mlflow_client(store)
+    number = ask_mlflow(lambda: read_model(client, name)).aliases.get(alias)
     challenger = ask_mlflow(lambda: read_version(client, name, version))
-    if alias not in ask_mlflow(lambda: read_model(client, name)).aliases:
+    if number is None:
         raise BadInput(
             f"{name!r} has no {alias} to compare {challenger.label} with",
             remedy=f"Leave --evaluate out: `lidr promote {name} {challenger.number} --to {alias}`.",
         )
-    champion = ask_mlflow(lambda: read_version(client, name, f"@{alias}"))
+    champion = ask_mlflow(lambda: read_version(client, name, str(number)))
     if champion.number == challenger.number:
         raise BadInput(f"{challenger.label} is {alias} already", remedy="Name another version.")
     for each in (champion, challenger):

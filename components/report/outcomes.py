@@ -39,8 +39,8 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
     return Section(
         "accuracy",
         "Accuracy",
-        f"Share of right answers on {tasks}, by iteration. Whiskers are 95% Wilson intervals. "
-        "M₀ is the start, each further model learnt from the one before it.",
+        f"Share of right answers on {tasks}, by iteration. Whiskers are 95% intervals. "
+        "M₀ is the start, each further model learnt from the last one promoted before it.",
         warnings=warnings_of(rounds),
         charts=[score_chart(settings, names, "Accuracy by language", counts)],
         tables=[

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lidr.components.shared.config.budget import NOTHING, Account, Amount, Used, plain_amount
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import state_key
 from lidr.components.shared.store.usage import (
     amounts,
     read_budget_stop,
@@ -57,7 +58,7 @@ class RunUsage:
             BadInput: a note, the state or the record of a budget stop is damaged.
         """
         usages, stop = read_usage(store, run), read_budget_stop(store, run)
-        stored = _used(state or {})
+        stored = _used(store, run, state or {})
         own = stored.account if stored else None
         account = read_stop_account(store, run) or own or Account.from_environment()
         counts = stored if ended and not stop else None
@@ -82,9 +83,10 @@ class RunUsage:
         of += [f"{plain_amount(bounds.cost)} {currency}"] if bounds.cost else []
         budget = f" of a budget of {' and '.join(of)}" if of else ""
         lost = f"; {self.lost.text(currency)} of that in processes that did not end in order"
+        # Notes may be newer than what a state says was used: then they are no part of that.
+        part = 0 < self.lost.gpu_hours <= self.used.gpu_hours and self.lost.cost <= self.used.cost
         return (
-            f"All attempts together used {self.used.text(currency)}{budget}"
-            f"{lost if self.lost.gpu_hours else ''}."
+            f"All attempts together used {self.used.text(currency)}{budget}{lost if part else ''}."
         )
 
     @property
@@ -95,13 +97,14 @@ class RunUsage:
         return [("Why it stopped", str(self.stop["reason"])), ("What to do", _RAISE_BUDGET)]
 
 
-def _used(state: Mapping[str, Any]) -> Used | None:
+def _used(store: Store, run: str, state: Mapping[str, Any]) -> Used | None:
     try:
         return Used.model_validate(state["used"]) if state.get("used") else None
     except ValidationError as error:
         raise BadInput(
-            f"`used` of the state of iteration {state['iteration']} is damaged: {state['used']!r}",
-            remedy="Delete that state.json, then run the same command again.",
+            f"`used` is damaged: {state['used']!r}",
+            file=f"{store.uri}/{state_key(run, state['iteration'])}",
+            remedy="Delete the file, then run the same command again.",
         ) from error
 
 

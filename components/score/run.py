@@ -17,7 +17,7 @@ import pyarrow as pa
 from lidr.components.rollout.answers import read_answers
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.score.stage import ScoringModels, score_stage, scoring_models
-from lidr.components.score.texts import LanguageTexts, SampleKey, TextEncoder
+from lidr.components.score.texts import LanguageTexts, ResponseEncoder, SampleKey
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.device import best_device
@@ -84,7 +84,7 @@ def score(
     prompts = {each.prompt_id: each for each in book.read(dominant, 0, book.size(dominant))}
     answers = read_answers(settings, responses)
     files = {role: model_files(uri) for role, uri in models._asdict().items()}
-    encoder = TextEncoder(settings, *_chat_and_context(settings, files), prompts)
+    encoder = ResponseEncoder(settings, *_chat_and_context(settings, files), prompts)
     texts = {code: encoder.encode(code, found) for code, found in answers.items()}
     if cut := sum(each.cut for each in texts.values()):
         emit("note", message=f"{cut:,} responses are scored up to the models' context alone")

@@ -45,7 +45,7 @@ class LanguageTexts:
     cut: int = 0
 
 
-class TextEncoder:
+class ResponseEncoder:
     """Encodes responses as they would follow the dominant-language instruction.
 
     Args:

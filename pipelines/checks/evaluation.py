@@ -6,7 +6,7 @@ ours, nor the user's, nor in the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lidr.components.evaluate.items.places import files_at, local_path, require_own_file
@@ -14,6 +14,7 @@ from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
 from lidr.components.evaluate.limits import (
+    evaluated_splits,
     known_tasks,
     languages_reading,
     require_yaml,
@@ -22,7 +23,8 @@ from lidr.components.evaluate.limits import (
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.inputs.fetched import find_fetched
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.inputs.fetched import find_data_set
 from lidr.pipelines.checks.finding import (
     CheckInputs,
     Finding,
@@ -33,18 +35,33 @@ from lidr.pipelines.checks.finding import (
     unknown,
 )
 
+_FAMILIES = {source.dataset: family for family, source in SOURCES.items()}
+
+_SPLITS = ("test", "validation", "val")
+"""Those that the catalogue's tasks evaluate."""
+
 
 def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether the tasks exist, read the data that is named, and have their items."""
-    evaluation = inputs.recipe.evaluation
-    folder = evaluation.include_path
+    yield _tasks_here(inputs)
+    for key, pattern in inputs.recipe.evaluation.data.items():
+        yield _items(inputs, key, pattern)
+
+
+def _tasks_here(inputs: CheckInputs) -> Finding:
+    """Return `_tasks`, as `unknown` where pods may have another folder of tasks, or none."""
+    name, folder = "evaluation tasks", inputs.recipe.evaluation.include_path
+    remedy = "Keep the folder at this path in the image or on a volume of the pods."
     if folder and not Path(folder).is_dir():
+        if inputs.on_cluster:
+            detail = f"{folder} is not a folder here; pods read it from their image or a volume"
+            return unknown(name, detail, remedy)
         detail = f"{folder} is not a folder"
-        yield missing("evaluation tasks", detail, "Correct evaluation.include_path.")
-    else:
-        yield _tasks(inputs.recipe)
-    for family, pattern in evaluation.data.items():
-        yield _items(inputs, family, pattern)
+        return missing(name, detail, "Correct evaluation.include_path.")
+    found = _tasks(inputs.recipe)
+    if folder and inputs.on_cluster and found.state == "ok":
+        return unknown(name, f"{found.detail}, here; pods may not see {folder}", remedy)
+    return found
 
 
 def _tasks(recipe: Recipe) -> Finding:
@@ -65,7 +82,8 @@ def _tasks(recipe: Recipe) -> Finding:
     except LidrError as error:
         return refused(name, error)
     except ModuleNotFoundError:
-        lacking = [task for task in asked if task not in known] or sorted(named - read)
+        lacking = [task for task in asked if task not in known]
+        lacking = lacking or sorted(named - read) or sorted(pinned & ours)
         detail = f"{lacking[0]} is not looked up: lm_eval is not installed here"
         return unknown(name, detail, "pip install 'lidr[evaluate]'")
     return ok(name, ", ".join(evaluation.tasks))
@@ -85,58 +103,82 @@ def _ask_harness(recipe: Recipe) -> None:
     require_read(manager, recipe.evaluation.tasks_in(recipe.languages.all), recipe.evaluation)
 
 
-def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
-    """Return how many items a family has, by language.
-
-    With `{config}`, and in a data set of the hub that was fetched, only the step counts.
-    """
-    recipe, name = inputs.recipe, f"items {family}"
-    datasets = {source.dataset: key for key, source in SOURCES.items()}
-    own = family if family in SOURCES else datasets.get(family, "")
-    counts: dict[str, int] = {}
+def _items(inputs: CheckInputs, key: str, pattern: str) -> Finding:
+    """Return how many items a key of `evaluation.data` has, by language."""
+    recipe, name = inputs.recipe, f"items {key}"
+    codes = _languages(recipe, key)
+    if not codes:
+        return ok(name, "read by no task")
+    only_here = inputs.on_cluster and on_this_machine(pattern)
+    if only_here and not _is_here(pattern, codes):
+        detail = f"{pattern} is not here; pods read it from their image or a volume"
+        return unknown(name, detail, "Bring it into the store with `lidr fetch` where it is.")
     try:
-        codes = languages_reading(recipe, family) or recipe.languages.all
-        whole = _is_data_set(pattern)
-        by_step = not own and ("{config}" in pattern or whole)
-        if own and not whole:
-            require_own_file(pattern, codes)
-        for code in codes:
-            if own:
-                counts[code] = len(problems(own, code, recipe.evaluation.data))
-            elif not by_step:
-                counts[code] = _rows(pattern, code)
-        if own:
-            _require_equal(counts)
+        counts = _counts(recipe, key, pattern, codes)
     except LidrError as error:
         return refused_or_unknown(name, error, inputs)
-    detail = ", ".join(f"{code} {count:,}" for code, count in counts.items())
-    detail = detail or ("read by the step" if by_step else "there")
-    if inputs.on_cluster and on_this_machine(pattern):
+    detail = ", ".join(f"{code} {count:,}" for code, count in counts.items()) or "read by the step"
+    if only_here:
         remedy = "Bring it into the store with `lidr fetch`."
         return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
     return ok(name, detail)
 
 
-def _rows(pattern: str, code: str) -> int:
-    """Return how many items a data set's files hold in a language.
+def _languages(recipe: Recipe, key: str) -> Sequence[str]:
+    """Return the languages of the known tasks that read a key; if none does, of the others."""
+    asked, known = recipe.evaluation.tasks_in(recipe.languages.all), known_tasks(recipe.evaluation)
+    others = dict.fromkeys(code for task, code in asked.items() if task not in known)
+    return languages_reading(recipe, key) or tuple(others)
+
+
+def _is_here(pattern: str, codes: Sequence[str]) -> bool:
+    """Return whether this machine has a local source in any language, whatever {config} is."""
+    address, config, _ = parse_source(pattern).address.removeprefix("file://").partition("{config}")
+    place = address.rpartition("/")[0] if config else address
+    names = [{"language": code, "language_name": NAMES[code].lower()} for code in codes]
+    return any(Path(place.format(**each)).exists() for each in names)
+
+
+def _counts(recipe: Recipe, key: str, pattern: str, codes: Sequence[str]) -> dict[str, int]:
+    """Return how many items each language has; {} if only the step can count them.
+
+    The harness loads `{config}`, and data sets of the hub that were fetched, by itself; our own
+    tasks read files alone.
 
     Raises:
-        BadInput: there are no files, or one cannot be read.
+        BadInput: there are no files, one cannot be read, or languages share one.
     """
-    place = local_path(pattern, code)
-    try:
-        files = files_at(place, ("test",), code)["test"]
-    except BadInput:
-        if "validation" not in (found := files_at(place, ("validation",), code)):
-            raise
-        files = found["validation"]
-    return sum(len(read_rows(file)) for file in files)
+    family = key if key in SOURCES else _FAMILIES.get(key, "")
+    own_key = key == family or family not in recipe.evaluation.data  # the family's goes first
+    ours = family and own_key and languages_reading(recipe, family)
+    whole = find_data_set(pattern) is not None
+    if (whole or "{config}" in pattern) and not ours:
+        return {}
+    if not family:
+        splits = evaluated_splits(recipe, key) or _SPLITS
+        return {code: _rows(pattern, code, splits) for code in codes}
+    if not whole:
+        require_own_file(pattern, codes)
+    counts = {code: len(problems(family, code, {family: pattern})) for code in codes}
+    _require_equal(counts)
+    return counts
 
 
-def _is_data_set(pattern: str) -> bool:
-    """Return whether a source is a whole data set of the hub that was fetched."""
-    held = find_fetched(parse_source(pattern).address)
-    return held is not None and "dataset" in held[0].marker()["identity"]["source"]
+def _rows(pattern: str, code: str, splits: Sequence[str]) -> int:
+    """Return how many items a data set's files hold in a language, in the first split there is.
+
+    Raises:
+        BadInput: there are no files of any of the splits, or one cannot be read.
+    """
+    place, faults = local_path(pattern, code), list[BadInput]()
+    for split in splits:
+        try:
+            files = files_at(place, (split,), code)[split]
+        except BadInput as error:
+            faults.append(error)
+        else:
+            return sum(len(read_rows(file)) for file in files)
+    raise faults[0]
 
 
 def _require_equal(counts: Mapping[str, int]) -> None:

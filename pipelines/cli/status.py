@@ -69,7 +69,7 @@ def _listed(place: Profile) -> tuple[list[dict[str, str]], list[str]]:
             raise
         except BadInput as error:
             state = "unreadable"
-            reasons.append(f"{name}: {error}")
+            reasons.append(str(error))
         rows.append({"run": name, "state": state})
     return rows, reasons
 
@@ -81,9 +81,9 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
 
     heads = list(rows[0]) if rows else ["run", "state"]
     table = Table(box=SIMPLE_HEAD)
-    for head in heads:  # users copy names: long ones go on in the next line
-        wraps = head in ("run", "kind")
-        table.add_column(head, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
+    for head in heads:
+        folds = head in ("run", "kind")  # users copy names; a state is never cut before these fold
+        table.add_column(head, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))
     PlainConsole(width=table_width()).print(table)

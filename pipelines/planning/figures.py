@@ -148,4 +148,4 @@ class Figures(Strict):
 def figures() -> Figures:
     """Return the shipped figures."""
     text = (Path(__file__).parent / "figures.yaml").read_text("utf-8")
-    return Figures.model_validate(yaml.safe_load(text))
+    return Figures.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from tests.yaml_text import read_documents
+
 Spec = dict[str, Any]
 
 _SCRIPT = (
@@ -25,7 +27,7 @@ def stand_in(text: str, image: str) -> str:
         text: the compiled pipeline.
         image: with a shell.
     """
-    documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    documents = list(read_documents(text))
     spec = documents[0]
     wanted = wanted_outputs(spec)
     for name, component in spec["components"].items():

@@ -28,6 +28,7 @@ from tests.cluster.results import Failure, Figures, LeftOut, Result, line, table
 from tests.cluster.standin import stand_in, wanted_outputs
 from tests.cluster.workflow import PodNode, covered, pods_of, stored_bytes, window_of, worked
 from tests.pipelines.test_sharing import compiled
+from tests.yaml_text import read_yaml
 
 
 def test_without_a_cluster_it_says_what_it_would_need_and_ends_with_2(capsys):
@@ -259,7 +260,7 @@ def test_a_stand_in_writes_every_output_and_goes_on():
         },
     }
     assert wanted_outputs(spec) == {("comp-a", "Output"): "continue"}
-    made = yaml.safe_load(stand_in(yaml.safe_dump(spec), "image"))["deploymentSpec"]["executors"]
+    made = read_yaml(stand_in(yaml.safe_dump(spec), "image"))["deploymentSpec"]["executors"]
     assert made["exec-a"]["container"]["args"][1:] == ["continue", "--", "python", "{{$}}"]
     assert made["exec-b"]["container"]["args"][1] == "1"
     assert made["exec-a"]["container"]["image"] == "image"

@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.e2e.runs import command, result_of, run_command
 from tests.warm import python
+from tests.yaml_text import read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_a_version_is_exported_with_its_card(demo: tuple[Path, dict], tmp_path: 
     assert (target / weights).read_bytes() == (model / weights).read_bytes()
     AutoModelForCausalLM.from_pretrained(target, use_safetensors=True)
     _, front, card = (target / "README.md").read_text("utf-8").split("---\n", 2)
-    assert yaml.safe_load(front)["language"] == ["en", "es", "de", "fr"]
+    assert read_yaml(front)["language"] == ["en", "es", "de", "fr"]
     spanish = 100 * result["iterations"][1]["accuracy"]["es"]["value"]
     assert f"{spanish:.1f} (" in card and "| Spanish |" in card
     again = subprocess.run(export, capture_output=True, text=True)

@@ -160,8 +160,8 @@ def _check_counts(settings: Recipe, pairs: Stage, ids: int) -> None:
 
 
 def test_every_prompt_arrives_with_transformers(tmp_path):
-    recipe = make_recipe(chat_model(tmp_path / "model"), ids=300, filters="paper")
-    counts = check(recipe, run_steps(recipe, str(tmp_path / "store")), 300)
+    recipe = make_recipe(chat_model(tmp_path / "model"), ids=150, filters="paper")
+    counts = check(recipe, run_steps(recipe, str(tmp_path / "store")), 150)
     assert counts["responses"]["engine"] == "transformers"
     assert 0 < counts["pairs"]["pairs"] < counts["pairs"]["candidates"]
 

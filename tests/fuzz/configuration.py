@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 
 from lidr.components.shared.config.profile import Profile, load_profile
@@ -17,6 +16,7 @@ from lidr.pipelines.cluster.recurring import Recurrence
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.fuzz.scratch import scratch
+from tests.yaml_text import read_yaml
 
 _SHIPPED = Path(__file__).resolve().parents[2] / "pipelines"
 
@@ -52,7 +52,7 @@ class _Kind:
     def __init__(self, folder: str, model: Any, load: Any) -> None:
         files = sorted((_SHIPPED / folder).glob("*.yaml"))
         self.texts = [file.read_text("utf-8") for file in files]
-        self.trees = [yaml.safe_load(text) for text in self.texts]
+        self.trees = [read_yaml(text) for text in self.texts]
         self.trees += [tree | _EXTRA[folder] for tree in self.trees]
         (schema,) = (_SHIPPED / folder).glob("*.schema.json")
         self._schema = Draft202012Validator(json.loads(schema.read_text("utf-8")))
@@ -75,7 +75,7 @@ class _Kind:
         given = found.model_dump(mode="json", exclude_unset=True)
         faults = [fault.message for fault in self._schema.iter_errors(given)]
         assert not faults, f"the schema says otherwise: {faults[0][:300]}"
-        raw = yaml.load(data.decode("utf-8-sig"), Loader=yaml.CSafeLoader)
+        raw = read_yaml(data.decode("utf-8-sig"))
         assert_same_truth(raw, given)
 
 

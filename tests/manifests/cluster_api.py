@@ -18,6 +18,8 @@ from urllib.parse import urlparse
 
 import yaml
 
+from tests.yaml_text import read_yaml
+
 Object = dict[str, Any]
 
 RESOURCES = {
@@ -84,7 +86,7 @@ class ClusterApi:
 
     def _write(self, method: str, path: str, query: str, body: bytes) -> tuple[int, Object]:
         self.written.append((method, f"{path}?{query}"))
-        sent: Object = yaml.safe_load(body) if body else {}
+        sent: Object = read_yaml(body) if body else {}
         if path.endswith("/subjectaccessreviews"):
             return 201, sent | {"status": {"allowed": self.allowed(sent["spec"])}}
         return (201 if method == "POST" else 200), sent or _status(200, "", "deleted")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.yaml_text import read_documents
 
 ROOT = Path(__file__).resolve().parents[2] / "manifests"
 OVERLAYS = ("kind", "kind-single-user", "gke", "eks", "aks", "openshift")
@@ -33,7 +34,7 @@ def rendered(folder: str) -> tuple[Object, ...]:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # kustomize warns of deprecated fields
-    documents = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)
+    documents = read_documents(done.stdout)
     return tuple(each for each in documents if each)
 
 

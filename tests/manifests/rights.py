@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from tests.manifests.rendering import NAMESPACE, Object, named
+from tests.yaml_text import read_yaml
 
-TABLE: dict[str, dict[str, list[str]]] = yaml.safe_load(
+TABLE: dict[str, dict[str, list[str]]] = read_yaml(
     Path(__file__).with_name("rbac.yaml").read_text("utf-8")
 )
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lidr.components.serve.follow import Deployment, follow
 from lidr.components.shared.core.errors import BadInput, LidrError
@@ -31,6 +30,7 @@ from tests.kubernetes_api import (
 )
 from tests.manifests.rights import Right, asked, granted
 from tests.unit.train.launch import jobs
+from tests.yaml_text import read_documents
 
 pytestmark = needs_crds
 
@@ -48,7 +48,7 @@ OPTIONAL = {
 
 def role(name: str, file: Path = ROLES) -> set[Right]:
     """Return the rights of a Role as it is shipped."""
-    objects = [each for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
+    objects = [each for each in read_documents(file.read_text("utf-8")) if each]
     (found,) = (o for o in objects if o["kind"] == "Role" and o["metadata"]["name"] == name)
     binding = {
         "kind": "RoleBinding",
@@ -190,7 +190,7 @@ def test_with_its_role_the_follower_changes_its_deployment_and_no_other(
         "lidr.components.serve.follow.resolve_model",
         lambda name: ModelLocation("s3://b/stages/train/x/model"),
     )
-    documents = yaml.safe_load_all(CHAMPION.read_text("utf-8"))
+    documents = read_documents(CHAMPION.read_text("utf-8"))
     (found,) = (each for each in documents if each["kind"] == "Deployment")
     api.servers = {f"{SERVERS[0]}{name}": found for name in ("lidr-champion", "lidr-mlflow")}
     assert follow("tiny", "champion", Deployment("lidr-champion", "lidr"))

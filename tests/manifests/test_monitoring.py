@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import promql_parser
 import pytest
-import yaml
 
 from tests.manifests.rendering import ROOT, Object, named, needs_kubectl, overlay
+from tests.yaml_text import read_yaml
 
 FOLDER = ROOT / "components" / "monitoring"
-RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text("utf-8"))["spec"]["groups"]
+RULES = read_yaml((FOLDER / "alerts.yaml").read_text("utf-8"))["spec"]["groups"]
 DASHBOARD = json.loads((FOLDER / "run.json").read_text("utf-8"))
 ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"]}
 

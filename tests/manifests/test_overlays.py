@@ -36,6 +36,7 @@ from tests.manifests.rendering import (
     rendered,
     title,
 )
+from tests.yaml_text import read_yaml
 
 pytestmark = needs_kubectl
 
@@ -125,7 +126,7 @@ def test_no_custom_object_is_of_a_deprecated_version():
     ],
 )
 def test_the_validation_refuses(kind: str, broken: Any):
-    item = yaml.safe_load(yaml.safe_dump(next(iter(named(overlay("gke"), kind).values()))))
+    item = read_yaml(yaml.safe_dump(next(iter(named(overlay("gke"), kind).values()))))
     broken(item)
     with pytest.raises((AssertionError, FileNotFoundError)):
         assert problems(item) == ()
@@ -238,7 +239,7 @@ def test_every_image_of_lidr_s_is_tagged_as_make_images_does(name: str):
 
 
 def _kustomization(folder: str) -> Object:
-    return yaml.safe_load((ROOT / folder / "kustomization.yaml").read_text("utf-8"))
+    return read_yaml((ROOT / folder / "kustomization.yaml").read_text("utf-8"))
 
 
 @each_overlay

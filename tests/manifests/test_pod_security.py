@@ -21,6 +21,7 @@ from tests.manifests.rendering import (
     overlay,
     pods,
 )
+from tests.yaml_text import read_yaml
 
 pytestmark = needs_kubectl
 
@@ -85,7 +86,7 @@ def _own(pod: Object) -> Object:
 @pytest.mark.parametrize(("control", "broken"), BROKEN, ids=[each for each, _ in BROKEN])
 def test_a_pod_that_breaks_a_control_is_found(control: str, broken):
     pod = named(overlay("gke"), "Deployment")["lidr-mlflow"]["spec"]["template"]["spec"]
-    pod = yaml.safe_load(yaml.safe_dump(pod))
+    pod = read_yaml(yaml.safe_dump(pod))
     assert list(violations(pod)) == []
     broken(pod)
     assert control in " ".join(violations(pod))

@@ -11,13 +11,14 @@ import yaml
 from lidr.components.shared.config.profile import TrainingPlacement
 from lidr.components.shared.kubernetes.failure import FATAL
 from tests.crds import needs_crds, problems
+from tests.yaml_text import read_yaml
 
 BASE = Path(__file__).resolve().parents[2] / "manifests" / "base"
 
 
 @pytest.fixture(scope="module")
 def runtime() -> dict[str, Any]:
-    return yaml.safe_load((BASE / "training-runtime.yaml").read_text("utf-8"))
+    return read_yaml((BASE / "training-runtime.yaml").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_its_jobset_is_one(runtime: dict[str, Any]):
 
 @needs_crds
 def test_the_validation_refuses_what_is_unknown(runtime: dict[str, Any]):
-    broken = yaml.safe_load(yaml.safe_dump(runtime))
+    broken = read_yaml(yaml.safe_dump(runtime))
     broken["spec"]["mlPolicy"]["torch"]["numProcPerNode"] = 8  # removed in Trainer 2.2
     broken["spec"]["template"]["spec"]["failurePolicy"]["maxRestarts"] = "3"
     assert len(problems(broken)) == 2

@@ -59,6 +59,20 @@ def test_a_folder_that_prepare_refuses_is_missing(tmp_path: Path, name: str, dat
     assert detail in findings["model files"].detail
 
 
+def test_a_copy_that_was_cut_off_is_missing(tmp_path: Path):
+    folder = model_of(tmp_path / "m", "llama-3")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    files = found({"source": str(folder)})["model files"]
+    assert (files.state, files.remedy) == ("missing", "Fetch the model's files again.")
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = json.dumps({"weight_map": dict(zip("ab", parts, strict=True))})
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert found({"source": str(folder)})["model files"].state == "missing"
+    (folder / parts[1]).write_bytes(safetensors())
+    weights = found({"source": str(folder)})["model weights"]
+    assert (weights.state, weights.detail) == ("ok", "2 files of safetensors, all there")
+
+
 def test_an_adapter_that_was_not_fetched_whole_is_missing(tmp_path: Path):
     folder, adapter = model_of(tmp_path / "m", "llama-3"), tmp_path / "a"
     adapter.mkdir()

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from lidr.components.shared.core.errors import BadInput
@@ -21,11 +20,13 @@ from lidr.pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
+from tests.yaml_text import read_documents
 
 ENGINE = "lidr: note: engine: vllm, because profile cluster gives a generate step 1 GPU(s)\n"
 INLINE = (
     "lidr: note: the pipeline holds the recipe itself, for its first task to put on the store: "
 )
+
 """What is said where no store can be reached."""
 
 SURFACE = {
@@ -255,7 +256,7 @@ def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
     code, out, err = main(monkeypatch, capsys, *arguments)
     assert code == 0 and err.startswith(ENGINE + INLINE) and err.count("\n") == 2
     assert out.startswith(f"{file}: ") and "3 iterations, profile cluster" in out
-    inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
+    inputs = next(read_documents(file.read_text()))["root"]["inputDefinitions"]["parameters"]
     recipe = read_recipe("tiny_world", 3, ["generation.engine=vllm"])
     assert inputs["recipe"]["defaultValue"] == reference_of(recipe)
     assert inputs["run"]["defaultValue"].startswith("tiny-world-seed3-")
@@ -269,7 +270,7 @@ def test_compile_lays_profiles_over_one_another(monkeypatch, capsys, tmp_path: P
     code, out, err = main(monkeypatch, capsys, "compile", "tiny_world", "-o", str(file), *layers)
     assert code == 0 and err.startswith(ENGINE.replace("cluster", "own") + INLINE)
     assert "profile own" in out
-    settings = list(yaml.safe_load_all(file.read_text()))[1]
+    settings = list(read_documents(file.read_text()))[1]
     executors = settings["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     on_spot = {name for name, each in executors.items() if "lidr.dev/spot" in json.dumps(each)}
     assert on_spot == {"exec-generate", "exec-translate"}
@@ -422,7 +423,7 @@ def test_compile_writes_a_promotion(monkeypatch, capsys, tmp_path: Path):
     )
     assert code == 0 and err.startswith(ENGINE + INLINE)
     assert "bytes, promotion, profile cluster" in out
-    root = next(yaml.safe_load_all(file.read_text()))["root"]
+    root = next(read_documents(file.read_text()))["root"]
     parameters = root["inputDefinitions"]["parameters"]
     assert set(parameters) == {"recipe", "store", "name", "version", "alias", "reason"}
     assert parameters["version"]["defaultValue"] == "@candidate"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 from lidr.components.shared.core.errors import BadInput, StoreError
@@ -33,6 +32,7 @@ from tests.disks import small_disk
 from tests.json_server import serving
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
+from tests.yaml_text import read_yaml
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def chain(tmp_path_factory) -> Chain:
 def test_a_card_says_what_is_known_and_what_is_not(chain):
     card = model_card(read_ancestry(None, chain.version(2), chain.store))
     _, front, body = card.split("---\n", 2)
-    assert yaml.safe_load(front)["tags"][0] == "lidr"
+    assert read_yaml(front)["tags"][0] == "lidr"
     assert "# tiny, version 3" in body and "M_2 of a run" in body
     assert "evaluation is not on the store any more" in body
     assert "nothing is known of other languages" in body

@@ -9,16 +9,21 @@ import pytest
 
 from lidr.components.shared import run_lease
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
+from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key, state_key
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.state.run import State
+from lidr.pipelines.cli import status_table
 from lidr.pipelines.cli.cancel import cancel_here
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.status import status_command
 from lidr.pipelines.cli.status_table import as_json
 from lidr.pipelines.local_status import (
     event_rows,
     existing_store,
+    local_state,
     local_status,
     log_lines,
     read_events,
@@ -75,6 +80,86 @@ def test_a_failed_run_says_why(tmp_path: Path):
     assert shown.rows[-1].note == "en.jsonl:7: broken\ufffd[2J"
     with pytest.raises(BadInput, match="no run 'absent'"):
         local_status(store, "absent")
+
+
+UNREADABLE = {
+    "runs/another lidr's/events.jsonl": b"",
+    "runs/damaged-result/result.json": b"{",
+    "runs/damaged-result/recipe.json": b"",
+    "runs/newer-recipe/recipe.json": b'{"schema": 99}',
+}
+
+
+def test_list_of_runs_has_those_that_have_just_begun_and_says_which_are_unreadable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = open_store(str(tmp_path))
+    failed = {"event": "failed", "time": 2.0, "step": "pair", "message": "full", "exit_code": 2}
+    result = {"iterations": [], "final_model": "m", "report": "r"}
+    recipe = make_recipe().model_dump_json().encode()
+    files = {
+        "runs/begun/events.jsonl": b"",
+        "runs/begun-elsewhere/recipe.json": recipe,
+        "runs/done/recipe.json": recipe,
+        "runs/done/result.json": json.dumps(result).encode(),
+        "runs/failed/events.jsonl": json.dumps(failed).encode(),
+        **UNREADABLE,
+    }
+    for key, data in files.items():
+        tmp_path.joinpath(key).parent.mkdir(parents=True, exist_ok=True)
+        tmp_path.joinpath(key).write_bytes(data)
+    status_command(profile=["local"], store=store.uri, output=Output.JSON)
+    out, err = capsys.readouterr()
+    assert {row["run"]: row["state"] for row in json.loads(out)} == {
+        "begun": "begun",
+        "begun-elsewhere": "begun",
+        "done": "done",
+        "failed": "failed",
+        **{key.split("/")[1]: "unreadable" for key in UNREADABLE},
+    }
+    other, result_, recipe_ = err.splitlines()
+    assert other.startswith('lidr: "another lidr\'s" cannot name a run')
+    assert result_.startswith(f"lidr: {tmp_path}/runs/damaged-result/result.json: is not JSON")
+    assert recipe_.startswith(f"lidr: {tmp_path}/runs/newer-recipe/recipe.json: is not the recipe")
+    begun = local_status(store, "begun")
+    assert (begun.state, begun.rows) == ("begun", ())
+    local_status(store, "begun-elsewhere")
+
+
+def test_state_of_a_run_is_known_without_its_stages(tmp_path: Path):
+    """On S3 the stages of a store's runs are thousands of requests."""
+    store = open_store(str(tmp_path))
+    store.write(recipe_key("mine"), make_recipe().model_dump_json().encode())
+    stage = new_stage(store, "prepare", 1, {}, {})
+    stage.write(MARKER, b"{")
+    state = dict.fromkeys(State._fields, "") | {"iteration": 0, "inputs": stage.uri}
+    state |= {"verdict": "continue", "promoted": True, "reason": "the start"}
+    store.write(state_key("mine", 0), json.dumps(state).encode())
+    assert local_state(store, "mine") == "stopped"
+    with pytest.raises(CorruptStage, match="prepare"):
+        local_status(store, "mine")
+
+
+def test_list_of_runs_needs_the_store(tmp_path: Path):
+    """A store that fails is no unreadable run."""
+    store = open_store(str(tmp_path))
+    store.write("runs/begun/events.jsonl", b"")
+    (tmp_path / "runs/begun/result.json").symlink_to(tmp_path.parent / "elsewhere")
+    with pytest.raises(StoreError, match="leaves the store"):
+        status_command(profile=["local"], store=store.uri)
+
+
+def test_list_of_runs_shows_whole_names_on_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(status_table, "_WIDTH", 80)
+    store, name = open_store(str(tmp_path)), "a-name-as-long-as-a-name-may-be" * 3
+    store.write(f"runs/{name}/events.jsonl", b"")
+    status_command(profile=["local"], store=store.uri)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join(line.split()[0] for line in lines[3:] if line.strip()) == name
+    assert lines[3].split()[-1] == "begun"
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.shared.config.machine import MACHINE, Machine
@@ -17,6 +16,7 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.compiled import compile_loop, compile_promotion
+from tests.yaml_text import read_documents
 
 PROFILE = {
     "name": "everything",
@@ -212,7 +212,7 @@ def quickly(compile_pipeline: Callable[..., str], *args: Any, **options: Any) ->
 
 def rows(text: str) -> dict[str, Row]:
     """Return what the tasks of a compiled pipeline ask for, by their component."""
-    pipeline, platform = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    pipeline, platform = read_documents(text)
     executors = pipeline["deploymentSpec"]["executors"]
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     found: dict[str, Row] = {}
@@ -285,7 +285,7 @@ def test_place_and_science_are_apart(recipe: Recipe, tmp_path, monkeypatch):
     science = set()
     for profile in (read_profile("cluster"), read_profile("cluster", "spot")):
         text = quickly(compile_loop, recipe, profile, "run", 1)
-        root = next(yaml.load_all(text, Loader=yaml.CSafeLoader))["root"]
+        root = next(read_documents(text))["root"]
         science.add(root["inputDefinitions"]["parameters"]["recipe"]["defaultValue"])
     assert len(science) == 1
     world = f"{tmp_path}/stages/prepare/{'0' * 64}"
@@ -303,7 +303,7 @@ def test_machine_settings_reach_those_who_ask_a_model_and_no_recipe(recipe: Reci
         for shards in (1, profile.shards):
             sharded = profile.model_copy(update={"shards": shards})
             text = quickly(compile_loop, recipe, sharded, "run", 1)
-            root = next(yaml.load_all(text, Loader=yaml.CSafeLoader))["root"]
+            root = next(read_documents(text))["root"]
             science.add(root["inputDefinitions"]["parameters"]["recipe"]["defaultValue"])
             found = {name: row.environment for name, row in rows(text).items()}
             asking |= {(name, each[MACHINE]) for name, each in found.items() if MACHINE in each}

@@ -23,6 +23,7 @@ from tests.layers import layer
 from tests.pipelines.conftest import FakeWorld
 from tests.pipelines.test_cli import main
 from tests.pipelines.test_plan import LLAMA
+from tests.yaml_text import read_documents, read_yaml
 
 SAMPLES = ["generation.samples=3", "generation.temperature=1"]
 SETTINGS = {
@@ -46,7 +47,7 @@ def executors(name: str, **profile: object) -> dict[str, Any]:
     """Return the containers of a compiled loop by component."""
     settings = Profile.model_validate({"name": "here", **profile})
     text = compile_loop(recipe(name), settings, "mine", 2)
-    pipeline = next(yaml.safe_load_all(text))
+    pipeline = next(read_documents(text))
     found = pipeline["deploymentSpec"]["executors"]
     return {label.removeprefix("exec-"): each["container"] for label, each in found.items()}
 
@@ -151,7 +152,7 @@ def test_what_a_rewarder_lacks_is_said_before_anything_begins(
 
 def test_models_that_score_are_named_relative_to_the_recipe(tmp_path: Path):
     text = (Path(__file__).parents[2] / "pipelines/recipes/tiny_world.yaml").read_text()
-    own = yaml.safe_load(text)
+    own = read_yaml(text)
     own["generation"] |= {"samples": 2, "temperature": 1.0}
     own["pairing"] |= {"rewarder": "icr", "icr": {"reference": "models/sft"}}
     file = tmp_path / "own.yaml"

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import load_recipe
 from lidr.pipelines.compiled import compile_loop
 from lidr.pipelines.sharing import share_components
 from tests.pipelines.conftest import ROOT, FakeWorld
+from tests.yaml_text import read_documents
 
 RECIPE = ROOT / "pipelines" / "recipes" / "tiny_world.yaml"
 
@@ -33,7 +32,7 @@ loop(store=sys.argv[2])
 
 def compiled(rounds: int, **profile: object) -> list[dict]:
     settings = Profile.model_validate({"name": "here", **profile})
-    return list(yaml.safe_load_all(compile_loop(load_recipe(RECIPE), settings, "mine", rounds)))
+    return list(read_documents(compile_loop(load_recipe(RECIPE), settings, "mine", rounds)))
 
 
 def test_rounds_hold_each_component_once():

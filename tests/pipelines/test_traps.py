@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lidr.components.shared.config.budget import ACCOUNT, Account
 from lidr.components.shared.config.profile import Profile, load_profile
@@ -23,6 +22,7 @@ from lidr.pipelines.cli.inputs import read_recipe, run_name
 from lidr.pipelines.compiled import MAX_BYTES, as_manifests, compile_loop
 from lidr.pipelines.placement import DECIDERS
 from lidr.pipelines.workflow_size import LIMIT, workflow_bytes
+from tests.yaml_text import read_documents
 
 HERE = Path(__file__).resolve().parents[2] / "pipelines"
 RECIPES = sorted((HERE / "recipes").glob("*.yaml"))
@@ -44,7 +44,7 @@ def profile(request) -> Profile:
 @pytest.fixture(scope="module")
 def documents(profile: Profile) -> list[dict]:
     text = compiled(HERE / "recipes/tiny_world.yaml", profile)
-    return list(yaml.safe_load_all(text))
+    return list(read_documents(text))
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,7 @@ def test_settings_and_secrets_are_references(documents: list, profile: Profile):
 def sharded() -> dict[str, dict]:
     profile = load_profile(HERE / "profiles/cluster.yaml").model_copy(update={"shards": 8})
     text = compile_loop(load_recipe(HERE / "recipes/tiny_world.yaml"), profile, "mine", 5)
-    components = next(yaml.safe_load_all(text))["components"]
+    components = next(read_documents(text))["components"]
     return {name: body["dag"]["tasks"] for name, body in components.items() if "dag" in body}
 
 
@@ -403,7 +403,7 @@ def test_a_string_of_the_recipe_arrives_whatever_signs_it_holds(profile, sign):
     science = load_recipe(RECIPES[-1], {"generation.stop": [text]})
     made = compile_loop(science, profile, run_name(None, science), 2)
     made = as_manifests(made, "kubeflow") if profile.runner == "kubeflow" else made
-    documents = list(yaml.load_all(made, Loader=yaml.CSafeLoader))
+    documents = list(read_documents(made))
     found = [json.loads(each) for each in recipes_in(documents)]
     assert found and all(each["generation"]["stop"] == [text] for each in found)
 

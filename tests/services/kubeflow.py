@@ -23,6 +23,7 @@ from lidr.pipelines.compiled import compile_loop
 from lidr.pipelines.stamp import Stamp
 from tests.kfp_api import KubeflowApi
 from tests.kubernetes_api import KubernetesApi
+from tests.yaml_text import read_yaml
 
 TOKEN = "a-token"
 
@@ -51,7 +52,7 @@ class Cluster:
 
     def configure(self, **sections: Any) -> None:
         """Change keys of the profile."""
-        self.file.write_text(yaml.safe_dump(yaml.safe_load(self.file.read_text()) | sections))
+        self.file.write_text(yaml.safe_dump(read_yaml(self.file.read_text()) | sections))
 
     def lidr(self, command: str, *arguments: str) -> tuple[int, str, str]:
         """Run a command with the profile; return exit code, output and errors."""

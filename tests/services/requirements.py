@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-import yaml
-
 from tests.kubernetes_api import CORE
 from tests.services import checked
 from tests.services.checked import Checked, active, node, resource_quota
 from tests.services.faulty import FaultyProxy
+from tests.yaml_text import read_yaml
 
 Breaks = Callable[[Checked], None]
 
@@ -79,19 +78,19 @@ def store_that(**changes: object) -> Breaks:
 
 
 def intolerant(world: Checked) -> None:
-    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
+    steps = read_yaml(world.cluster.file.read_text())["steps"]
     world.cluster.configure(steps=steps | {"train": steps["train"] | {"tolerations": []}})
 
 
 def apart(world: Checked) -> None:
     match = [{"key": "zone", "values": ["b"]}, {"key": "gpu-memory", "operator": "Exists"}]
-    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
+    steps = read_yaml(world.cluster.file.read_text())["steps"]
     train = steps["train"] | {"affinity": [{"match": match}, {"match": match[:1], "weight": 5}]}
     world.cluster.configure(steps=steps | {"train": train})
 
 
 def prioritised(world: Checked) -> None:
-    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
+    steps = read_yaml(world.cluster.file.read_text())["steps"]
     world.cluster.configure(steps=steps | {"train": steps["train"] | {"priority": "urgent"}})
 
 
@@ -289,8 +288,8 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
     "template": (without_keys("model/chat_template.jinja"), "model files", "chat_template.jinja"),
     "part of the weights": (
         without_keys("model/model-00002-of-00002.safetensors"),
-        "model weights",
-        "Copy the model again",
+        "model files",
+        "Fetch the model's files again",
     ),
     "architecture": (strange_config, "architecture", "transformers"),
     "template that renders": (broken_template, "chat template", "chat_template.jinja"),

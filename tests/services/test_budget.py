@@ -16,6 +16,7 @@ from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.planning.budget import _require_fit
 from tests.services.kubeflow import Cluster, write_end
 from tests.usages import plant_usage
+from tests.yaml_text import read_yaml
 
 RECIPE = "llama3_8b_en_es_ru_de_fr"
 RUN = ("submit", RECIPE, "--run", "mine")
@@ -66,7 +67,7 @@ def test_budget_that_a_refusal_asks_for_is_enough_and_can_be_pasted(hours: float
     with pytest.raises(BadInput, match=r"gpu_hours is 0\.05 and budget\.cost is 0\.05") as caught:
         _require_fit(Account(budget=low), NOTHING, "", [needed])
     asked = re.findall(r"budget\.(gpu_hours|cost) to ([\d.,]+)", caught.value.remedy)
-    enough = Budget.model_validate({key: yaml.safe_load(text) for key, text in asked})
+    enough = Budget.model_validate({key: read_yaml(text) for key, text in asked})
     _require_fit(Account(budget=enough), NOTHING, "", [needed])
     assert enough.cost == pytest.approx(hours, abs=0.01)
 

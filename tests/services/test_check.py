@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.checks.cluster import NamespaceFinder
@@ -41,6 +40,7 @@ from tests.services import checked
 from tests.services.checked import Checked, node
 from tests.services.kubeflow import TOKEN
 from tests.services.requirements import GONE, MISSING
+from tests.yaml_text import read_yaml
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_a_pool_that_may_grow_is_not_missing(bare: Checked):
 
 def test_a_selector_finds_the_pool_and_a_cordon_closes_it(bare: Checked):
     asked = bare.cluster.kubernetes.requests
-    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps = read_yaml(bare.cluster.file.read_text())["steps"]
     steps["train"]["node_selector"] = {"pool": "h100"}
     bare.cluster.configure(steps=steps)
     bare.objects[checked.NODES] = {"items": [node("gpu", 128, gpus=8, unschedulable=True)]}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from lidr.pipelines.checks.pod_request import amount_text, quantity
 from tests.services import checked
 from tests.services.checked import Checked, node
 from tests.services.test_check import unknown
+from tests.yaml_text import read_yaml
 
 OTHER_TAINT = {"key": "team", "value": "other", "effect": "NoSchedule"}
 
@@ -56,7 +56,7 @@ def test_a_node_that_is_taken_away_is_not_ready(bare: Checked, key: str, effect:
 
 
 def test_room_for_some_pods_is_counted_and_nodes_are_listed_once(bare: Checked):
-    training = yaml.safe_load(bare.cluster.file.read_text())["training"]
+    training = read_yaml(bare.cluster.file.read_text())["training"]
     bare.cluster.configure(training=training | {"nodes": 4})
     large = [node(name, 128, gpus=8) for name in ("a", "b")]
     bare.objects[checked.NODES] = {"items": [*large, node("c", 16)]}
@@ -189,7 +189,7 @@ def test_a_queue_in_a_cohort_has_what_it_may_borrow(
 def test_a_flavor_of_other_nodes_is_none(
     bare: Checked, labels: dict | None, state: str, detail: str
 ):
-    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps = read_yaml(bare.cluster.file.read_text())["steps"]
     steps["train"]["node_selector"] = {"pool": "h100"}
     bare.cluster.configure(steps=steps)
     bare.objects[checked.FLAVOR] = {"spec": {"nodeLabels": labels or {}}}
@@ -219,7 +219,7 @@ def term(key: str, *values: str, weight: int = 0) -> dict:
 def test_a_flavor_of_other_nodes_than_the_affinity_s_is_none(
     bare: Checked, affinity: list[dict], state: str
 ):
-    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps = read_yaml(bare.cluster.file.read_text())["steps"]
     steps["train"]["affinity"] = affinity
     bare.cluster.configure(steps=steps)
     bare.objects[checked.FLAVOR] = {"spec": {"nodeLabels": {"pool": "a100"}}}
@@ -244,7 +244,7 @@ def test_a_flavor_of_other_nodes_than_the_affinity_s_is_none(
 def test_a_flavor_whose_taints_are_not_tolerated_is_none(
     bare: Checked, taint: dict, tolerations: list[dict], added: list[dict], state: str
 ):
-    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps = read_yaml(bare.cluster.file.read_text())["steps"]
     for kind in ("train", "generate"):  # the others follow these
         steps[kind]["tolerations"] = tolerations
     bare.cluster.configure(steps=steps)
@@ -260,7 +260,7 @@ def test_a_flavor_whose_taints_are_not_tolerated_is_none(
 
 @pytest.mark.parametrize(("pods", "state"), [(3, "missing"), (4, "ok")])
 def test_a_queue_s_quota_of_pods_is_looked_at(bare: Checked, pods: int, state: str):
-    training = yaml.safe_load(bare.cluster.file.read_text())["training"]
+    training = read_yaml(bare.cluster.file.read_text())["training"]
     bare.cluster.configure(training=training | {"nodes": 4})
     queue = checked.cluster_queue({})
     (group,) = queue["spec"]["resourceGroups"]

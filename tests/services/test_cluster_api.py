@@ -14,6 +14,7 @@ from lidr.pipelines.cluster.api import ClusterApi, Denied
 from lidr.pipelines.cluster.namespace import RunNamespaces
 from tests.json_server import serving
 from tests.kubernetes_api import KubernetesApi, write_kubeconfig
+from tests.yaml_text import read_yaml
 
 LOG = "/api/v1/namespaces/lidr/pods/x/log"
 BROKEN = (200, "no chunk\r\n", {"Transfer-Encoding": "chunked"})
@@ -172,7 +173,7 @@ def test_kubeconfig_whose_login_plugin_fails_names_it(
     if code >= 0:
         plugin.write_text(PLUGIN % (status, code))
         plugin.chmod(0o755)
-    config = yaml.safe_load(kubeconfig.read_text())
+    config = read_yaml(kubeconfig.read_text())
     login = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}
     config["users"][0]["user"] = {"exec": login}
     kubeconfig.write_text(yaml.safe_dump(config))

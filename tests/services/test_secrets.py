@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.core.errors import LidrError
@@ -36,6 +35,7 @@ from tests.unit.judge.evaluations import (
     run,
     write_rows,
 )
+from tests.yaml_text import read_documents
 
 RECIPE = "tiny_world"
 
@@ -253,7 +253,7 @@ def test_an_unforeseen_failure_of_a_step_is_cleansed(planted, tmp_path: Path, mo
 def test_the_compiled_pipeline_names_secrets_by_reference(tmp_path: Path, cluster: Cluster):
     code, _, err = cluster.lidr("compile", RECIPE, "--output", str(tmp_path / "loop.yaml"))
     assert code == 0, err
-    _, platform = yaml.safe_load_all((tmp_path / "loop.yaml").read_text())
+    _, platform = read_documents((tmp_path / "loop.yaml").read_text())
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     named = {each["secretName"] for e in executors.values() for each in e.get("secretAsEnv", [])}
     assert named == set(cluster.profile.secrets)

@@ -23,6 +23,7 @@ from lidr.components.shared.core import retry
 from tests.services import checked
 from tests.services.checked import Checked, model_files, node
 from tests.web_hosts import Host, serving
+from tests.yaml_text import read_yaml
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {
@@ -82,7 +83,7 @@ def host(monkeypatch, tmp_path) -> Iterator[Host]:
 
 def standing_in(host: Host, shipped: Path, folder: Path) -> Path:
     """Serve what a shipped recipe names; return the recipe that names the stand-in."""
-    recipe, real = yaml.safe_load(shipped.read_text()), at_hand()
+    recipe, real = read_yaml(shipped.read_text()), at_hand()
     for code, sources in recipe["prompts"]["files"].items():
         for source in sources if isinstance(sources, list) else [sources]:
             stand_in(host, source, real, lambda address, code=code: rows(address, code))
@@ -152,7 +153,7 @@ def test_a_shipped_recipe_lacks_nothing_but_gpus_once_it_is_fetched(
     assert code == 0, err
     store = bare.cluster.store
     held = {sha256(store.read(entry.key)) for entry in store.list("sources")}
-    assert set(pins_of(yaml.safe_load(bare.recipe.read_text()))) <= held
+    assert set(pins_of(read_yaml(bare.recipe.read_text()))) <= held
     host.asked.clear()
     code, found, err = bare.check()
     assert (code, err) == (0, "")

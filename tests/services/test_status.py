@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import yaml
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.runs import (
@@ -30,6 +29,7 @@ from tests.kubernetes_api import Refused, ended, running, unschedulable, waiting
 from tests.services.kubeflow import Cluster, stamp
 from tests.services.workflows import LOOP, ROUND, RUN, TENSE, rows, set_tasks, task
 from tests.usages import plant_usage
+from tests.yaml_text import read_yaml
 
 
 def write_start(cluster: Cluster, recipe: Recipe) -> Stage:
@@ -810,7 +810,7 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
 def test_a_schedule_of_another_profile_is_refused(cluster: Cluster):
     arguments = ("submit", "tiny_world", "--every", "6h")
     first = cluster.json(*arguments, "--run", "nightly")
-    steps = yaml.safe_load(cluster.file.read_text())["steps"]
+    steps = read_yaml(cluster.file.read_text())["steps"]
     cluster.configure(steps=steps | {"control": {"cpu": "1", "memory": "8Gi"}})
     for more in ((), ("--dry-run",)):
         code, _, err = cluster.lidr(*arguments, "--run", "nightly", *more)

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import Unavailable
@@ -30,6 +29,7 @@ from lidr.pipelines.stamp import lidr_version, recipe_digest
 from tests.argo import Workflow
 from tests.json_server import serving
 from tests.services.kubeflow import Cluster, compile_once, stamp, write_end
+from tests.yaml_text import read_documents
 
 RECIPE = "tiny_world"
 
@@ -505,7 +505,7 @@ def test_compiled_manifests_are_those_of_kfp(tmp_path: Path):
 
     file = tmp_path / "small.yaml"
     compiler.Compiler().compile(small, str(file))
-    ours = list(yaml.safe_load_all(as_manifests(file.read_text(), "lidr")))
+    ours = list(read_documents(as_manifests(file.read_text(), "lidr")))
     options = KubernetesManifestOptions(
         pipeline_version_name=ours[1]["metadata"]["name"],
         pipeline_version_display_name=ours[1]["metadata"]["name"],
@@ -518,7 +518,7 @@ def test_compiled_manifests_are_those_of_kfp(tmp_path: Path):
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=options,
     )
-    assert ours == list(yaml.safe_load_all(file.read_text()))
+    assert ours == list(read_documents(file.read_text()))
 
 
 def test_compile_settles_what_the_named_run_began_with(cluster: Cluster, tmp_path: Path):
@@ -529,7 +529,7 @@ def test_compile_settles_what_the_named_run_began_with(cluster: Cluster, tmp_pat
     file = tmp_path / "loop.yaml"
     code, _, err = cluster.lidr("compile", "tiny_world", "--run", "mine", "-o", str(file))
     assert code == 0 and "run mine began with it" in err
-    inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
+    inputs = next(read_documents(file.read_text()))["root"]["inputDefinitions"]["parameters"]
     assert inputs["run"]["defaultValue"] == "mine"
     assert inputs["recipe"]["defaultValue"] == reference_of(began)
 
@@ -542,7 +542,7 @@ def test_the_pipeline_of_a_recipe_as_manifests(cluster: Cluster, tmp_path: Path)
         assert code == 0, err
         texts.append(file.read_text())
     assert texts[0] == texts[1]
-    pipeline, version = yaml.safe_load_all(texts[0])
+    pipeline, version = read_documents(texts[0])
     assert pipeline["metadata"] == {"name": "lidr-tiny-world", "namespace": "lidr"}
     assert version["metadata"]["name"].startswith("lidr-tiny-world-")
     assert version["spec"]["platformSpec"]["platforms"]["kubernetes"]

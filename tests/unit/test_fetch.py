@@ -481,7 +481,9 @@ def test_the_command_killed_while_it_fetches_completes_when_it_is_run_again(host
     assert {each.outcome for each in bring(recipe, str(tmp_path / "store"))} == {"there already"}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
+)
 def test_fetch_killed_at_random_moments_fetches_nothing_twice(host, recipe, tmp_path, seed):
     """Each life of the fetch ends when its hosts have sent so many more bytes, drawn at random."""
     rng, store = random.Random(seed), tmp_path / "store"

@@ -7,6 +7,7 @@ import pkgutil
 
 import boto3  # noqa: F401
 import deepspeed  # noqa: F401
+import jsonschema  # noqa: F401
 import mlflow
 import mlflow.cli
 import mlflow.server

@@ -20,7 +20,7 @@ from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import nearest
-from lidr.components.shared.inputs.fetched import find_fetched, local_copy
+from lidr.components.shared.inputs.fetched import find_data_set, find_fetched, local_copy
 from lidr.components.shared.numbers.answer import extract_number
 
 _OWN_KEYS = {*SOURCES, *(source.dataset for source in SOURCES.values())}
@@ -84,7 +84,7 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
     revisions = {canonical(key): commit for key, commit in settings.revisions.items()}
     require_read(manager, names, settings)
     for key in sorted(data.keys() & _OWN_KEYS):
-        if not _is_data_set(data[key]):
+        if find_data_set(data[key]) is None:
             require_own_file(data[key], _languages_reading(manager, names, key, data))
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
@@ -198,19 +198,12 @@ def _members(members: Iterable[Any]) -> Iterator[str]:
 
 def _given(entry: Any, language: str, source: str) -> list[str]:
     """Return the YAML lines that say where a task's items are: a fetched data set, or files."""
-    held = find_fetched(source)
-    if held and _is_data_set(source):
-        folder = local_copy(held[0], held[0].files())
+    if stage := find_data_set(source):
+        folder = local_copy(stage, stage.files())
         arguments = entry.cfg.get("dataset_kwargs") or {}
         kept = {key: value for key, value in arguments.items() if key != "revision"}
         return [f"dataset_path: {json.dumps(str(folder))}", f"dataset_kwargs: {json.dumps(kept)}"]
     return _local(entry, language, source)
-
-
-def _is_data_set(source: str) -> bool:
-    """Return whether a source is a whole data set of the hub that was fetched."""
-    held = find_fetched(source)
-    return held is not None and "dataset" in held[0].marker()["identity"]["source"]
 
 
 def _local(entry: Any, language: str, pattern: str) -> list[str]:

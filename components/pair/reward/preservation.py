@@ -162,9 +162,9 @@ def _folded(text: str) -> str:
 
 
 def _is_latin(text: str) -> bool:
-    letters = [c for c in text if c.isalpha()]
-    latin = sum(c.isascii() or unicodedata.name(c, "").startswith("LATIN") for c in letters)
-    return latin * 2 > len(letters)
+    letters = {char: count for char, count in Counter(text).items() if char.isalpha()}
+    latin = [c for c in letters if c.isascii() or unicodedata.name(c, "").startswith("LATIN")]
+    return sum(letters[char] for char in latin) * 2 > sum(letters.values())
 
 
 def _links(text: str) -> list[str]:

@@ -1,29 +1,33 @@
-"""How much memory programs can still get on this machine."""
+"""How much memory programs can still get on this machine; on macOS, how much it has."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
-_CGROUP_FILES = (
-    ("memory.max", "memory.current", "memory.stat"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-)
-"""Limit, use, and what the use is made of: of version 2 and of version 1 of cgroups."""
+_CGROUP_FILES = {
+    "": ("memory.max", "memory.current", "memory.stat"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
+}
+"""Limit, use, and what the use is made of, by controller: of version 2, which has one hierarchy
+without a name, and of version 1 of cgroups."""
 
 _FILE_CACHE = ("active_file", "inactive_file")
 
 
 def free_memory() -> int:
-    """Return the bytes that programs can still get: of the machine, or of its cgroup's limit.
+    """Return the bytes that programs can still get: of the machine, or of a limit on the process.
 
-    A container's limit may be a small part of its node, which /proc/meminfo describes.
+    The limit of a container, a batch job or a service may be a small part of its node, which
+    /proc/meminfo describes. Where there is no /proc (macOS), it is the machine's whole memory.
     """
-    return min([_free_on_machine(), *_free_in_cgroups(_CGROUPS)])
+    return min([_free_on_machine(), *_free_in_cgroups()])
 
 
 def _free_on_machine() -> int:
@@ -33,14 +37,33 @@ def _free_on_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS has no /proc
 
 
-def _free_in_cgroups(root: Path) -> list[int]:
+def _free_in_cgroups() -> list[int]:
     """Return what the limits leave; cached files count as free, as in MemAvailable."""
     found = []
-    for names in _CGROUP_FILES:
-        with suppress(OSError, ValueError):  # ValueError: "max", no limit
-            limit, used, parts = ((root / name).read_text("utf-8") for name in names)
-            rows = (line.split() for line in parts.splitlines())
-            sizes = {name: int(size) for name, size in rows}
-            cached = sum(sizes.get(f"total_{each}", sizes.get(each, 0)) for each in _FILE_CACHE)
-            found.append(max(0, int(limit) - int(used) + cached))
+    for controller, names in _CGROUP_FILES.items():
+        for folder in _cgroup_folders(controller):
+            with suppress(OSError, ValueError):  # ValueError: "max", no limit
+                limit, used, parts = ((folder / name).read_text("utf-8") for name in names)
+                rows = (line.split() for line in parts.splitlines())
+                sizes = {name: int(size) for name, size in rows}
+                cached = sum(sizes.get(f"total_{each}", sizes.get(each, 0)) for each in _FILE_CACHE)
+                found.append(max(0, int(limit) - int(used) + cached))
     return found
+
+
+def _cgroup_folders(controller: str) -> Iterator[Path]:
+    """Yield the folders of a hierarchy's root and of the cgroups around this process.
+
+    A container may see only the root, which is then its own cgroup: the others do not exist.
+    """
+    folder = _CGROUPS / controller
+    yield folder
+    lines: list[str] = []
+    with suppress(OSError):  # no /proc
+        lines = _OWN_CGROUPS.read_text("utf-8", "surrogateescape").splitlines()
+    for line in lines:  # "4:cpu,memory:/slurm/job_7", in version 2 "0::/system.slice/a.service"
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            for part in Path(path.lstrip("/")).parts:
+                folder /= part
+                yield folder

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import JOINERS
 
 MAX_RUN_CHARS = 100
 """Characters of a run's name."""
@@ -18,7 +19,7 @@ MAX_RUN_CHARS = 100
 _RUN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_RUN_CHARS - 1}}}")
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories: control codes, bidi overrides, lone surrogates."""
+"""Unicode categories: control codes, bidi overrides, lone surrogates; but for `JOINERS`."""
 
 _MAX_KEY_BYTES, _MAX_PART_BYTES = 1024, 255
 """Limits of S3 keys, and of file names."""
@@ -29,7 +30,9 @@ def key_fault(key: str) -> str:
 
     Any language is allowed, but no Unicode that normalizes to a separator or dots (NFKC, UAX 15).
     """
-    if any(unicodedata.category(character) in _INVISIBLE for character in key):
+    if not key:
+        return "is empty"
+    if any(unicodedata.category(char) in _INVISIBLE and char not in JOINERS for char in key):
         return "holds characters that cannot be seen"
     if len(key.encode()) > _MAX_KEY_BYTES:
         return f"is longer than {_MAX_KEY_BYTES} bytes"
@@ -48,7 +51,7 @@ def _part_fault(part: str) -> str:
 
 
 RUN_DIGEST_CHARS = 8
-"""Digits of its inputs' digest in the name of a schedule's run, after a hyphen."""
+"""Hex digits of a digest in a run's name that is generated: `nightly-<digest of the inputs>`."""
 
 
 def require_run_name(name: str) -> None:
@@ -58,7 +61,7 @@ def require_run_name(name: str) -> None:
         BadInput: with the reason.
     """
     fault = key_fault(name)
-    if not _RUN.fullmatch(name):
+    if name and not _RUN.fullmatch(name):
         fault = "begins with, or holds, a character that it may not, or is too long"
     if fault:
         raise BadInput(

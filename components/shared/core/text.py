@@ -19,7 +19,7 @@ _FENCE = re.compile(r"`{3,}(\w*)")
 _PROSE = frozenset(("markdown", "md", "plaintext", "text", "txt"))
 """Kinds of fenced blocks that hold prose."""
 
-_JOINERS = "\u200c\u200d"
+JOINERS = "\u200c\u200d"
 """They shape the letters beside them: in Persian, in Hindi, in emoji."""
 
 
@@ -43,7 +43,7 @@ def encodable(value: Any) -> Any:
 
 def is_printable(char: str) -> bool:
     """Return whether a character steers no terminal: all that Python prints, spaces and joiners."""
-    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
+    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
 
 
 def one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.cache import cached
@@ -44,6 +45,18 @@ def find_fetched(place: str) -> tuple[Stage, str] | None:
         return None
     stage = _cached_stage(found["root"], found["digest"])
     return (stage, found["name"] or "") if stage.done() else None
+
+
+def find_data_set(source: str) -> Stage | None:
+    """Return the stage of a whole data set of the hub that a source names; None if it is none.
+
+    One file of a data set, or one per language, is fetched as files.
+    """
+    held = find_fetched(parse_source(source).address)
+    if held is None or held[1]:
+        return None
+    pins = held[0].marker()["identity"]["source"]
+    return held[0] if "dataset" in pins and not pins["file"] else None
 
 
 def locate_source(uri: str) -> Stage | None:

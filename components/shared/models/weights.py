@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput
@@ -15,6 +16,9 @@ from lidr.components.shared.core.errors import BadInput
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
 
 INDEX = "model.safetensors.index.json"
+
+_SINGLE = "model.safetensors"
+"""The only weight file that transformers finds without an index."""
 
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library."""
@@ -34,10 +38,11 @@ _MAGIC = {
     b"version https://git-lfs": _POINTER,
 }
 
+_FETCH = "Fetch the model's files again."
 _REMEDY = "Write the weights as safetensors where you trust them: model.save_pretrained(folder)."
 _REMEDIES = {
     _POINTER: "Run `git lfs pull` in the folder, or fetch the model's files again.",
-    **dict.fromkeys((_NO_HEADER, _BROKEN, _GAPS), "Fetch the model's files again."),
+    **dict.fromkeys((_NO_HEADER, _BROKEN, _GAPS), _FETCH),
 }
 """By fault; the others are of files that are none."""
 
@@ -68,28 +73,46 @@ def check_no_pickles(folder: Path) -> None:
         )
 
 
-def check_index(folder: Path) -> None:
-    """Refuse an index of weights that names a file which the folder does not hold.
+def check_index(folder: Path, names: Collection[str] | None = None) -> None:
+    """Refuse weights of which a file is missing: one that the index names, or the only one.
+
+    Args:
+        folder: the model's files, with or without weights.
+        names: of all its files, if `folder` lacks the weights; None if it is complete.
 
     Raises:
         BadInput: with that name, or because the index is broken.
     """
-    file = folder / INDEX
-    if not file.is_file():
-        return
-    try:
-        names = set(json.loads(file.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    found = [path.name for path in folder.iterdir()] if names is None else names
+    present = {name for name in found if name.endswith(".safetensors")}
+    indexed = read_index(folder)
+    if not indexed and _SINGLE not in present:
         raise BadInput(
-            "not an index of weights", file=file, remedy="Fetch the model's files again."
-        ) from error
-    present = {path.name for path in folder.glob("*.safetensors")}
-    if absent := sorted(map(str, names - present)):
+            f"no {_SINGLE}, and no {INDEX} that names other files",
+            file=folder,
+            remedy=_FETCH,
+        )
+    if absent := sorted(map(str, indexed - present)):
         raise BadInput(
             f"it names {absent[0]!r}, which is no safetensors file of the folder",
-            file=file,
-            remedy="Fetch the model's files again.",
+            file=folder / INDEX,
+            remedy=_FETCH,
         )
+
+
+def read_index(folder: Path) -> frozenset[str]:
+    """Return the names of the weight files in a folder's index; none without an index.
+
+    Raises:
+        BadInput: the index is broken.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        return frozenset()
+    try:
+        return frozenset(json.loads(file.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput("not an index of weights", file=file, remedy=_FETCH) from error
 
 
 def _fault(path: Path) -> str:

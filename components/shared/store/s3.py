@@ -8,7 +8,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -268,6 +268,19 @@ def _retry_if_damaged(action: Callable[[], Result]) -> Result:
 
 
 def _client(seconds: float) -> Any:
+    """Return the client of all stores that are opened with the same environment and patience."""
+    return _made_client(seconds, os.getpid(), frozenset(os.environ.items()))
+
+
+@lru_cache(maxsize=4)
+def _made_client(seconds: float, process: int, environment: frozenset[tuple[str, str]]) -> Any:
+    """Make a client, which takes boto3 50 ms of a core.
+
+    Args:
+        seconds: for which transient errors are retried.
+        process: that uses it; connections do not survive a fork.
+        environment: all that boto3 may read.
+    """
     import boto3
     from botocore.config import Config
 

@@ -41,6 +41,11 @@ _COUNTED = "LIDR_GPUS_COUNTED"
 _USAGE: Fields = {"step": str, "iteration": int, "gpus": int, "seconds": float, "ended": bool}
 _STOP: Fields = {"iteration": int, "reason": str}
 
+_TOO_MANY = 1 << 31
+"""Bound of the numbers in a record, of which no process has as many."""
+
+_REMEDY = "It was damaged or edited: remove it and run again."
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -114,7 +119,11 @@ def read_usage(store: Store, run: str) -> list[Usage]:
     """
     found = []
     for entry in store.list(_folder(run)):
-        record = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", _USAGE)
+        place = f"{store.uri}/{entry.key}"
+        record = read_object(store.read(entry.key), place, _USAGE)
+        for name in ("iteration", "gpus", "seconds"):
+            if not 0 <= record[name] < _TOO_MANY:
+                raise BadInput(f"has a wrong {name!r}", file=place, remedy=_REMEDY)
         seconds = record["gpus"] * record["seconds"]
         found.append(Usage(record["step"], record["iteration"], seconds, record["ended"]))
     return found
@@ -178,7 +187,7 @@ def read_stop_account(store: Store, run: str) -> Account | None:
         raise BadInput(
             "has a wrong 'account'",
             file=f"{store.uri}/{_stop_key(run)}",
-            remedy="It was damaged or edited: remove it and run again.",
+            remedy=_REMEDY,
         ) from error
 
 

@@ -8,16 +8,25 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.weights import INDEX
+
 SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 _TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
@@ -37,13 +46,23 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 
 def tensor_headers(files: dict[str, Path]) -> dict[str, tuple[torch.dtype, int]]:
-    """Return dtype and number of elements of each tensor; `files` as from `tensor_files`."""
+    """Return dtype and number of elements of each tensor; `files` as from `tensor_files`.
+
+    Raises:
+        BadInput: a tensor is of a type that torch lacks.
+    """
     found = {}
     for path in sorted(set(files.values())):
         with safe_open(path, framework="pt") as file:
-            for name in file.keys() & files.keys():
+            for name in (name for name in file.keys() if files.get(name) == path):  # noqa: SIM118
                 part = file.get_slice(name)
-                found[name] = _TYPES[part.get_dtype()], torch.Size(part.get_shape()).numel()
+                if (kind := part.get_dtype()) not in _TYPES:
+                    raise BadInput(
+                        f"tensor {name} is of type {kind}, which cannot be read",
+                        file=path,
+                        remedy="Name a model with weights in 16 or 32 bits.",
+                    )
+                found[name] = _TYPES[kind], torch.Size(part.get_shape()).numel()
     return found
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from tests.cluster.cluster import ROOT, Cluster, require
 from tests.cluster.results import LeftOut
+from tests.yaml_text import read_yaml
 
 IMAGES = ("control", "generate", "train", "mlflow")
 
@@ -54,7 +55,7 @@ def _apply(cluster: Cluster, tag: str) -> set[str]:
 
 
 def _set_tag(file: Path, tag: str) -> None:
-    content = yaml.safe_load(file.read_text())
+    content = read_yaml(file.read_text())
     content["images"] = [{"name": f"lidr/{name}", "newTag": tag} for name in IMAGES]
     file.write_text(yaml.safe_dump(content))
 

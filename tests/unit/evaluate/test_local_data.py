@@ -24,6 +24,8 @@ from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.inputs.fetched import source_stage
+from lidr.components.shared.store.open import open_store
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
 
@@ -358,6 +360,27 @@ def test_a_data_set_on_the_hub_is_pinned(hub, ask_the_hub):
     assert [(each["path"], each["name"], each["revision"]) for each in hub] == [
         ("owner/sums", "es", COMMIT)
     ]
+
+
+@pytest.mark.parametrize("suffix", ["", "#licence=MIT"])
+def test_a_data_set_that_was_fetched_is_loaded_whole(hub, ask_the_hub, tmp_path, suffix):
+    pins = {"dataset": "owner/sums", "revision": COMMIT, "file": ""}
+    stage = source_stage(open_store(str(tmp_path / "store")), pins)
+    stage.write("es/test.jsonl", b"{}")
+    stage.finish({})
+    assert ask_the_hub(data={"owner/sums": stage.uri + suffix}) == []
+    assert [(each["path"], each["name"]) for each in hub] == [(stage.uri, "es")]
+
+
+def test_one_file_per_language_of_a_data_set_that_was_fetched_is_read_as_files(
+    hub, ask_the_hub, tmp_path
+):
+    pins = {"dataset": "owner/sums", "revision": COMMIT, "file": "{language}.jsonl"}
+    stage = source_stage(open_store(str(tmp_path / "store")), pins | {"languages": ["es"]})
+    stage.write("es.jsonl", lines([{"question": "1 + 1?", "answer": "2"}]).encode())
+    stage.finish({})
+    assert ask_the_hub(data={"owner/sums": f"{stage.uri}/{{language}}.jsonl"}) == []
+    assert hub == []
 
 
 def test_the_newest_revision_is_warned_of(hub, ask_the_hub):

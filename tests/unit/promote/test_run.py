@@ -83,6 +83,25 @@ def test_nominate_looks_for_the_files_of_both_first(store, client, gone):
         nominate(store=store, name=name, version="2", alias="champion", reason="")
 
 
+def test_nominate_resolves_the_alias_once(store, client, monkeypatch):
+    name = "moving"
+    versions = registered(client, store, name, "promote promote")
+    home = ensure_model(client, name, "")
+    move_alias(client, versions[0], home, PromotionOrder())
+    read, moves = client.get_registered_model, [2]
+
+    def read_then_move(name: str) -> object:
+        found = read(name)
+        if moves:
+            client.set_registered_model_alias(name, "champion", str(moves.pop()))
+        return found
+
+    monkeypatch.setattr(client, "get_registered_model", read_then_move)
+    monkeypatch.setattr("lidr.components.nominate.run.mlflow_client", lambda _: client)
+    chosen = nominate(store=store, name=name, version="3", alias="champion", reason="")
+    assert (chosen.champion_number, chosen.challenger_number) == (1, 3)
+
+
 def test_who_has_no_rival_is_told_what_to_do(store, client):
     name = "alone"
     start = registered(client, store, name, "")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,11 @@ def test_report_of_a_run_with_a_damaged_usage_note_or_state_is_written_all_the_s
     tmp_path, capfd, monkeypatch
 ):
     store = write_run(tmp_path, 1)
-    open_store(store).write(f"runs/{RUN}/usage/1-train-x.json", b"{")
-    assert "The run failed after M₁" in page_of(store)
-    assert "the report has no usage" in capfd.readouterr().err
+    note = {"step": "train", "iteration": 1, "gpus": -1, "seconds": 1.0, "ended": True}
+    for text in ("{", json.dumps(note), json.dumps(note | {"gpus": 10**400})):
+        open_store(store).write(f"runs/{RUN}/usage/1-train-x.json", text.encode())
+        assert "The run failed after M₁" in page_of(store)
+        assert "the report has no usage" in capfd.readouterr().err
 
     def damaged(*_: object) -> None:
         raise DamagedObject("state.json arrived damaged from the store")

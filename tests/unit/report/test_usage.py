@@ -67,6 +67,16 @@ def test_report_counts_what_was_lost_of_the_iterations_of_which_it_says_what_was
     assert "0.50 GPU hours of that in processes that did not end in order" in pages(store.uri)[1]
 
 
+def test_report_does_not_call_more_lost_than_was_used(tmp_path):
+    store = open_store(write_run(tmp_path))
+    key = f"runs/{RUN}/iteration-2/state.json"
+    state = json.loads(store.read(key)) | {"used": {"gpu_hours": 1.0, "cost": 0.0}}
+    store.write(key, json.dumps(state).encode())
+    plant_usage(store, RUN, 2, hours=1.5, ended=False)  # of a later look at finished stages
+    page = pages(store.uri)[1]
+    assert "All attempts together used 1.00 GPU hours." in page and "of that" not in page
+
+
 ACCOUNT_IN_EUROS = Account.model_validate(
     {"budget": {"cost": 250.0}, "currency": "EUR", "prices": {"train": 2.5}}
 )
@@ -139,7 +149,7 @@ def test_damaged_usage_in_a_state_names_iteration_and_remedy(tmp_path, used: obj
     store = open_store(write_run(tmp_path))
     key = f"runs/{RUN}/iteration-2/state.json"
     store.write(key, json.dumps(json.loads(store.read(key)) | {"used": used}).encode())
-    with pytest.raises(BadInput, match=r"`used` of the state of iteration 2 is damaged.*Delete"):
+    with pytest.raises(BadInput, match=r"/iteration-2/state\.json: `used` is damaged.*Delete"):
         pages(store.uri)
 
 

@@ -265,7 +265,7 @@ def test_scores_of_another_beta_are_another_stage_with_other_sizes(root: Path, s
 
 
 def test_two_samples_and_a_third_are_scored_behind_one_prompt_each(root: Path):
-    from lidr.components.score.texts import TextEncoder
+    from lidr.components.score.texts import ResponseEncoder
     from lidr.components.shared.forward.loading import load_chat
     from lidr.components.shared.models.chat import PLAIN_CHAT
 
@@ -274,7 +274,7 @@ def test_two_samples_and_a_third_are_scored_behind_one_prompt_each(root: Path):
         Response("p0", "es", text, "stop", 7, 5, "es", None, number)
         for number, text in enumerate(TEXTS["es"])
     ]
-    encoder = TextEncoder(recipe(root), chat, 256, {"p0": Prompt("p0", "en", QUESTION)})
+    encoder = ResponseEncoder(recipe(root), chat, 256, {"p0": Prompt("p0", "en", QUESTION)})
     found = encoder.encode("es", answers)
     assert [each.samples for each in found.pairs] == [(("p0", 0), ("p0", 1)), (("p0", 2),)]
     assert found.pairs[1].tokens.chosen == found.pairs[1].tokens.rejected

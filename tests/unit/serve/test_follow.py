@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from mlflow import MlflowClient
 
 from lidr.components.serve.__main__ import main
@@ -15,6 +14,7 @@ from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.tracking import mlflow_client
 from tests.json_server import serving
 from tests.kubernetes_api import NAMESPACE, SERVERS, KubernetesApi, serve, write_kubeconfig
+from tests.yaml_text import read_documents
 
 COMPONENTS = Path(__file__).resolve().parents[3] / "manifests" / "components"
 MODEL = "tiny-world"
@@ -25,7 +25,7 @@ SERVICE = f"{SERVERS[1]}lidr-champion"
 
 def manifest(component: str, kind: str) -> dict[str, Any]:
     files = (COMPONENTS / component).glob("*.yaml")
-    documents = [each for file in files for each in yaml.safe_load_all(file.read_text("utf-8"))]
+    documents = [each for file in files for each in read_documents(file.read_text("utf-8"))]
     return next(each for each in documents if each.get("kind") == kind)
 
 

@@ -99,6 +99,7 @@ def check_adapter(folder: Path) -> None:
 def _check_weights(folder: Path, names: Collection[str] | None) -> None:
     if names is not None:
         _check_names(folder, names)
+        check_index(folder, names)
         return
     check_no_pickles(folder)
     found = sorted(folder.glob("*.safetensors"))

@@ -49,10 +49,49 @@ def test_free_memory_is_what_the_cgroup_leaves_of_the_machine_s(
     (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {NODE >> 10} kB\n")
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "absent")
+    assert free_memory() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/", {"": v2(16 * GIB, 6 * GIB)}, 14 * GIB),
+        ("0::/a.slice/b.service", {"a.slice/b.service": v2(16 * GIB, 6 * GIB)}, 14 * GIB),
+        (
+            "0::/a.slice/b.service",
+            {"a.slice": v2(8 * GIB, 6 * GIB), "a.slice/b.service": v2(16 * GIB, 6 * GIB)},
+            6 * GIB,
+        ),
+        ("0::/a.slice", {"a.slice/other": v2(8 * GIB, 6 * GIB)}, NODE),
+        ("0::/kubepods/pod7", {"": v2(16 * GIB, 6 * GIB)}, 14 * GIB),
+        (
+            "7:cpu,cpuacct:/x\n4:hugetlb,memory:/slurm/job_7\n1:name=systemd:/y\n0::/z",
+            {"slurm/job_7": v1(16 * GIB, 6 * GIB), "x": v1(8 * GIB, 6 * GIB)},
+            14 * GIB,
+        ),
+    ],
+    ids=["own namespace", "service", "slice around it", "neighbour", "not in sight", "version 1"],
+)
+def test_free_memory_is_what_the_cgroups_around_the_process_leave(
+    monkeypatch, tmp_path, own, files, expected
+):
+    for folder, contents in files.items():
+        for name, text in contents.items():
+            controller, _, file = name.rpartition("/")
+            place = tmp_path / controller / folder / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+    (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {NODE >> 10} kB\n")
+    (tmp_path / "own").write_text(f"{own}\n")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
     assert free_memory() == expected
 
 
 def test_free_memory_without_proc_is_the_whole_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "absent")
     assert free_memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-import yaml
 
 from lidr.components.shared.core import retry as module
 from lidr.components.shared.core.errors import BadInput, Unavailable
@@ -21,6 +20,7 @@ from lidr.components.shared.core.retry import (
     retry_seconds,
 )
 from lidr.pipelines.placement import SETTINGS
+from tests.yaml_text import read_documents
 
 WHO = "the store at http://s3"
 
@@ -182,7 +182,7 @@ def test_retry_seconds_are_set_and_short_for_commands(monkeypatch):
 def test_retry_seconds_reach_pods_from_the_shipped_settings(monkeypatch):
     assert RETRY_VARIABLE in SETTINGS
     manifests = Path(__file__).resolve().parents[4] / "manifests" / "base" / "environment.yaml"
-    shipped = next(yaml.safe_load_all(manifests.read_text("utf-8")))["data"][RETRY_VARIABLE]
+    shipped = next(read_documents(manifests.read_text("utf-8")))["data"][RETRY_VARIABLE]
     monkeypatch.delenv(RETRY_VARIABLE)
     assert float(shipped) == retry_seconds()
 

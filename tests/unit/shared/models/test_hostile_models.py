@@ -364,6 +364,44 @@ def test_a_broken_index_is_refused(folder: Path, data: str):
         check_model(folder)
 
 
+WHOLE = ("model.safetensors",)
+NO_PARTS = {
+    "a part of four": ("model-00001-of-00004.safetensors",),
+    "another format": ("consolidated.safetensors",),
+    "an adapter": ("adapter_model.safetensors",),
+    "a checkpoint below": ("checkpoint-500/model.safetensors",),
+}
+
+
+@pytest.mark.parametrize("name", NO_PARTS)
+def test_weights_that_nothing_names_are_refused_before_they_are_fetched(folder: Path, name: str):
+    (folder / "model.safetensors").unlink()
+    check_model(folder, WHOLE)
+    with pytest.raises(BadInput, match=r"no model\.safetensors, and no .*index\.json") as caught:
+        check_model(folder, NO_PARTS[name])
+    assert caught.value.remedy == "Fetch the model's files again."
+    if "/" not in NO_PARTS[name][0]:
+        (folder / NO_PARTS[name][0]).write_bytes(safetensors())
+        with pytest.raises(BadInput, match=r"no model\.safetensors, and no .*index\.json"):
+            check_model(folder)
+
+
+def test_parts_that_an_index_names_are_all_there_before_they_are_fetched(folder: Path):
+    (folder / "model.safetensors").unlink()
+    parts = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = {"weight_map": dict(zip("ab", parts, strict=True))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    check_model(folder, parts)
+    with pytest.raises(BadInput, match="names 'model-00002-of-00002"):
+        check_model(folder, parts[:1])
+
+
+def test_an_index_from_the_hub_that_is_nested_deeply_is_refused(folder: Path):
+    (folder / "model.safetensors.index.json").write_text("[" * 100_000)
+    with pytest.raises(BadInput, match="not an index of weights"):
+        check_model(folder, WHOLE)
+
+
 EVIL_TEMPLATE = SAY + "{{ ''.__class__ }}"
 
 TEMPLATE_PLACES = {

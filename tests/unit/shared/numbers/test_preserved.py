@@ -83,6 +83,9 @@ from lidr.components.shared.numbers.preserved import keeps_numbers
         ("the 5th century", "en", "el siglo V", "es"),
         ("the 10th century", "en", "le Xe siècle", "fr"),
         ("It costs 350,000,000 won.", "en", "가격은 삼억 오천만 원입니다.", "ko"),
+        ("Add 2\u00a01/2 cups", "en", "Gib 2 1/2 Tassen dazu", "de"),
+        ("Take the points (1.5,2.5).", "en", "Nimm die Punkte (1,5; 2,5).", "de"),
+        ("1.234^2 of it", "de", "1.234^2 davon", "en"),
         ("I have 5 apples.", "en", "मेरे पास पांच सेब हैं।", "hi"),
     ],
 )
@@ -106,6 +109,7 @@ def test_equal_numbers_are_equal_in_any_writing(text, language, translation, tar
         ("3 books", "en", "4টি বই", "bn"),
         ("1,000 books", "en", "1.001 Bücher", "de"),
         ("1.5 litres", "en", "15 Liter", "de"),
+        ("It costs 1.234^2.", "de", "It costs 1522.756.", "en"),
         ("10:00", "en", "11 Uhr", "de"),
         ("No. 3 at the market", "en", "Nr. 15 am Markt", "de"),
         ("No. 19 at the market", "en", "Nr. 7 am Markt", "de"),

@@ -99,6 +99,12 @@ def test_no_name_becomes_a_path(door: str, trick: str):
         NAME_DOORS[door](ESCAPES[trick])
 
 
+@pytest.mark.parametrize("door", ["run of the command line", "run of a job", "run of a state"])
+def test_a_run_without_a_name_is_told_so(door: str):
+    with pytest.raises(BadInput, match="'' cannot name a run: it is empty"):
+        NAME_DOORS[door]("")
+
+
 @pytest.mark.parametrize("key", HARMLESS)
 def test_names_in_any_language_stay_usable(store: LocalStore, key: str):
     assert key_fault(key) == ""

@@ -132,7 +132,19 @@ def test_what_an_iteration_will_take_is_the_dearest_one_so_far():
     assert estimate_remaining(used, planned, 3) == Amount(gpu_hours=3.0, cost=6.0)
 
 
-@pytest.mark.parametrize("change", [{"gpus": "2"}, {"seconds": None}, {"ended": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gpus": "2"},
+        {"seconds": None},
+        {"ended": 1},
+        {"gpus": -1},
+        {"gpus": 10**400},
+        {"seconds": -0.5},
+        {"seconds": 1e308},
+        {"iteration": -1},
+    ],
+)
 def test_note_that_was_edited_is_refused_with_its_file(store, change):
     note = {"step": "train", "iteration": 1, "gpus": 1, "seconds": 1.0, "ended": True}
     key = "runs/mine/usage/1-train-x.json"

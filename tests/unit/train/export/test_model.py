@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from lidr.components.shared.core.errors import BadInput, LidrError, StoreError, 
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles
+from lidr.components.shared.models.weights import INDEX
 from lidr.components.train.export.model import Export, check_names
 from lidr.components.train.export.precision import Exported, Rounding
-from lidr.components.train.export.tensors import tensor_files, tensor_headers
+from lidr.components.train.export.tensors import _TYPES, tensor_files, tensor_headers
 from lidr.components.train.forward.lora import add_adapters
 from tests.disks import small_disk
 from tests.models import shaped_model, tiny_model
@@ -64,6 +66,35 @@ def test_the_files_beside_the_weights_are_the_start_models_own(start: Path, tmp_
     check_model(tmp_path / "new")
     assert exported.changed == pytest.approx(width / loaded(start).num_parameters())
     assert (exported.kept, exported.file) == (1.0, "float32")
+
+
+@pytest.mark.parametrize("name", [*_TYPES])
+def test_headers_name_the_type_of_each_tensor(tmp_path: Path, name: str):
+    kind = _TYPES[name]
+    save_file({"a": torch.zeros(2, 3).to(kind)}, tmp_path / "model.safetensors")
+    assert tensor_headers(tensor_files(tmp_path)) == {"a": (kind, 6)}
+
+
+def test_headers_of_a_type_that_torch_lacks_are_refused(tmp_path: Path):
+    part = {"dtype": "F8_E8M0", "shape": [8], "data_offsets": [0, 8]}
+    header = json.dumps({"scale": part}).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(BadInput, match="tensor scale is of type F8_E8M0") as refused:
+        tensor_headers(tensor_files(tmp_path))
+    assert refused.value.file == str(file)
+
+
+def test_headers_are_those_of_the_file_that_the_index_names(tmp_path: Path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "m1.safetensors")
+    wide = {"a": torch.zeros(5).bfloat16(), "b": torch.zeros(3)}
+    save_file(wide, tmp_path / "m2.safetensors")
+    index = {"weight_map": {"a": "m1.safetensors", "b": "m2.safetensors"}}
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    assert tensor_headers(tensor_files(tmp_path)) == {
+        "a": (torch.float32, 2),
+        "b": (torch.float32, 3),
+    }
 
 
 @pytest.mark.parametrize(("setting", "kept"), [("bfloat16", True), ("auto", False)])

@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for busy core
 sys.executable = REAL  # also in a worker, which is a fork: a test asks for forks by name
 multiprocessing.set_executable(REAL)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script's `&` starts this
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where `nohup` does
 
 LONGEST = (
     "tests/e2e/test_demo.py",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+from lidr.components.shared.core.cgroups import cgroup_folders
+
 _MEMINFO = Path("/proc/meminfo")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 _CGROUP_FILES = {
     "": ("memory.max", "memory.current", "memory.stat"),
@@ -41,7 +40,7 @@ def _free_in_cgroups() -> list[int]:
     """Return what the limits leave; cached files count as free, as in MemAvailable."""
     found = []
     for controller, names in _CGROUP_FILES.items():
-        for folder in _cgroup_folders(controller):
+        for folder in cgroup_folders(controller):
             with suppress(OSError, ValueError):  # ValueError: "max", no limit
                 limit, used, parts = ((folder / name).read_text("utf-8") for name in names)
                 rows = (line.split() for line in parts.splitlines())
@@ -49,21 +48,3 @@ def _free_in_cgroups() -> list[int]:
                 cached = sum(sizes.get(f"total_{each}", sizes.get(each, 0)) for each in _FILE_CACHE)
                 found.append(max(0, int(limit) - int(used) + cached))
     return found
-
-
-def _cgroup_folders(controller: str) -> Iterator[Path]:
-    """Yield the folders of a hierarchy's root and of the cgroups around this process.
-
-    A container may see only the root, which is then its own cgroup: the others do not exist.
-    """
-    folder = _CGROUPS / controller
-    yield folder
-    lines: list[str] = []
-    with suppress(OSError):  # no /proc
-        lines = _OWN_CGROUPS.read_text("utf-8", "surrogateescape").splitlines()
-    for line in lines:  # "4:cpu,memory:/slurm/job_7", in version 2 "0::/system.slice/a.service"
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            for part in Path(path.lstrip("/")).parts:
-                folder /= part
-                yield folder

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lidr.components.shared.core.cgroups import cgroup_folders
 from lidr.components.shared.core.events import emit
 
 _MIN_PARAMETERS = 10_000_000
@@ -18,7 +19,6 @@ SHARING = "LIDR_SHARING_PROCESSES"
 parent. Default 1."""
 
 _SAMPLE_SECONDS = 0.3
-_CGROUPS = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
 _PROCESSES = Path("/proc")
 
@@ -50,23 +50,25 @@ def fit_threads(parameters: int) -> None:
 
 
 def allowed_cores() -> float:
-    """Return how many cores this process may use: its affinity, and its cgroup's quota."""
+    """Return how many cores this process may use: its affinity, and the quotas of its cgroups."""
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min([float(cores), *_quotas(_CGROUPS)])
+    return min([float(cores), *_quotas()])
 
 
-def _quotas(root: Path) -> list[float]:
+def _quotas() -> list[float]:
     """Return the quotas of version 2 (`cpu.max`) and version 1 of cgroups, in cores."""
     found = []
-    with suppress(OSError, ValueError):
-        quota, period = (root / "cpu.max").read_text().split()
-        found.append(int(quota) / int(period))
-    with suppress(OSError, ValueError):
-        quota, period = (
-            (root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
-        )
-        found.append(int(quota) / int(period))
+    for folder in cgroup_folders(""):
+        with suppress(OSError, ValueError):  # ValueError: "max", no quota
+            quota, period = (folder / "cpu.max").read_text().split()
+            found.append(int(quota) / int(period))
+    for folder in cgroup_folders("cpu"):
+        with suppress(OSError, ValueError):
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+            found.append(int(quota) / int(period))
     return [cores for cores in found if cores > 0]
 
 

@@ -17,7 +17,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", 
 
 INDEX = "model.safetensors.index.json"
 
-_SINGLE = "model.safetensors"
+SINGLE = "model.safetensors"
 """The only weight file that transformers finds without an index."""
 
 _MAX_HEADER = 100_000_000
@@ -86,9 +86,9 @@ def check_index(folder: Path, names: Collection[str] | None = None) -> None:
     found = [path.name for path in folder.iterdir()] if names is None else names
     present = {name for name in found if name.endswith(".safetensors")}
     indexed = read_index(folder)
-    if not indexed and _SINGLE not in present:
+    if not indexed and SINGLE not in present:
         raise BadInput(
-            f"no {_SINGLE}, and no {INDEX} that names other files",
+            f"no {SINGLE}, and no {INDEX} that names other files",
             file=folder,
             remedy=_FETCH,
         )

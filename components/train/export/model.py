@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from lidr.components.shared.core.errors import BadInput, LidrError, TrainingFailed
 from lidr.components.shared.core.text import some_of
 from lidr.components.shared.inputs.fetched import MODEL_FILES
-from lidr.components.shared.models.weights import INDEX
+from lidr.components.shared.models.weights import INDEX, SINGLE
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.scratch import explaining_full_disk
 from lidr.components.train.distributed.zero import gathered
@@ -36,7 +36,6 @@ from lidr.components.train.export.sources import (
     without_peft,
 )
 from lidr.components.train.export.tensors import (
-    SINGLE,
     read_tensor,
     tensor_files,
     tensor_headers,

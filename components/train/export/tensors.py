@@ -9,9 +9,7 @@ import torch
 from safetensors import safe_open
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.weights import INDEX
-
-SINGLE = "model.safetensors"
+from lidr.components.shared.models.weights import INDEX, SINGLE
 
 _TYPES = {
     "F64": torch.float64,

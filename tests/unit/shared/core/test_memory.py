@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lidr.components.shared.core import memory
+from lidr.components.shared.core import cgroups, memory
 from lidr.components.shared.core.memory import free_memory
 
 GIB = 1 << 30
@@ -47,9 +47,9 @@ def test_free_memory_is_what_the_cgroup_leaves_of_the_machine_s(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {NODE >> 10} kB\n")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "absent")
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "absent")
     assert free_memory() == expected
 
 
@@ -84,14 +84,14 @@ def test_free_memory_is_what_the_cgroups_around_the_process_leave(
             place.write_text(text)
     (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {NODE >> 10} kB\n")
     (tmp_path / "own").write_text(f"{own}\n")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "own")
     assert free_memory() == expected
 
 
 def test_free_memory_without_proc_is_the_whole_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
-    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "absent")
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "absent")
     assert free_memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from lidr.components.shared.core import threads
+from lidr.components.shared.core import cgroups, threads
 from lidr.components.shared.core.threads import (
     allowed_cores,
     fit_threads,
@@ -32,11 +32,14 @@ def machine(
 ):
     """Let a machine have that many cores, so many of them idle, and these files of a cgroup."""
     for name, text in (files or {}).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     busy = [round(100 * (cores - idle)), 0, 0, round(100 * idle), 0, 0, 0, 0]
     looks = iter([[0] * 8, busy])
-    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    own = tmp_path / "own"
+    own.write_text("3:cpu,cpuacct:/slurm/job_7\n0::/a.slice/b.service\n")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN", own)
     monkeypatch.setattr(threads, "_times", lambda: next(looks))
     monkeypatch.setattr(threads, "sibling_ticks", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
@@ -55,6 +58,17 @@ def machine(
         (8.0, {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
         (8.0, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
         (8.0, {"cpu.max": "50000 100000\n"}, 1),
+        (8.0, {"a.slice/b.service/cpu.max": "250000 100000\n"}, 2),
+        (8.0, {"a.slice/cpu.max": "250000 100000\n", "a.slice/b.service/cpu.max": "max 1\n"}, 2),
+        (8.0, {"a.slice/other/cpu.max": "250000 100000\n"}, 8),
+        (
+            8.0,
+            {
+                f"cpu/slurm/job_7/cpu.cfs_{k}_us": v
+                for k, v in (("quota", "300"), ("period", "100"))
+            },
+            3,
+        ),
     ],
 )
 def test_threads_are_as_many_as_cores_are_free(monkeypatch, tmp_path, idle, files, expected):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core import threads
+from lidr.components.shared.core import cgroups
 from lidr.components.shared.core.errors import (
     BadInput,
     LaunchFailed,
@@ -68,7 +68,7 @@ def test_the_ranks_share_the_cores_that_they_may_use(
     monkeypatch, tmp_path: Path, job: TrainingJob, capfd
 ):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
     behave(monkeypatch, r0="threads")
     assert LocalLauncher(2, *PROGRAM).run(job) == jobs.SUMMARY

@@ -19,6 +19,7 @@ from lidr.components.shared.store.stage import Stage
 from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch.exchange import TrainExchange
 from lidr.components.train.launch.trainjob import ClusterLauncher
+from tests.warm import python
 
 SUMMARY = TrainingSummary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
 
@@ -56,7 +57,7 @@ def launcher(launch: Launch = LAUNCH, **options: float) -> ClusterLauncher:
 def start(root: Path, kubeconfig: Path) -> subprocess.Popen[str]:
     """Start a launcher as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.train.launch.jobs", str(root)],
+        [python(), "-m", "tests.unit.train.launch.jobs", str(root)],
         env={**os.environ, "KUBECONFIG": str(kubeconfig)},
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,8 @@ from pathlib import Path
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import local_folder, open_store
-from lidr.components.shared.store.s3 import ENDPOINT_VARIABLES, S3Store
+from lidr.components.shared.store.s3 import S3Store
+from lidr.components.shared.store.s3_client import ENDPOINT_VARIABLES
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.services import port_forward
 from lidr.pipelines.cluster.api import ClusterApi, Denied

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 
 import boto3
 import pytest
@@ -19,6 +21,7 @@ from lidr.components.shared.models.sources import model_files, model_uri
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
+from lidr.components.shared.store.s3_client import s3_client
 from lidr.components.shared.store.stage import MARKER, new_stage, open_stage
 from lidr.pipelines.begin import located
 from tests.fakes import finished_stage, make_recipe
@@ -274,3 +277,18 @@ def test_prompts_on_s3_are_read(bucket):
     assert load_prompt_file(file, "en", Prompts()) == [Prompt("1", "en", "Hi")]
     with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):
         load_prompt_file(f"s3://{bucket}/p/de.jsonl", "de", Prompts())
+
+
+def test_stores_of_one_environment_share_a_client(bucket, monkeypatch):
+    first = s3_client(5.0)
+    assert s3_client(5.0) is first
+    assert s3_client(90.0) is not first, "it retries another number of times"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    other = s3_client(5.0)
+    assert other.meta.endpoint_url == "http://127.0.0.1:9"
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        assert pool.submit(_client_number).result() != id(other), "a fork has no connections"
+
+
+def _client_number() -> int:
+    return id(s3_client(5.0))

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
-from lidr.components.shared.core.redaction import service_login_fault
 from lidr.components.shared.core.retry import Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
+from lidr.components.shared.store.s3_client import s3_client
 from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
-
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""Environment variables with the store's address: the first that is set wins."""
 
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
 _PART_BYTES = 64 << 20
 _PIECE_BYTES = 32 << 20
-_CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
-_ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
-"""Attempts by botocore itself; fewer where our own retries end within a minute."""
 
 _STARTING_SECONDS = 60.0
 """For which a step asks for a missing bucket again: SeaweedFS answers so as it stops or starts."""
@@ -74,7 +66,7 @@ class S3Store:
         if prefix:
             require_key(prefix)
         explain_client = partial(explain, who="the object store", place=self.uri, key="")
-        self._client: Any = retry(lambda: _client(self._seconds), "", explain_client, seconds=0)
+        self._client: Any = retry(lambda: s3_client(self._seconds), "", explain_client, seconds=0)
         # A person who mistyped the bucket's name is answered at once.
         bucket_seconds = _STARTING_SECONDS if self._seconds >= _STARTING_SECONDS else 0.0
         retry(self._head_bucket, "the object store", _if_no_bucket, bucket_seconds, long=True)
@@ -265,47 +257,3 @@ def _retry_if_damaged(action: Callable[[], Result]) -> Result:
         return action()
     except DamagedObject:
         return action()
-
-
-def _client(seconds: float) -> Any:
-    """Return the client of all stores that are opened with the same environment and patience."""
-    return _made_client(seconds, os.getpid(), frozenset(os.environ.items()))
-
-
-@lru_cache(maxsize=4)
-def _made_client(seconds: float, process: int, environment: frozenset[tuple[str, str]]) -> Any:
-    """Make a client, which takes boto3 50 ms of a core.
-
-    Args:
-        seconds: for which transient errors are retried.
-        process: that uses it; connections do not survive a fork.
-        environment: all that boto3 may read.
-    """
-    import boto3
-    from botocore.config import Config
-
-    # KFP's executor logs the libraries from INFO on, and each client logs two lines.
-    if not (log := logging.getLogger("botocore")).level:
-        log.setLevel(logging.WARNING)
-    for name in ENDPOINT_VARIABLES:
-        if fault := service_login_fault(os.environ.get(name, "")):
-            raise StoreError(
-                f"the address in {name} {fault}",
-                remedy="Put it into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-            )
-    retries: Any = {"mode": "adaptive"}
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["total_max_attempts"] = _ATTEMPTS if seconds > _READ_SECONDS else _QUICK_ATTEMPTS
-    config = Config(
-        retries=retries,
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=min(_READ_SECONDS, max(seconds, _CONNECT_SECONDS)),
-        max_pool_connections=16,
-        user_agent_extra="lidr",
-    )
-    try:
-        return boto3.client("s3", config=config)
-    except ValueError as error:  # botocore's error for an endpoint that is not a URL
-        raise StoreError(
-            f"S3 cannot be used: {error}", remedy=f"Correct {' or '.join(ENDPOINT_VARIABLES)}."
-        ) from error

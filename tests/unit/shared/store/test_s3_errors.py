@@ -208,7 +208,7 @@ class Starting:
 
 def test_a_step_waits_for_a_bucket_that_a_starting_store_does_not_know_yet(monkeypatch):
     client = Starting()
-    monkeypatch.setattr(s3, "_client", lambda _: client)
+    monkeypatch.setattr(s3, "s3_client", lambda _: client)
     monkeypatch.setattr(retry, "sleep", lambda _: None)
     with pytest.raises(StoreError, match="refused the bucket at s3://bucket/store: 404"):
         S3Store("s3://bucket/store", seconds=15)

@@ -15,7 +15,7 @@ from lidr.components.pair.reward.verdict import (
     verdict_of,
 )
 from lidr.components.pair.rewarders import Rewarder, RewarderInputs, rewarder_of
-from lidr.components.pair.sample import sample_of
+from lidr.components.pair.sample import checked_sample, sample_of
 from lidr.components.pair.stage import after_pairs, min_pairs, pair_stage
 from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.recipe import Recipe
@@ -204,7 +204,8 @@ def _counts(
     kept = [candidate for candidate, reason in decided if reason is None]
     whole = [c for c, _ in decided if c.missing is None]
     identical = sum(c.identical for c in whole) / len(whole) if whole else 0.0
-    places = measure(rewarder.observe(decided, detected))
+    checked = checked_sample(decided)
+    places = measure(rewarder.observe(checked, detected))
     found = findings(settings, places, len(kept), identical)
     return {
         "pairs": len(kept),
@@ -219,6 +220,8 @@ def _counts(
             "reason": reason_of(found),
             "findings": to_counts(found),
             "min_pairs": min_pairs(settings),
+            "prompts": _prompts_of(checked),
+            "all_prompts": _prompts_of(decided),
             "places": {
                 key: place.to_counts(settings.pairing.reward.min_texts)
                 for key, place in places.items()
@@ -227,12 +230,22 @@ def _counts(
     }
 
 
+def _prompts_of(decided: Decided) -> int:
+    return len({candidate.prompt_id for candidate, _ in decided})
+
+
 def _report(counts: Mapping[str, Any]) -> None:
     """Report the number of pairs and what the reward check found."""
     emit("number", name="pairs", value=_pairs_line(counts))
     for finding in counts["reward"]["findings"]:
         emit("warning", message=f"{finding['text']}. {finding['remedy']}")
-    emit("number", name="reward check", value=counts["reward"]["verdict"])
+    reward = counts["reward"]
+    if reward["prompts"] < reward["all_prompts"]:
+        message = "the reward check looks at {prompts:,} of {all_prompts:,} prompts".format_map(
+            reward
+        )
+        emit("note", message=message)
+    emit("number", name="reward check", value=reward["verdict"])
 
 
 def _pairs_line(counts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
-VERSION = 4
+VERSION = 5
 
 
 def start_and_reference(settings: Recipe, inputs: str, model: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Rewarder(Protocol):
         """Return what the reward check measures.
 
         Args:
-            decided: the candidates, after the filters.
+            decided: the candidates of the checked prompts, after the filters.
             detected: the detected language, by text.
 
         Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lidr.components.shared.sizing.architecture import Architecture
 
-MAX_TILE_LOGITS, MIN_TILE_ROWS = 1 << 22, 32
+TILE_LOGITS, MIN_TILE_ROWS, BLOCK_LOGITS = 1 << 22, 32, 1 << 27
 """Those of components/shared/forward/head.py, which needs torch."""
 
 
@@ -43,7 +43,7 @@ def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
 
 
 def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
-    """Return the bytes of the head: logits and gradient of a tile, cast weights, weight gradient.
+    """Return the bytes of the head: logits of a tile, gradients of a block, cast weights, own grad.
 
     Args:
         shape: the model's.
@@ -51,7 +51,8 @@ def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = 
         precision: as in `Architecture.block_bytes`.
         trained: the head gets a gradient, newly made for each micro-batch.
     """
-    tile = min(rows, max(MIN_TILE_ROWS, MAX_TILE_LOGITS // shape.vocabulary))
+    tile = min(rows, max(MIN_TILE_ROWS, TILE_LOGITS // shape.vocabulary))
+    block = min(rows, max(tile, BLOCK_LOGITS // shape.vocabulary)) * (precision != "float32")
     cast = 2 * shape.embedding if precision == "autocast" else 0
     weights = (2 if precision == "bfloat16" else 4) * shape.embedding if trained else 0
-    return 2 * 4 * tile * shape.vocabulary + cast + weights
+    return (2 * 4 * tile + 2 * block) * shape.vocabulary + cast + weights

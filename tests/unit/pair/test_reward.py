@@ -450,3 +450,19 @@ def test_pair_leaves_its_verdict_in_its_marker_and_the_recipe_may_go_on(tmp_path
     assert again == run(inputs, training=few), "what is done about a verdict is no part of it"
     assert after_pairs(make_recipe(training=few, pairing=going_on), counts) == "train"
     assert after_pairs(recipe, open_stage(run(inputs)).counts() | {"reward": {}}) == "train"
+
+
+def test_of_many_prompts_some_are_checked_drawn_by_lot(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lidr.components.pair.sample._MAX_CHECKED_PROMPTS", 3)
+    counts = open_stage(run(write(tmp_path, many(8)))).counts()
+    reward = counts["reward"]
+    assert (reward["prompts"], reward["all_prompts"], counts["candidates"]) == (3, 8, 32)
+    checked = reward["places"]["en-de"]
+    assert {checked[name]["n"] for name in ("yield", "on_target", "numbers")} == {3}
+    assert "the reward check looks at 3 of 8 prompts" in capsys.readouterr().err
+
+
+def test_a_few_prompts_are_checked_all_of_them_without_a_word(tmp_path, capsys):
+    reward = open_stage(run(write(tmp_path, many(8)))).counts()["reward"]
+    assert reward["prompts"] == reward["all_prompts"] == reward["places"]["en-de"]["numbers"]["n"]
+    assert "the reward check looks at" not in capsys.readouterr().err

@@ -44,13 +44,14 @@ def observe(
     Args:
         settings: the recipe.
         samples: the records that the pairs are made from, one element per sample.
-        decided: the candidates with the reason that drops each, or None.
+        decided: the candidates of the checked prompts with the reason that drops each, or None.
         detected: the language of each text (`LanguageIdentifier`).
     """
     found = {key: Observations() for key in direction_keys(settings)}
+    checked = {candidate.prompt_id for candidate, _ in decided}
     for records in samples:
         for (prompt_id, source, target), translation in records.translations.items():
-            if translation.text is not None:
+            if translation.text is not None and prompt_id in checked:
                 original = records.responses[prompt_id, source].text
                 seen = found[f"{source}-{target}"]
                 _observe_translation(seen, settings, original, translation, detected)

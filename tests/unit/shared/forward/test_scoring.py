@@ -159,7 +159,7 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
 @pytest.mark.parametrize("biased", [False, True])
 def test_the_head_in_tiles(shape: HeadShape, biased: bool, monkeypatch):
     monkeypatch.setattr(head, "MIN_TILE_ROWS", 3)
-    monkeypatch.setattr(head, "MAX_TILE_LOGITS", 1)
+    monkeypatch.setattr(head, "TILE_LOGITS", 1)
     torch.manual_seed(0)
     hidden, weight, bias = (
         torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((8, 6), (11, 6), 11)
@@ -186,6 +186,25 @@ def test_no_tile_holds_a_batch_of_logits(monkeypatch):
     completion_logps(hidden, weight, None, targets, HeadShape()).sum().backward()
     assert len(seen) == 20  # 10 tiles, forward and backward
     assert max(each.numel() for each in seen) <= 32 * 128_000
+
+
+def test_many_tokens_in_bfloat16_do_not_blur_the_weight_s_gradient(monkeypatch):
+    """Gradients of equal signs, as of the NLL term, are the hardest: each sum rounds them again."""
+    monkeypatch.setattr(head, "TILE_LOGITS", 1)
+    monkeypatch.setattr(head, "BLOCK_LOGITS", 40 * 1024)
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(8192, 8), torch.randn(40, 8)
+    targets = torch.randint(40, (8192,))
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        given = weight.to(torch.bfloat16).to(dtype).requires_grad_()
+        states = (hidden.abs().to(torch.bfloat16)).to(dtype)
+        completion_logps(states, given, None, targets, HeadShape()).sum().backward()
+        return given.grad.double()
+
+    exact = gradient(torch.float64)
+    error = (gradient(torch.bfloat16) - exact).norm() / exact.norm()
+    assert error < 0.01
 
 
 @pytest.mark.parametrize("window", [None, 4])

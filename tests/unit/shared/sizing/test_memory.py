@@ -39,8 +39,9 @@ from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing import memory
 from lidr.components.shared.sizing.activations import (
-    MAX_TILE_LOGITS,
+    BLOCK_LOGITS,
     MIN_TILE_ROWS,
+    TILE_LOGITS,
     activation_bytes,
 )
 from lidr.components.shared.sizing.architecture import read_architecture
@@ -342,9 +343,10 @@ def test_a_plan_that_fits_is_its_own_nearest():
 
 
 def test_the_head_exists_in_tiles():
-    assert (MAX_TILE_LOGITS, MIN_TILE_ROWS, memory.MIN_MICRO_BATCH_TOKENS) == (
-        head.MAX_TILE_LOGITS,
+    assert (TILE_LOGITS, MIN_TILE_ROWS, BLOCK_LOGITS, memory.MIN_MICRO_BATCH_TOKENS) == (
+        head.TILE_LOGITS,
         head.MIN_TILE_ROWS,
+        head.BLOCK_LOGITS,
         MIN_MICRO_BATCH_TOKENS,
     )
 

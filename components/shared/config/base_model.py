@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.redaction import login_fault
@@ -96,3 +96,5 @@ def _known_language(code: str) -> str:
 
 
 LanguageCode = Annotated[str, AfterValidator(_known_language)]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lidr.components.shared.config.base_model import LanguageCode, Strict
+from lidr.components.shared.config.base_model import LanguageCode, Share, Strict
 from lidr.components.shared.config.source import SourceText, parse_source
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
@@ -26,6 +26,7 @@ def _allowing_only(*placeholders: str) -> Callable[[str], str]:
     return check
 
 
+TaskLanguages = Annotated[tuple[LanguageCode, ...], Field(min_length=1)]
 TaskName = Annotated[str, AfterValidator(_allowing_only("language", "language_name"))]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 _check_path = _allowing_only("language", "language_name", "config")
@@ -50,10 +51,10 @@ class Evaluation(Strict):
     """Task names in which `{language}` stands for the code and `{language_name}` for the English
     name in lower case (include_base_44_{language_name}). `lidr evaluate --list-tasks` names them.
     Required."""
-    languages: dict[TaskName, tuple[LanguageCode, ...]] = Field(default_factory=dict)
-    """Languages of a task that lacks some of the recipe's, by the name in `tasks`, e.g.
-    `{"math500_{language}": [en]}`. A name without a place for the language needs one entry here,
-    of one language. Default: all of the recipe's."""
+    languages: dict[TaskName, TaskLanguages] = Field(default_factory=dict)
+    """For a task that does not exist in all of the recipe's languages: the languages to run it in,
+    e.g. `{"math500_{language}": [en]}`. Keys are names as written in `tasks`. A name without a
+    place for the language needs one entry here, of one language. Default: all of the recipe's."""
     data: dict[str, DataPath] = Field(default_factory=dict)
     """Where items are read from, by the task's family (mgsm, mmath, math500) or by the harness's
     dataset_path (juletxara/mgsm): a file or folder, relative to the recipe's folder, or another
@@ -102,20 +103,23 @@ class Gate(Strict):
 
     max_iterations: int = Field(2, ge=1, le=MAX_ITERATIONS)
     """Iterations of the loop at most. Default 2, at most 5."""
-    min_gain: float = Field(0.0, ge=0.0)
+    min_gain: float = Field(0.0, ge=0.0, lt=1.0)
     """The bar: mean gain over the other languages that a promotion must exceed, as a fraction.
     Default 0."""
     alpha: float = Field(0.05, gt=0.0, lt=0.5)
     """Largest probability of promoting a model that is no better, and of stopping one that is no
     worse for a fall or a broken bar, over all languages together. Default 0.05."""
-    tolerance: float = Field(0.02, ge=0.0)
-    """Largest allowed fall of any language, as a fraction. Default 0.02."""
-    tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
-    """Largest allowed fall of single languages, where it differs from tolerance. Default none."""
-    max_off_target: float = Field(0.1, ge=0.0, le=1.0)
-    """Largest share of off-target answers in any language. Broken where a test on the same items
-    shows that the share is above it and above the predecessor's. Default 0.1; 1 switches it off."""
-    max_truncated: float = Field(0.1, ge=0.0, le=1.0)
+    tolerance: Share = 0.02
+    """Largest allowed fall of the accuracy in any language, as a fraction (0.02 is two points).
+    Default 0.02."""
+    tolerances: dict[LanguageCode, Share] = Field(default_factory=dict)
+    """Largest allowed fall of the accuracy in single languages, where it differs from tolerance.
+    Default none."""
+    max_off_target: Share = 0.1
+    """Largest share of off-target answers in any language. The model fails the gate if a test on
+    the same items shows that its share is above this and above its predecessor's. Default 0.1; 1
+    switches it off."""
+    max_truncated: Share = 0.1
     """Largest share of truncated answers in any language, tested likewise. Default 0.1; 1 switches
     it off."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
@@ -125,9 +129,9 @@ class Gate(Strict):
 
     @property
     def bars(self) -> dict[str, float]:
-        """Largest share of flawed answers, by what the flaw is."""
+        """Largest allowed share of off-target and of truncated answers."""
         return {"off_target": self.max_off_target, "truncated": self.max_truncated}
 
     def tolerance_of(self, code: str) -> float:
-        """Return the largest allowed fall of one language, as a fraction."""
+        """Return the largest allowed fall of the accuracy in one language, as a fraction."""
         return self.tolerances.get(code, self.tolerance)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from lidr.components.shared.config.base_model import LanguageCode, Strict
-from lidr.components.shared.config.source import SourceText, parse_source
+from lidr.components.shared.config.source import SourceText, parse_source, require_no_language
 
 JudgedName = Literal["x_alpacaeval", "mt_bench", "care", "head_to_head"]
 
@@ -102,7 +102,7 @@ class Judge(Strict):
     tasks: tuple[JudgedTask, ...] = ()
     """What is judged of every model; each name once. Required, but where `pairing.rewarder` is
     judge, which needs none."""
-    prompts: str = ""
+    prompts: Annotated[str, AfterValidator(require_no_language)] = ""
     """Folder or `s3://` prefix with pairwise.md, score.md and rubric.md of your own, as far as the
     tasks (and the rewarder: score.md) need them. Default empty: lidr's."""
     max_tokens: int = Field(512, ge=1)

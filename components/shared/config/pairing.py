@@ -7,9 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lidr.components.shared.config.base_model import Strict
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from lidr.components.shared.config.base_model import Share, Strict
 
 RewarderName = Literal["lidr", "icr", "judge"]
 RewardStep = Literal["translate", "score", "grade"]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lidr.components.shared.config.base_model import LanguageCode, Strict
 from lidr.components.shared.config.deduplication import Deduplication
-from lidr.components.shared.config.source import SourceText, SourceTexts
+from lidr.components.shared.config.source import OneSource, SourceTexts
 
 LINE_NUMBER = "#"
 """Stands for the number of a line in place of a field's name."""
@@ -70,7 +70,7 @@ class Prompts(Strict):
     recipe's folder), `s3://`, `hf://datasets/org/name@revision/file` or `https://`, as text or as
     `{source, sha256, revision, licence}`; `https://` needs a sha256.
     Default empty: the tiny world's own prompts."""
-    translation_tasks: SourceText = ""
+    translation_tasks: OneSource = ""
     """JSON Lines with the ids of prompts about translation or a language, which are answered but
     never translated, in addition to those whose field translation_task says so. Default none: they
     are recognised by their words, where that field is missing."""

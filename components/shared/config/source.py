@@ -8,17 +8,19 @@ source is recorded, compared and shown like any other text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"licence|sha256(\..+)?")
+"""What may precede a `=` in a line's fragment."""
 _KEYS = ("source", "sha256", "revision", "licence")
 _WEB = ("https://", "http://")
 _HUB_DATA = re.compile(
@@ -32,7 +34,8 @@ class Source:
 
     Attributes:
         address: path, `s3://`, `hf://` or `https://`; may contain `{language}`.
-        sha256: digest of the bytes, by language; under "" for a single file; empty for none.
+        sha256: digest of the bytes, by language; the one under "" is for every language that has
+            none of its own; empty for none.
         licence: as stated in the recipe.
     """
 
@@ -56,7 +59,13 @@ class Source:
 
 @dataclass(frozen=True)
 class HubData:
-    """A data set on the model hub, or one file of it ("" for all)."""
+    """A data set on the model hub, or one file of it.
+
+    Attributes:
+        name: `org/name`.
+        revision: commit, branch or tag.
+        file: its path in the data set; "" for the whole data set.
+    """
 
     name: str
     revision: str
@@ -65,12 +74,21 @@ class HubData:
 
 def parse_source(text: str) -> Source:
     """Parse a source's line."""
-    address, found, fragment = text.rpartition("#")
-    pairs = dict(parse_qsl(fragment)) if found else {}
-    if not pairs or not all(key == "licence" or key.startswith("sha256") for key in pairs):
+    address, pairs = _split(text)
+    if not pairs or not all(map(_is_known, pairs)):
         return Source(text)  # a path may hold a #
     pins = {key.partition(".")[2]: pairs[key] for key in pairs if key != "licence"}
     return Source(address, pins, pairs.get("licence", ""))
+
+
+def _split(text: str) -> tuple[str, dict[str, str]]:
+    """Return the part of a line before its last `#`, and the keys and values after it."""
+    address, found, fragment = text.rpartition("#")
+    return address, dict(parse_qsl(fragment, keep_blank_values=True)) if found else {}
+
+
+def _is_known(key: str) -> bool:
+    return _KEY.fullmatch(key) is not None
 
 
 def on_this_machine(text: str) -> bool:
@@ -95,33 +113,60 @@ def _as_text(value: Any) -> Any:
         value = _from_mapping(value).text()
     if not isinstance(value, str):
         return value
+    _refuse_unknown_keys(value)
     source = parse_source(value)
-    for pin in source.sha256.values():
-        if not _SHA256.fullmatch(pin):
-            raise ValueError(f"sha256 {pin!r} is not 64 lower-case hexadecimal digits")
-    if any(source.sha256) and "{" not in source.address:
-        raise ValueError(
-            f"{source.address!r} is one file, but its sha256 is given by language: give the digest "
-            "alone, or write {language} in the address"
-        )
+    _require_pins(source)
     if is_web(source.address) and not source.sha256:
         raise ValueError(f"{value!r} needs its sha256: what a web server sends may change")
     if is_web(source.address) and not urlsplit(source.address).netloc:
         raise ValueError(f"{value!r} names no host")
     if value.startswith("hf://datasets/") and not hub_data(source.address):
-        raise ValueError(f"{value!r} is none of hf://datasets/org/name@revision/file")
+        form = "hf://datasets/org/name@revision"
+        raise ValueError(f"{value!r} is not of the form {form} or {form}/file")
     return value
 
 
+def _refuse_unknown_keys(line: str) -> None:
+    """Refuse a line whose fragment was meant as a pin or licence, but would be part of a path."""
+    keys = _split(line)[1]
+    if any(key.startswith(("sha256", "licen")) for key in keys):
+        _refuse_strange([key for key in keys if not _is_known(key)], ("sha256", "licence"))
+
+
+def _refuse_strange(strange: Sequence[str], known: Sequence[str]) -> None:
+    if strange:
+        raise ValueError(f"a source has no {strange[0]!r}{nearest(strange[0], known)}")
+
+
+def _require_pins(source: Source) -> None:
+    """Refuse digests that are none, are of an unknown language, or of several for one file."""
+    for code, pin in source.sha256.items():
+        if code and code not in NAMES:
+            raise ValueError(f"sha256 names {code!r}, which is not a language's ISO 639-1 code")
+        if not _SHA256.fullmatch(pin):
+            raise ValueError(f"sha256 {pin!r} is not 64 lower-case hexadecimal digits")
+    if any(source.sha256) and "{" not in source.address:
+        raise ValueError(
+            f"{source.address!r} is one file, but its sha256 is given by language: give one digest"
+        )
+
+
+def require_no_language(text: str) -> str:
+    """Return a source; refuse `{language}` in it, for keys that do not replace it."""
+    if "{language" in (address := parse_source(text).address):
+        raise ValueError(
+            f"{address!r} holds {{language}}, which is replaced under evaluation.data and "
+            "judge.tasks only; write the full address"
+        )
+    return text
+
+
 def _from_mapping(value: Mapping[str, Any]) -> Source:
-    if strange := [str(key) for key in value if key not in _KEYS]:
-        raise ValueError(f"a source has no {strange[0]!r}{nearest(strange[0], _KEYS)}")
+    _refuse_strange([str(key) for key in value if key not in _KEYS], _KEYS)
     address, pin, revision = value.get("source"), value.get("sha256", {}), value.get("revision", "")
     if not isinstance(address, str) or not address:
         raise ValueError("a source needs its address under `source`")
     pins = pin if isinstance(pin, Mapping) else {"": pin}
-    if strange := [str(code) for code in pins if code and code not in NAMES]:
-        raise ValueError(f"sha256 names {strange[0]!r}, which is not a language's ISO 639-1 code")
     if "sha256" in value and not all(pins.values()):
         raise ValueError("sha256 is empty: give the digest, or leave it out")
     if revision:
@@ -136,7 +181,9 @@ def _from_mapping(value: Mapping[str, Any]) -> Source:
 def _with_revision(address: str, revision: str) -> str:
     kind = "hf://datasets/" if address.startswith("hf://datasets/") else "hf://"
     if not address.startswith(kind) or "@" in address:
-        raise ValueError(f"revision belongs to an hf:// address without one, not to {address!r}")
+        raise ValueError(
+            f"revision belongs to an hf:// address that has no @revision yet, not to {address!r}"
+        )
     owner, _, path = address.removeprefix(kind).partition("/")
     if not path or "/" in revision:
         what = "revision" if path else "source"
@@ -173,10 +220,16 @@ _SCHEMA: dict[str, Any] = {
 SourceText = Annotated[str, BeforeValidator(_as_text), WithJsonSchema(_SCHEMA)]
 """A source as one line; see `parse_source`."""
 
+OneSource = Annotated[SourceText, AfterValidator(require_no_language)]
+"""A source that is the same for every language."""
+
 SourceTexts = Annotated[
-    tuple[SourceText, ...],
+    tuple[OneSource, ...],
     BeforeValidator(_as_tuple),
-    WithJsonSchema({"anyOf": [*_SCHEMA["anyOf"], {"type": "array", "items": _SCHEMA}]}),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"anyOf": [*_SCHEMA["anyOf"], {"type": "array", "minItems": 1, "items": _SCHEMA}]}
+    ),
 ]
 """One source, or several that are read one after another."""
 

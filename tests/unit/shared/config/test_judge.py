@@ -37,6 +37,11 @@ def test_paths_start_at_the_recipes_folder(tmp_path):
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
+def test_a_folder_of_judge_prompts_is_one_for_all_languages(tmp_path):
+    with pytest.raises(BadInput, match=r"judge\.prompts: 'mine/\{language\}' holds \{language\}"):
+        load(tmp_path, CARE, prompts="mine/{language}")
+
+
 def test_a_limit_of_answers_that_another_task_asks_for_is_refused(tmp_path):
     with pytest.raises(BadInput, match="limit of head_to_head belongs to x_alpacaeval"):
         load(tmp_path, ALPACA, {"name": "head_to_head", "limit": 100})

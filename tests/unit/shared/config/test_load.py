@@ -120,6 +120,14 @@ def test_a_wrong_recipe_names_file_line_key_and_what_is_allowed(tmp_path, old, n
         ("pairing:\n  filters: some", ["pairing.filters", "'all'", "'paper'", "'some'"]),
         ("pairing:\n  filters: {identicl: true}", ["identicl", "'identical'", "off_target"]),
         ("gate:\n  max_iterations: 6", ["gate.max_iterations", "5"]),
+        ("gate:\n  tolerance: 2", ["gate.tolerance: ", "less than or equal to 1", "not 2"]),
+        ("gate:\n  tolerances: {es: 5}", ["gate.tolerances.es: ", "less than or equal to 1"]),
+        ("gate:\n  min_gain: 5", ["gate.min_gain: ", "less than 1", "not 5"]),
+        ("gate:\n  min_gain: 1", ["gate.min_gain: ", "less than 1"]),
+        (
+            "prompts:\n  translation_tasks: '{language}.jsonl'",
+            ["prompts.translation_tasks: ", "holds {language}", "write the full address"],
+        ),
         ("registry:\n  model_name: a/b", ["registry.model_name", "'a/b'"]),
     ],
 )
@@ -214,6 +222,23 @@ def test_relative_paths_start_at_the_recipe_s_folder(tmp_path):
         "es": ("/abs/es.jsonl",),
         "de": ("s3://b/de.jsonl",),
     }
+
+
+def test_a_language_s_prompt_files_are_named_one_by_one(tmp_path):
+    for file in ("hf://datasets/org/name@abc/{language}.jsonl", "{language}.jsonl"):
+        files = f"prompts:\n  files:\n    en: en.jsonl\n    es: ['{file}']\n    de: de.jsonl\n"
+        error = refused(write(tmp_path, OWN_MODEL + files))
+        assert f"prompts.files.es.0: {file!r} holds {{language}}" in error.message
+        assert error.line == 12
+    files = "prompts:\n  files: {en: en.jsonl, es: [], de: de.jsonl}\n"
+    assert "prompts.files.es" in refused(write(tmp_path, OWN_MODEL + files)).message
+
+
+def test_a_task_s_own_languages_are_one_at_least(tmp_path):
+    text = GOOD + '  languages: {"tiny_world_{language}": []}\n'
+    error = refused(write(tmp_path, text))
+    assert "evaluation.languages.tiny_world_{language}: " in error.message
+    assert ("at least 1" in error.message, error.line) == (True, 9)
 
 
 def test_every_language_needs_a_prompt_file(tmp_path):

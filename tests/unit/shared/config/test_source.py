@@ -53,14 +53,20 @@ def test_a_source_becomes_one_line_which_says_all_of_it(given, text):
         ("https://h/a", "needs its sha256"),
         ({"source": "https://h/a", "sha256": "abc"}, "is not 64"),
         ({"source": "https://h/a", "sha256": {"xx": PIN}}, "not a language"),
-        ({"source": "p.de.jsonl", "sha256": {"de": PIN}}, "is one file.*give the digest alone"),
+        ({"source": "p.de.jsonl", "sha256": {"de": PIN}}, "is one file.*give one digest"),
         (f"p.de.jsonl#sha256.de={PIN}", "is one file"),
         ({"source": "https:///a", "sha256": PIN}, "no host"),
         ({"source": "a", "sha265": PIN}, "no 'sha265'.*sha256"),
         ({"source": "a", "revision": "abc"}, "revision belongs"),
-        ({"source": "hf://org/name@abc", "revision": "abc"}, "revision belongs"),
+        ({"source": "hf://org/name@abc", "revision": "abc"}, "that has no @revision yet"),
+        (f"{{language}}.jsonl#sha256.jp={PIN}", "'jp', which is not a language's ISO 639-1 code"),
+        (f"a.jsonl#sha256sum={PIN}", "no 'sha256sum' .did you mean 'sha256'"),
+        (f"a.jsonl#sha256={PIN}&license=MIT", "no 'license' .did you mean 'licence'"),
+        ("a.jsonl#license=MIT", "no 'license'"),
+        ("a.jsonl#sha256=&licence=MIT", "sha256 '' is not 64"),
+        (f"{{language}}.jsonl#sha256.={PIN}", "no 'sha256.'"),
         ({"sha256": PIN}, "under `source`"),
-        ("hf://datasets/org/name/a.jsonl", "is none of hf://datasets/org/name@revision"),
+        ("hf://datasets/org/name/a.jsonl", "is not of the form hf://datasets/org/name@revision"),
         ({"source": "a", "sha256": ""}, "sha256 is empty"),
         ({"source": "hf://datasets/squad", "revision": "abc"}, "write hf://datasets/org/name"),
         ({"source": "hf://datasets/o/n/f", "revision": "refs/pr/1"}, "without a slash"),
@@ -74,12 +80,22 @@ def test_a_source_that_says_too_little_or_too_much_is_refused(given, wrong):
 def test_one_source_is_a_list_of_one():
     assert SEVERAL.validate_python("a") == ("a",)
     assert SEVERAL.validate_python(["a", {"source": "b"}]) == ("a", "b")
+    with pytest.raises(ValidationError, match="at least 1"):
+        SEVERAL.validate_python([])
+
+
+def test_a_path_may_hold_what_looks_like_a_fragment():
+    for path in ("a#b=c.jsonl", "a#b", "a#"):
+        assert ONE.validate_python(path) == path
+        assert parse_source(path) == Source(path)
 
 
 def test_a_language_s_file_has_that_language_s_pin():
     source = Source("https://h/{language}", {"de": PIN, "en": OTHER}, "MIT")
     assert source.at("en") == Source("https://h/en", {"": OTHER}, "MIT")
     assert source.at("fr").sha256 == {}
+    alike = Source("https://h/{language}", {"": PIN, "en": OTHER})
+    assert [alike.at(code).sha256[""] for code in ("en", "fr")] == [OTHER, PIN]
 
 
 @pytest.mark.parametrize(

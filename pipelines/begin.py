@@ -16,6 +16,7 @@ from lidr.components.shared.config.engine_choice import (
 from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.source import on_this_machine
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
@@ -29,17 +30,19 @@ class Begun(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        recipe: with the engine chosen for `auto`, with the copies of its inputs that `lidr fetch`
-            has put into the store and, for a run, with the day on which it began.
+        given: with the engine chosen for `auto`, and its sources as the user gave them.
+        recipe: the same, with the copies of its inputs that `lidr fetch` has put into the store
+            and, for a run, with the day on which it began.
         note: which engine was chosen, and why; "" if the recipe names one.
         run: the run's name.
-        name: the name that runs of equal recipes share, wherever they read their inputs.
+        default_run: the name that runs of equal recipes share, wherever they read their inputs.
     """
 
+    given: Recipe
     recipe: Recipe
     note: str
     run: str
-    name: str
+    default_run: str
 
     def say(self) -> None:
         """Report the chosen engine, if there was a choice."""
@@ -83,11 +86,11 @@ def begin(
         if started and started.generation.engine != "auto":
             engine, reason = EngineName(started.generation.engine), f"run {run} began with it"
         recipe, note = with_engine(recipe, engine), f"engine: {engine}, because {reason}"
-    name = recipe.run_name
+    given, default_run = recipe, recipe.run_name
     if store:
-        started = read_run_recipe(runs, run or name) if runs else None
+        started = read_run_recipe(runs, run or default_run) if runs else None
         recipe = _dated(located(recipe, store, started), started, today)
-    return Begun(recipe, note, run or name, name)
+    return Begun(given, recipe, note, run or default_run, default_run)
 
 
 def utc_day() -> str:
@@ -141,6 +144,21 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
         except BadInput:  # what reads the input reports the problem
             continue
     return with_places(recipe, places)
+
+
+def with_pinned_as_given(recipe: Recipe, given: Recipe) -> Recipe:
+    """Return a recipe that only says where local inputs are; all others are as given.
+
+    It is the same before and after `lidr fetch` has copied what an address pins. A file of this
+    machine may have changed, which only the place of its copy tells.
+
+    Args:
+        recipe: with the places of its copies, from `located`.
+        given: the recipe that it was made of.
+    """
+    places = {each.key: each.source for each in named_inputs(recipe)}
+    local = [each.key for each in named_inputs(given) if on_this_machine(each.source)]
+    return with_places(given, {key: places[key] for key in local})
 
 
 def _require_servers(recipe: Recipe, profile: Profile) -> None:

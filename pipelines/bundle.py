@@ -18,7 +18,7 @@ from typing import Any
 from lidr.components.evaluate.items.unpinned import unpinned_datasets
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
 from lidr.components.shared.inputs.fetching import FILES_AT_ONCE, fetch, in_bucket, stays
@@ -159,7 +159,7 @@ def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage
             remedy="Pack it with this recipe: lidr fetch RECIPE --to DIR.",
         )
     stage = Stage(bundle, f"sources/{index[named.label]}")
-    plan = fetch_plan(named, bundle) if "://" in address else None
+    plan = None if on_this_machine(named.source) else fetch_plan(named, bundle)
     if plan and plan.stage.digest != stage.digest:
         raise BadInput(
             f"the bundle holds another {named.label} than the recipe names ({address})",

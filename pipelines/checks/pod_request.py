@@ -9,6 +9,13 @@ from decimal import Decimal
 from lidr.components.shared.config.pools import Resources, StepKind
 
 _IN_BYTES = ("memory", "storage", "ephemeral-storage")
+_OWNERS_IN_ARGO = ("count/workflows.argoproj.io",)
+_OWNERS_IN_TRAINER = (
+    "count/trainjobs.trainer.kubeflow.org",
+    "count/jobsets.jobset.x-k8s.io",
+    "count/jobs.batch",
+)
+"""What must be created before a step's pods are, by name in a quota."""
 _UNITS = (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 
 
@@ -56,6 +63,8 @@ class PodRequest:
     def quota_usage(self) -> Mapping[str, Decimal]:
         """What the needed pods use of a ResourceQuota, by name in its `spec.hard`."""
         used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
+        owners = _OWNERS_IN_TRAINER if self.of_trainjob else _OWNERS_IN_ARGO
+        used |= dict.fromkeys(owners, Decimal(1))
         for name, amount in self.per_pod.items():
             used[f"requests.{name}"] = amount * self.needed
         used |= {name: self.per_pod[name] * self.needed for name in ("cpu", "memory")}

@@ -9,6 +9,11 @@ from lidr.pipelines.checks.finding import Finding, missing, ok, unknown
 from lidr.pipelines.checks.pod_request import PodRequest, amount_text, quantity
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
+_ENOUGH = "has enough CPU, memory, GPUs and pods left for each step"
+
+_UNUSED = ("ephemeral-storage", "services.loadbalancers", "services.nodeports")
+"""Ends of the keys that no run uses anything of."""
+
 
 def quota_findings(
     api: ClusterApi, namespace: str, requests: Sequence[PodRequest]
@@ -38,15 +43,31 @@ def _quota(
     edit = f"kubectl edit resourcequota {name} -n {namespace}"
     if short := list(_shortages(hard, used, requests)):
         remedy = (
-            f"kubectl get pods -n {namespace} shows who uses it; raise it with {edit}, or lower "
-            "steps in the profile"
+            f"kubectl get pods -n {namespace} shows who uses it; raise the quota with {edit}, or "
+            "lower cpu, memory or accelerators under steps.<kind>"
         )
         return missing(title, "; ".join(short), remedy)
+    found = ok(title, _ENOUGH)
     without_limit = [each for each in requests if not each.of_trainjob]
     if "limits.cpu" in hard and without_limit:
-        left = quantity(hard["limits.cpu"]) - quantity(used.get("limits.cpu", 0))
-        return _cpu_limits(api, title, namespace, without_limit, left, edit)
-    return ok(title, "each step fits into what is left")
+        taken = quantity(used.get("limits.cpu", 0))
+        found = _cpu_limits(api, title, namespace, without_limit, hard["limits.cpu"], taken, edit)
+    unread = sorted(key for key in hard if _is_unread(key, requests))
+    if found.state != "ok" or not unread:
+        return found
+    if full := [key for key in unread if quantity(hard[key]) <= quantity(used.get(key, 0))]:
+        detail = f"nothing is left of {', '.join(full)}, which lidr check does not look at"
+        remedy = f"kubectl describe quota {name} -n {namespace} shows them; raise them with {edit}"
+        return unknown(title, detail, remedy)
+    return ok(title, f"{found.detail}; not looked at: {', '.join(unread)}")
+
+
+def _is_unread(key: str, requests: Sequence[PodRequest]) -> bool:
+    """Return whether a quota's key may concern what a run creates, but is not compared with it."""
+    if key == "limits.cpu" or any(key in each.quota_usage for each in requests):
+        return False
+    other_device = key.startswith("requests.") and "/" in key
+    return not other_device and "hugepages-" not in key and not key.endswith(_UNUSED)
 
 
 def _shortages(
@@ -58,8 +79,14 @@ def _shortages(
                 continue
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
             if amount > left:
-                rest = f"{amount_text(resource, left)} of {hard[resource]} are left"
+                rest = _rest(resource, left, hard[resource])
                 yield f"{each.name} asks {amount_text(resource, amount)} {resource}, {rest}"
+
+
+def _rest(resource: str, left: Decimal, bound: str) -> str:
+    if left < 0:
+        return f"the quota of {bound} is exceeded by {amount_text(resource, -left)}"
+    return f"{amount_text(resource, left)} of {bound} are left"
 
 
 def _cpu_limits(
@@ -67,20 +94,22 @@ def _cpu_limits(
     title: str,
     namespace: str,
     requests: Sequence[PodRequest],
-    left: Decimal,
+    bound: str,
+    taken: Decimal,
     edit: str,
 ) -> Finding:
     """Return whether a quota of CPU limits admits pods that set none.
 
     Kubernetes refuses them unless a LimitRange has a default, and that default must not be below
-    their request. Of what a quota can make a pod set, this is all that steps leave out: its
-    evaluator wants CPU and memory alone, so a quota of ephemeral storage refuses nothing
-    (kubernetes, pkg/quota/v1/evaluator/core/pods.go, validationSet).
+    their request. A quota can force pods to set CPU and memory only (kubernetes, validationSet in
+    pkg/quota/v1/evaluator/core/pods.go). Steps set all of these but limits.cpu. A quota of
+    ephemeral storage therefore refuses no pod.
     """
     try:
         ranges = list(api.items(f"/api/v1/namespaces/{namespace}/limitranges"))
     except Denied as error:
-        detail = f"bounds limits.cpu, which steps do not set; {error.message}"
+        names = ", ".join(each.name for each in requests)
+        detail = f"{_unset(names)}; {error.message}"
         shows = f"kubectl get limitrange -n {namespace} -o yaml shows whether there is a default"
         return unknown(title, detail, shows)
     limits = [each for found in ranges for each in found["spec"]["limits"]]
@@ -89,18 +118,22 @@ def _cpu_limits(
     refused = [each for each in requests if default is None or each.per_pod["cpu"] > default]
     if default is not None and not refused:
         for each in requests:
-            if (asked := default * each.needed) > left:
+            if (asked := default * each.needed) > (left := quantity(bound) - taken):
                 detail = (
                     f"{each.name} gets {amount_text('cpu', asked)} limits.cpu from a LimitRange, "
-                    f"{amount_text('cpu', left)} are left"
+                    f"{_rest('cpu', left, bound)}"
                 )
                 return missing(title, detail, f"{edit}, or lower the LimitRange's default")
-        return ok(title, "each step fits into what is left; a LimitRange sets its CPU limit")
+        return ok(title, f"{_ENOUGH}; a LimitRange sets its CPU limit")
     names = ", ".join(each.name for each in refused)
     largest = amount_text("cpu", max(each.per_pod["cpu"] for each in refused))
     why = "no LimitRange has a default"
     if default is not None:
         why = f"the LimitRange's default of {amount_text('cpu', default)} is below their request"
-    detail = f"bounds limits.cpu, which {names} do not set, and {why}"
+    detail = f"{_unset(names)}, and {why}"
     remedy = f"{edit}, and remove limits.cpu; or add a LimitRange with default cpu {largest}"
     return missing(title, detail, remedy)
+
+
+def _unset(names: str) -> str:
+    return f"it has limits.cpu, but the pods of {names} set no CPU limit"

@@ -19,7 +19,7 @@ COMMANDS = {
     "run": "Run the loop on this machine; running it again continues where it stopped.",
     "evaluate": "Evaluate one model, or two side by side; finished evaluations are reused.",
     "compile": "Compile the loop for Kubeflow Pipelines.",
-    "fetch": "Bring everything that a recipe names into the store; done again, it does nothing.",
+    "fetch": "Bring everything that a recipe names into the store; a second call copies nothing.",
     "check": "Check everything that a run needs, and say what is missing and how to fix it.",
     "submit": "Run a recipe in Kubeflow; the same command again finds the same run.",
     "status": "Show how far a run is, what it waits for, and how long its steps have taken.",

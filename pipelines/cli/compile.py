@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lidr.components.shared.config.source import on_this_machine
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
-from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import begin
@@ -21,6 +19,7 @@ from lidr.pipelines.cli.inputs import (
     RunOption,
     SeedOption,
     SetOption,
+    note_local_inputs,
     read_profile,
     read_recipe,
     run_name,
@@ -90,7 +89,7 @@ def compile_command(
         ) from error
     begun.say()
     if place.runner == "kubeflow":
-        _say_local(science)
+        note_local_inputs(science)
     if not_stored:
         say(
             "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
@@ -98,19 +97,6 @@ def compile_command(
             error=True,
         )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
-
-
-def _say_local(recipe: Recipe) -> None:
-    """Note which inputs are files of this machine, which pods cannot read."""
-    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
-    named = [each for each in named_inputs(recipe) if each.kind in kinds]
-    local = [each.label for each in named if on_this_machine(each.source)]
-    if local:
-        say(
-            f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
-            "to where pods can read them",
-            error=True,
-        )
 
 
 def _open(profile: Profile) -> tuple[S3Store | None, str]:

@@ -35,6 +35,8 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.sizes import size_text
 
 if TYPE_CHECKING:
+    from lidr.components.shared.config.profile import Profile
+    from lidr.components.shared.config.recipe import Recipe
     from lidr.pipelines.bundle import FetchResult
 
 
@@ -54,32 +56,36 @@ def fetch_command(
         Path | None, typer.Option("--from", help="Unpack the bundle in this folder into the store.")
     ] = None,
 ) -> None:
-    """Bring everything that a recipe names into the store; done again, it does nothing."""
+    """Bring everything that a recipe names into the store; a second call copies nothing."""
     if to and source:
         raise BadInput("--to makes a bundle, --from unpacks one", remedy="Give one of them.")
     if archives and not to:
         raise BadInput("--archives is for a bundle", remedy="Add --to.")
-    science, place = read_recipe(recipe, None, settings), read_profile(*profile, store=store)
+    loaded = read_recipe(recipe, None, settings)
+    _print(_fetch(loaded, read_profile(*profile, store=store), to, source, archives=archives))
+
+
+def _fetch(
+    recipe: Recipe, profile: Profile, to: Path | None, source: Path | None, *, archives: bool
+) -> list[FetchResult]:
+    """Fetch into the profile's store, or into the bundle `to`, or unpack the bundle `source`."""
     try:
         with _progress() as advance:
             if to:
-                results = pack(science, place, to, archives=archives, advance=advance)
-            elif source:
-                results = unpack(science, source, open_store(place.store), advance)
-            else:
-                results = fetch_inputs(science, open_store(place.store), advance)
+                return pack(recipe, profile, to, archives=archives, advance=advance)
+            if source:
+                return unpack(recipe, source, open_store(profile.store), advance)
+            return fetch_inputs(recipe, open_store(profile.store), advance)
     except KeyboardInterrupt:
         message = "lidr: stopped; running the same command again continues from here"
         print(message, file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGINT)  # Python would wait for the files that its threads fetch
-    _print(results)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """Show bytes and their rate: on a terminal as one line, redrawn; else every 20 seconds."""
     console = PlainConsole(stderr=True)
-    end = "\r" if console.is_terminal else "\n"
     began, lock = time.monotonic(), Lock()
     done, shown = 0, began
 
@@ -88,16 +94,15 @@ def _progress() -> Iterator[Callable[[int], None]]:
         with lock:
             done += size
             now = time.monotonic()
-            if now - shown >= (0.2 if console.is_terminal else REPORT_SECONDS):
+            text = f"{size_text(done)} fetched, {size_text(done / (now - began))}/s"
+            if console.is_interactive:
+                line.update(text)
+            elif now - shown >= REPORT_SECONDS:
                 shown = now
-                rate = size_text(done / (now - began))
-                console.print(f"lidr: {size_text(done)} fetched, {rate}/s", end=end)
+                console.print(f"lidr: {text}")
 
-    try:
+    with console.status("fetching") as line:
         yield advance
-    finally:
-        if done and console.is_terminal:
-            console.print()  # what is printed next begins a line of its own
 
 
 def _print(results: list[FetchResult]) -> None:

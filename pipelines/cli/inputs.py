@@ -13,8 +13,11 @@ import typer
 from lidr.components.shared.config import yaml_text
 from lidr.components.shared.config.profile import load_profile
 from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.config.source import on_this_machine
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import require_run_name
+from lidr.components.shared.inputs.named import InputKind, named_inputs
+from lidr.pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
@@ -150,3 +153,16 @@ def _find(given: str, folder: str) -> Path:
         f"no {folder[:-1]} {given!r}: no such file, and shipped are {', '.join(shipped)}",
         remedy="Give a path, or one of these names.",
     )
+
+
+def note_local_inputs(recipe: Recipe) -> None:
+    """Note which inputs are files of this machine, which pods cannot read."""
+    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
+    named = [each for each in named_inputs(recipe) if each.kind in kinds]
+    local = [each.label for each in named if on_this_machine(each.source)]
+    if local:
+        say(
+            f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
+            "to where pods can read them",
+            error=True,
+        )

@@ -69,13 +69,13 @@ def _print_simulation(console: PlainConsole, plan: dict[str, Any]) -> None:
     heads = ("GPUs", "median", "90% within", "GPU hours", "nodes lost", "waited")
     table = _table([*heads, plan["currency"]] if priced else heads)
     for row in plan["simulation"]:
-        seconds, hours = row["seconds"], row["gpu_hours"]["mean"]
+        seconds = row["seconds"]
         cells = [
             f"{row['gpus']:,}",
             _time(seconds["median"]),
             _time(seconds["p90"]),
-            "never" if hours is None else f"{hours:,.1f}",
-            f"{row['nodes_lost']:,.1f}",
+            _amount(row["gpu_hours"]["mean"]),
+            _amount(row["nodes_lost"]),
             _time(row["waited_seconds"]),
         ]
         cost = row["cost"]["mean"]
@@ -83,7 +83,8 @@ def _print_simulation(console: PlainConsole, plan: dict[str, Any]) -> None:
     console.print(table)
     for row in plan["simulation"]:
         step = row["never"]
-        never = [f"{step} loses its nodes faster than it works"] if step else []
+        lost = "would never end, because its nodes are lost before they finish a piece"
+        never = [f"{step} {lost}"] if step else []
         for note in [*row["notes"], *never]:
             console.print(f"{row['gpus']:,} GPUs: {note}.")
     console.print()
@@ -140,6 +141,10 @@ def _count(number: float) -> str:
         if number >= size:
             return f"{number / (1e3 if unit == 'k' else size):,.1f}{unit}"
     return f"{number:,.0f}" if number else "-"
+
+
+def _amount(number: float | None) -> str:
+    return "never" if number is None else f"{number:,.1f}"
 
 
 def _time(seconds: float | None) -> str:

@@ -22,6 +22,7 @@ from lidr.pipelines.cli.inputs import (
     RunOption,
     SeedOption,
     SetOption,
+    note_local_inputs,
     read_profile,
     read_recipe,
     run_name,
@@ -58,12 +59,16 @@ def submit_command(
         typer.Option(
             "--from-iteration",
             min=1,
-            help="First to run. Default: the first unfinished one.",
+            help="First iteration to run. Default: the first unfinished one.",
         ),
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option("--every", help="Schedule: 6h, 1d or a cron line; runs if inputs are new."),
+        typer.Option(
+            "--every",
+            help="Schedule: 6h, 1d or a cron line. Checks the inputs this often, and runs if they "
+            "changed.",
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
     dry_run: Annotated[
@@ -74,40 +79,41 @@ def submit_command(
     """Run a recipe in Kubeflow; the same command again finds the same run."""
     if every is not None and (wait or from_iteration is not None):
         raise BadInput(
-            "--every makes a schedule, which has no end and no --from-iteration",
-            remedy="Leave --wait and --from-iteration out.",
+            "--every cannot be combined with --wait or --from-iteration",
+            remedy="Leave them out, or leave --every out.",
         )
-    asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
-    require_store(place)
-    store = open_store(place.store)
+    loaded, cluster = read_recipe(recipe, seed, settings), read_profile(*profile)
+    require_store(cluster)
+    store = open_store(cluster.store)
     when = Recurrence.parse(every) if every is not None else None
-    given = run_name(run, asked) if run is not None else ""
+    name = run_name(run, loaded) if run is not None else ""
     today = "" if when else utc_day()  # a schedule's runs begin on many days
-    begun = begin(asked, place, store, given, today=today, scheduled=when is not None)
-    science, name = begun.recipe, begun.run
+    begun = begin(loaded, cluster, store, name, today=today, scheduled=when is not None)
     if when:
-        _require_room(name)
-    require_reachable(science, place)
-    client = Client(place)
+        _require_room(begun.run)
+    require_reachable(begun.recipe, cluster)
+    client = Client(cluster)
     client.check()
-    account = account_of(science, place, *(() if when else (store, name)))
+    account = account_of(begun.recipe, cluster, *(() if when else (store, begun.run)))
     start = StartPoint(1, resumed=False)
     if when and not dry_run:
-        put_recipe(store, science.model_dump_json())
+        put_recipe(store, begun.recipe.model_dump_json())
     elif not when:
-        start = prepare_start(science, place, name, from_iteration, dry=dry_run)
+        start = prepare_start(begun.recipe, cluster, begun.run, from_iteration, dry=dry_run)
     text = compile_loop(
-        science,
-        place,
-        begun.name,
-        science.gate.max_iterations,
+        begun.recipe,
+        cluster,
+        begun.default_run,
+        begun.recipe.gate.max_iterations,
         start.first,
         watching=when is not None,
         resumed=start.resumed,
         on_store=True,
         account=account,
     )
-    submission = Submission(science, place, name, text, start.first if start.resumed else 0)
+    first = start.first if start.resumed else 0
+    submission = Submission(begun.recipe, cluster, begun.run, text, first, begun.given)
+    note_local_inputs(begun.recipe)
     if when:
         _schedule(client, submission, when, dry_run, output)
         begun.say()

@@ -16,6 +16,7 @@ from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.open import local_folder, open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_not_stopped, require_same_recipe
+from lidr.pipelines.begin import with_pinned_as_given
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
@@ -80,6 +81,7 @@ class Submission:
         run: name of the run.
         text: the compiled pipeline.
         first: the first iteration compiled in; 0 if it begins with M_0.
+        given: the recipe with its sources as given; None if `recipe` has them so.
     """
 
     recipe: Recipe
@@ -87,11 +89,24 @@ class Submission:
     run: str
     text: str
     first: int = 0
+    given: Recipe | None = None
 
     @property
     def stamp(self) -> Stamp:
-        """The stamp in the run's description."""
-        return Stamp.of(self.recipe, self.profile.store, self.first)
+        """The stamp in the run's description, the same before and after `lidr fetch`."""
+        return self._stamp_of(with_pinned_as_given(self.recipe, self.given or self.recipe))
+
+    def is_stamped(self, recipe: str) -> bool:
+        """Return whether a stamp's recipe is this one, with whatever copies of its inputs.
+
+        A run may have been submitted before its local inputs were copied, or by a lidr that
+        stamped the places of all copies.
+        """
+        known = (self.stamp, *map(self._stamp_of, (self.given or self.recipe, self.recipe)))
+        return recipe in {each.recipe for each in known}
+
+    def _stamp_of(self, recipe: Recipe) -> Stamp:
+        return Stamp.of(recipe, self.profile.store, self.first)
 
     @property
     def links(self) -> dict[str, str]:
@@ -143,8 +158,8 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
         dry: only check, and say what would happen.
 
     Raises:
-        BadInput: the run exists with another recipe or of another version of lidr, its inputs
-            cannot be reached from a cluster, or Kubeflow refuses.
+        BadInput: the run exists with another recipe or of another version of lidr, its store,
+            prompts or questions are on this machine, or Kubeflow refuses.
     """
     require_reachable(submission.recipe, submission.profile)
     store = open_store(submission.profile.store)
@@ -196,7 +211,9 @@ def require_store(profile: Profile) -> None:
 
 
 def require_reachable(recipe: Recipe, profile: Profile) -> None:
-    """Refuse a store and inputs that pods could not read.
+    """Refuse a store, prompts and questions that pods could not read.
+
+    A model and evaluation items on this machine pass: pods may have them in an image or a volume.
 
     Raises:
         BadInput: one is on this machine, or the profile is not for Kubeflow.
@@ -221,7 +238,7 @@ def require_same_stamp(run: runs.Run, submission: Submission) -> None:
     remedy = "Choose another --run; finished stages that still fit are reused."
     if known is None:
         raise BadInput(f"run {submission.run!r} was not submitted by lidr", remedy=remedy)
-    if known.recipe != wanted.recipe:
+    if not submission.is_stamped(known.recipe):
         raise BadInput(f"run {submission.run!r} was submitted with another recipe", remedy=remedy)
     if known.store != wanted.store:
         raise BadInput(f"run {submission.run!r} has its results in {known.store}", remedy=remedy)

@@ -22,7 +22,8 @@ class Scenario:
     """What to simulate.
 
     Attributes:
-        gpus: numbers of GPUs to try, one row each; if empty, one row for the profile as it is.
+        gpus: numbers of GPUs to try, one row each; if empty, one row for the profile as it is,
+            whose quota, shared with others, is the most that the run itself holds at once.
         trouble: what goes wrong: lost nodes, slow nodes, other tenants.
         replications: simulations per row.
         seed: seed of the random numbers.
@@ -40,8 +41,9 @@ def simulate_plan(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]
     Returns:
         A row for each: `gpus`; `seconds`, `gpu_hours` and `cost`, each with `mean`, `low` and
         `high` (the mean's 95% confidence interval), `p10`, `median` and `p90`, all None if a
-        replication never ends; the means `nodes_lost` and `waited_seconds`; `never` (the first
-        step that loses nodes faster than it works, else ""); `fits` and `notes`.
+        replication never ends; the means `nodes_lost` and `waited_seconds`, None in the same case;
+        `never` (the first step that would never end, because its nodes are lost before they finish
+        a piece, else ""); `fits` and `notes`.
 
     Raises:
         BadInput: the profile's steps have no GPUs, or need more than a given number.
@@ -68,14 +70,15 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         seed=scenario.seed,
     )
     total = np.sum(list(found.gpu_hours.values()), axis=0)
+    ended = np.isfinite(found.seconds)
     return {
         "gpus": gpus,
         "seconds": _summary(found.seconds),
         "gpu_hours": _summary(total),
         # `found.cost` is finite where a replication never ends in a step that has no price.
-        "cost": _summary(np.where(np.isfinite(found.seconds), found.cost, np.inf)),
-        "nodes_lost": float(found.lost.mean()),
-        "waited_seconds": float(found.waited.mean()),
+        "cost": _summary(np.where(ended, found.cost, np.inf)),
+        "nodes_lost": _summary(np.where(ended, found.lost, np.inf))["mean"],
+        "waited_seconds": _summary(np.where(ended, found.waited, np.inf))["mean"],
         "never": _stuck_step(found),
         "fits": plan.fits,
         "notes": _own_notes(plan),

@@ -58,8 +58,9 @@ class SimulatedOutcome:
         seconds: from the first request to the end, waiting included; infinite if a step loses its
             nodes faster than it can finish its work.
         gpu_hours: that were held, by stage.
-        lost: how many nodes were lost.
-        waited: seconds until a worker's GPUs were admitted, on average, summed over the steps.
+        lost: how many nodes were lost; none are counted of a step that never ends.
+        waited: seconds until a worker's GPUs were admitted, on average, summed over the steps that
+            were reached.
         cost: of the GPUs held.
     """
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import CorruptStage, StoreUnavailable
+from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreUnavailable
 from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import MARKER
 from lidr.pipelines.begin import begin, inputs_of, located
+from lidr.pipelines.cluster.submit import Submission, require_same_stamp
 from tests.fakes import make_recipe
 
 PROFILE = Profile(name="here")
@@ -89,3 +92,47 @@ def test_input_that_has_no_copy_for_a_fault_of_its_own_stays_where_it_is(tmp_pat
     files = dict.fromkeys(("en", "es", "de"), ADDRESS)
     recipe = make_recipe(model={"source": "hf://org/unpinned"}, prompts={"files": files})
     assert located(recipe, LocalStore(tmp_path)) == recipe
+
+
+def submission(recipe: Recipe, store: LocalStore) -> Submission:
+    begun = begin(recipe, PROFILE, store)
+    return Submission(begun.recipe, PROFILE, begun.run, "", given=begun.given)
+
+
+def submitted(of: Submission) -> SimpleNamespace:
+    return SimpleNamespace(description=of.stamp.text())
+
+
+def test_a_run_is_the_same_before_and_after_its_inputs_are_fetched(tmp_path: Path):
+    store, recipe, plan = fetched(tmp_path / "store")
+    before, after = submission(recipe, LocalStore(tmp_path / "empty")), submission(recipe, store)
+    assert after.recipe.prompts.files["en"] == (plan.place,) != before.recipe.prompts.files["en"]
+    assert (before.run, before.stamp) == (after.run, after.stamp)
+    require_same_stamp(submitted(before), after)
+    require_same_stamp(submitted(after), before)
+    require_same_stamp(submitted(replace(after, given=None)), after)  # with the copies' places
+    other = recipe.model_copy(update={"seed": 7})
+    for changed in (submission(other, store), submission(other, LocalStore(tmp_path / "empty"))):
+        with pytest.raises(BadInput, match="was submitted with another recipe"):
+            require_same_stamp(submitted(before), changed)
+
+
+def test_a_run_whose_local_items_changed_since_they_were_fetched_is_another(tmp_path: Path):
+    items = tmp_path / "es.jsonl"
+    evaluation = {"tasks": ["mgsm_paper_{language}"], "data": {"mgsm": str(items)}}
+    recipe, store = make_recipe(evaluation=evaluation), LocalStore(tmp_path / "store")
+    store.uri = "s3://bucket"  # what is local is copied there
+    runs = []
+    for text in ("", "first", "second"):  # not fetched yet, then fetched as it is
+        items.write_text(text)
+        if text:
+            named = next(each for each in inputs_of(recipe) if each.source == str(items))
+            plan = fetch_plan(named, store)
+            plan.stage.write("es.jsonl", text.encode())
+            plan.stage.finish({})
+        runs.append(submission(recipe, store))
+    absent, first, second = runs
+    require_same_stamp(submitted(absent), first)
+    require_same_stamp(submitted(first), first)
+    with pytest.raises(BadInput, match="was submitted with another recipe"):
+        require_same_stamp(submitted(first), second)

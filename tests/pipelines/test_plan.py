@@ -413,6 +413,7 @@ def test_simulation_of_cpus_has_no_gpus_and_of_an_endless_step_no_cost(monkeypat
     code, out, _ = main(monkeypatch, capsys, *arguments, "--profile", "cluster")
     (row,) = json.loads(out)["simulation"]
     assert row["never"] and set(row["cost"].values()) == set(row["seconds"].values()) == {None}
+    assert (row["nodes_lost"], row["waited_seconds"]) == (None, None)
 
 
 def test_a_pool_without_a_type_of_gpu_is_noted():
@@ -451,7 +452,9 @@ def test_text_shows_the_tables(monkeypatch, capsys):
     code, out, _ = main(monkeypatch, capsys, *arguments, "--profile", "cluster")
     assert code == 0
     assert "tokens out" in out and "translate" in out and "a training rank needs" in out
-    assert "never" in out and "loses its nodes faster than it works" in out
+    assert "would never end, because its nodes are lost before they finish a piece" in out
+    (cells,) = [line.split() for line in out.splitlines() if line.split()[:2] == ["1,024", "never"]]
+    assert cells[1:6] == ["never"] * 5, "no time, no hours, no lost nodes, no wait"
     assert "Points that are detected" in out
 
 

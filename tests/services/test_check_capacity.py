@@ -107,9 +107,13 @@ def cpu_default(cpu: str, kind: str = "Container") -> dict:
 @pytest.mark.parametrize(
     ("ranges", "state", "detail"),
     [
-        ([], "missing", "evaluate, prepare, control, judge do not set, and no LimitRange has a"),
+        ([], "missing", "prepare, control, judge set no CPU limit, and no LimitRange has a"),
         ([cpu_default("9", "Pod")], "missing", "no LimitRange has a default"),
-        ([cpu_default("4")], "missing", "which generate, translate, evaluate do not set, and the"),
+        (
+            [cpu_default("4")],
+            "missing",
+            "generate, translate, evaluate set no CPU limit, and the",
+        ),
         ([cpu_default("9"), cpu_default("8")], "ok", "a LimitRange sets its CPU limit"),
     ],
 )
@@ -129,6 +133,29 @@ def test_a_quota_of_cpu_limits_refuses_pods_that_get_none(
         )
 
 
+@pytest.mark.parametrize(
+    ("key", "hard", "used", "state", "detail"),
+    [
+        ("count/trainjobs.trainer.kubeflow.org", "0", "0", "missing", "0 of 0 are left"),
+        ("count/workflows.argoproj.io", "2", "2", "missing", "0 of 2 are left"),
+        ("count/jobs.batch", "4", "3", "ok", "pods left for each step"),
+        ("count/secrets", "9", "9", "unknown", "nothing is left of count/secrets, which lidr"),
+        ("count/secrets", "9", "8", "ok", "for each step; not looked at: count/secrets"),
+        ("requests.amd.com/gpu", "0", "0", "ok", "pods left for each step"),
+        ("requests.cpu", "16", "20", "missing", "the quota of 16 is exceeded by 4"),
+    ],
+)
+def test_a_quota_is_called_enough_in_what_was_compared_only(
+    bare: Checked, key: str, hard: str, used: str, state: str, detail: str
+):
+    quota = checked.resource_quota()
+    quota["spec"]["hard"][key], quota["status"] = hard, {"used": {key: used}}
+    bare.objects[checked.QUOTAS] = {"items": [quota]}
+    row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
+    assert row["state"] == state and detail in row["detail"]
+    assert row["detail"].endswith(detail) or state in ("missing", "unknown")
+
+
 def test_a_quota_of_cpu_limits_holds_the_defaults_of_a_limit_range(bare: Checked):
     quota = checked.resource_quota()
     quota["spec"]["hard"]["limits.cpu"] = "40"
@@ -138,7 +165,7 @@ def test_a_quota_of_cpu_limits_holds_the_defaults_of_a_limit_range(bare: Checked
     bare.objects[checked.LIMITS] = {"items": [{"spec": {"limits": limits}}]}
     row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
     assert row["state"] == "missing"
-    assert "gets 32 limits.cpu from a LimitRange, 30 are left" in row["detail"]
+    assert "gets 32 limits.cpu from a LimitRange, 30 of 40 are left" in row["detail"]
 
 
 def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bare: Checked):
@@ -147,7 +174,8 @@ def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bar
     bare.cluster.kubernetes.forbidden.add(checked.LIMITS)
     _, found, _ = bare.check("--only", "capacity")
     assert unknown(found) == {}, "nobody asks"
-    assert found["ResourceQuota lidr"]["detail"] == "each step fits into what is left"
+    enough = "has enough CPU, memory, GPUs and pods left for each step"
+    assert found["ResourceQuota lidr"]["detail"] == enough
     quota["spec"]["hard"]["limits.cpu"] = "640"
     _, found, _ = bare.check("--only", "capacity")
     assert list(unknown(found)) == ["ResourceQuota lidr"]

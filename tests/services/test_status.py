@@ -803,7 +803,7 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     code, _, err = cluster.lidr(*arguments, "1d")
     assert code == 2 and "schedule 'nightly' checks every 21600 s, not every 86400 s" in err
     assert "neither an interval nor a cron line" in cluster.lidr(*arguments, "often")[2]
-    assert "has no end" in cluster.lidr(*arguments, "6h", "--wait")[2]
+    assert "cannot be combined with --wait" in cluster.lidr(*arguments, "6h", "--wait")[2]
     assert len(cluster.kubeflow.recurring) == 1
 
 

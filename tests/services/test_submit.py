@@ -341,6 +341,13 @@ def test_prompt_files_of_this_machine_are_refused(cluster: Cluster):
     assert cluster.kubeflow.requests == []
 
 
+def test_items_of_this_machine_are_noted(cluster: Cluster, tmp_path: Path):
+    (tmp_path / "items.jsonl").touch()
+    local = ("--set", f"evaluation.data={{mgsm: {tmp_path}/items.jsonl}}", "--dry-run")
+    code, _, err = cluster.lidr("submit", RECIPE, *local)
+    assert code == 0 and "note: evaluation.data.mgsm name files of this machine" in err
+
+
 def test_finished_iterations_can_be_left_out(cluster: Cluster, recipe: Recipe):
     code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--from-iteration", "2")
     assert code == 2 and "has no iteration 0" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -31,7 +32,10 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines import bundle
 from lidr.pipelines.begin import begin, inputs_of
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.fetch import _progress
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from lidr.pipelines.cli.sizes import size_text
 from tests.fakes import make_recipe
 from tests.web_hosts import REVISION, serving
 
@@ -238,6 +242,42 @@ def test_only_a_store_with_a_marker_holds_a_copy_and_may_be_read_only(tmp_path, 
         f"{tmp_path}/store/sources/{digest}",
         "en.jsonl",
     )
+
+
+def test_files_with_a_scheme_of_this_machine_are_fetched_and_packed(host, recipe, tmp_path):
+    files = {}
+    for code in ("en", "es"):
+        (tmp_path / f"{code}.jsonl").write_bytes(rows(code, 0))
+        files[code] = f"file://{tmp_path}/{code}.jsonl"
+    store, plain = (
+        open_store(str(tmp_path / "store")),
+        NamedInput((), files["en"][7:], InputKind.PROMPTS),
+    )
+    for pin in ("", f"#sha256={sha256(rows('en', 0))}"):
+        plan = fetch_plan(replace(plain, source=files["en"] + pin), store)
+        assert plan.stage.uri == fetch_plan(plain, store).stage.uri
+        assert [each.name for each in plan.files()] == ["en.jsonl"]
+    science = changed(recipe, prompts={"files": files})
+    packed(science, tmp_path / "bundle")
+    (tmp_path / "en.jsonl").unlink()  # it is on the machine that packed it only
+    unpacked = bundle.unpack(science, tmp_path / "bundle", store, lambda _: None)
+    assert {each.outcome for each in unpacked} == {"unpacked"}
+
+
+def test_progress_is_one_line_that_is_redrawn(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(
+        "lidr.pipelines.cli.fetch.PlainConsole",
+        lambda **_: PlainConsole(file=screen, force_terminal=True, width=80),
+    )
+    with _progress() as advance:
+        advance(999_000_000)
+    drawn = screen.getvalue()
+    assert f"{size_text(999_000_000)} fetched" in drawn
+    assert "\ufffd" not in drawn
+    assert drawn.count("\n") == drawn.count("\x1b[1A"), "it is one line"
+    assert drawn.endswith("\r\x1b[1A\x1b[2K"), "which is cleared"
 
 
 def named(source: str, kind: InputKind = InputKind.ITEMS) -> NamedInput:

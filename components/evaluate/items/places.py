@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from lidr.components.evaluate.items.rows import SUFFIXES
-from lidr.components.shared.config.source import Source, is_web, parse_source
+from lidr.components.shared.config.source import Source, is_web, on_this_machine, parse_source
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
@@ -43,8 +43,8 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
         below = f"{name}/" if name else ""
         names = [each for each in stage.files() if each == name or each.startswith(below)]
         return local_copy(stage, names) / name
-    if "://" not in address and not pin:
-        return Path(address)
+    if on_this_machine(address) and not pin:
+        return Path(address.removeprefix("file://"))
     return _copied(Source(address, {"": pin} if pin else {}).text())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -149,6 +149,7 @@ def _file_name(address: str) -> str:
 
 def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
     """Plan a local file, one per language, or a folder; identified by names and digests."""
+    source = replace(source, address=source.address.removeprefix("file://"))
     pattern = Path(source.address)
     if named.kind is InputKind.MODEL or pattern.is_dir():
         found = sorted(p for p in pattern.rglob("*") if p.is_file()) if pattern.is_dir() else []

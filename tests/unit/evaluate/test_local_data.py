@@ -509,6 +509,10 @@ def test_digests_follow_the_content_and_not_the_place(tmp_path):
     assert data_digests({"mgsm": str(tmp_path / "two")}, ["es"]) != data_digests(
         {"mgsm": str(tmp_path / "one")}, ["es"]
     )
+    bare, schemed = (
+        data_digests({"mgsm": f"{scheme}{tmp_path / 'one'}"}, ["es"]) for scheme in ("", "file://")
+    )
+    assert bare == schemed
     with pytest.raises(BadInput, match="no such file"):
         data_digests({"mgsm": str(tmp_path / "three")}, ["es"])
 

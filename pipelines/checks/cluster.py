@@ -162,7 +162,7 @@ def kubeflow_findings(
         yield refused(name, error)
         return
     whose = f"namespace {client.namespace}" if client.namespace else "for one user"
-    yield ok(name, f"{client.host} lets us in ({whose})")
+    yield ok(name, f"{client.host} accepts requests ({whose})")
     yield _kubeflow_version(version)
     if api.is_reached():
         yield _retries(inputs, api, finder.find().kubeflow)

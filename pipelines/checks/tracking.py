@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.tracking.client import (
     client_at,
+    find_experiment,
     tracking_uri,
 )
-from lidr.components.shared.tracking.database import database_file, is_server
+from lidr.components.shared.tracking.database import check_database, database_file, is_server
 from lidr.components.shared.tracking.server_errors import server_problem
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.services import port_forward
 
+_ARTIFACTS = "MLflow artifacts"
 _WRITE_PERMISSIONS = ("EDIT", "MANAGE")
-_GRANT_REMEDY = "An MLflow administrator must grant EDIT or MANAGE on the {}, or a role with it."
-_ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/prefix."
+_GRANT_REMEDY = (
+    "An MLflow administrator must grant EDIT or MANAGE on the {}, or a role that has it."
+)
+_ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/prefix"
+_EXPERIMENT_REMEDY = (
+    "; MLflow never changes an experiment's folder, so rename this one, and the run makes another: "
+    "mlflow experiments rename --experiment-id {} --new-name NAME"
+)
 
 
 def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether MLflow answers, accepts the login, and lets it write runs and versions.
 
-    MLFLOW_TRACKING_URI, e.g. of a port-forward, goes before the profile's address.
+    MLFLOW_TRACKING_URI, e.g. of a port-forward, overrides the profile's address.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or inputs.profile.tracking_uri
     if not uri and inputs.on_cluster and inputs.profile.config_maps:
         maps = ", ".join(inputs.profile.config_maps)
-        detail = f"pods read the address from {maps}, not known here"
+        detail = f"pods read the address from ConfigMap {maps}, which cannot be read from here"
         yield unknown("MLflow", detail, "Set $MLFLOW_TRACKING_URI to check it.")
         return
     try:
@@ -50,47 +56,39 @@ def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
         remedy = f"{command}, and set $MLFLOW_TRACKING_URI to {here}"
         yield unknown("MLflow", f"{uri} is reached from inside the cluster only", remedy)
     elif file := database_file(uri):
-        yield _database(file)
+        yield _database(file, _experiment_name(inputs))
     else:
         yield from _mlflow_server(inputs, uri)
 
 
-def _database(file: Path) -> Finding:
-    if not file.exists():
-        return ok("MLflow", f"{file} will be made")
+def _database(file: Path, experiment: str) -> Finding:
+    exists = file.exists()
     try:
-        read_only = f"{file.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(read_only, uri=True)) as database:
-            database.execute("select version_num from alembic_version").fetchone()
-    except sqlite3.Error as error:
-        return missing("MLflow", f"{file} cannot be read: {error}", "Move it away, or fix it.")
-    if not os.access(file, os.W_OK):
-        return missing("MLflow", f"{file} may not be written", f"chmod u+w {file}")
-    return ok("MLflow", str(file))
+        check_database(file, experiment)
+    except LidrError as error:
+        return refused("MLflow", error)
+    return ok("MLflow", str(file) if exists else f"{file} will be made")
 
 
 def _mlflow_server(inputs: CheckInputs, uri: str) -> Iterator[Finding]:
     from mlflow.exceptions import MlflowException
 
-    recipe, name = inputs.recipe, "MLflow"
-    model = recipe.registry.model_name or recipe.name
     try:
         client = client_at(uri)
-        client.search_experiments(max_results=1)
-        yield ok(name, f"{uri} lets {os.environ.get('MLFLOW_TRACKING_USERNAME', 'us')} in")
-        experiment = client.get_experiment_by_name(f"lidr/{recipe.name}")
-        yield _artifacts(experiment or client.get_experiment("0"), uri)
-        if experiment:
-            experiment_id = str(experiment.experiment_id)
-            yield from _permission(uri, "experiment", experiment_id, experiment.name)
-        name = "MLflow registry"
-        known = client.search_registered_models(f"name = '{model}'", max_results=1)
+        newest = client.search_experiments(max_results=1, order_by=["creation_time DESC"])
     except (MlflowException, LidrError) as error:
-        yield _mlflow_error(name, error, uri)
+        yield _mlflow_error("MLflow", error, uri)
         return
-    yield ok(name, f"{model} is there" if known else f"{model} will be made")
-    if known:
-        yield from _permission(uri, "registered_model", model, model)
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    yield ok("MLflow", f"{uri} accepts {f'user {user}' if user else 'requests'}")
+    for name, findings in (
+        ("MLflow experiment", _experiment(inputs, uri, client, newest)),
+        ("MLflow registry", _registry(inputs, uri, client)),
+    ):
+        try:
+            yield from findings
+        except (MlflowException, LidrError) as error:
+            yield _mlflow_error(name, error, uri)
 
 
 def _mlflow_error(name: str, error: Exception, uri: str) -> Finding:
@@ -100,15 +98,65 @@ def _mlflow_error(name: str, error: Exception, uri: str) -> Finding:
     return missing(name, f"{uri}: {error}", "See the server's log.")
 
 
+def _experiment_name(inputs: CheckInputs) -> str:
+    return f"lidr/{inputs.recipe.name}"
+
+
+def _experiment(
+    inputs: CheckInputs, uri: str, client: Any, newest: Sequence[Any]
+) -> Iterator[Finding]:
+    """Yield where the run's artifacts go, and whether the user may write its experiment.
+
+    Args:
+        inputs: what is to run.
+        uri: of the server.
+        client: MLflow's, for it.
+        newest: the newest experiment that the user may see, or none. Until the run has made its
+            own, only this one shows where the server keeps those that are new.
+    """
+    own = find_experiment(client, _experiment_name(inputs))
+    if own:
+        yield _artifacts(own, uri)
+        yield from _permission(uri, "experiment", str(own.experiment_id), own.name)
+    elif not is_server(uri):
+        yield ok(_ARTIFACTS, f"{inputs.profile.store}/mlflow")
+    elif not newest:
+        yield unknown(_ARTIFACTS, "no experiment shows where the server keeps them")
+    elif _in_client_folder(newest[0]):
+        detail = f"{_place_of(newest[0])}, a folder of each client; the run makes another one"
+        remedy = f"{_ARTIFACTS_REMEDY}, unless it was made before that."
+        yield unknown(_ARTIFACTS, detail, remedy)
+    else:
+        yield ok(_ARTIFACTS, str(newest[0].artifact_location))
+
+
 def _artifacts(experiment: Any, uri: str) -> Finding:
-    """Return whether artifacts go where other clients can read them."""
-    name, place = "MLflow artifacts", str(experiment.artifact_location)
-    detail = f"experiment {experiment.name!r} keeps them in {place}"
-    if is_server(uri) and ("://" not in place and not place.startswith("mlflow-artifacts:")):
-        return missing(name, f"{detail}, a folder of each client", _ARTIFACTS_REMEDY)
-    if place.startswith("file:"):
-        return missing(name, detail, _ARTIFACTS_REMEDY)
-    return ok(name, place)
+    """Return whether artifacts go where other clients of a server can read them."""
+    if not is_server(uri) or not _in_client_folder(experiment):
+        return ok(_ARTIFACTS, str(experiment.artifact_location))
+    detail = f"{_place_of(experiment)}, a folder of each client"
+    remedy = _ARTIFACTS_REMEDY + _EXPERIMENT_REMEDY.format(experiment.experiment_id)
+    return missing(_ARTIFACTS, detail, remedy)
+
+
+def _in_client_folder(experiment: Any) -> bool:
+    place = str(experiment.artifact_location)
+    return place.startswith("file:") or not (
+        place.startswith("mlflow-artifacts:") or "://" in place
+    )
+
+
+def _place_of(experiment: Any) -> str:
+    return f"experiment {experiment.name!r} keeps them in {experiment.artifact_location}"
+
+
+def _registry(inputs: CheckInputs, uri: str, client: Any) -> Iterator[Finding]:
+    """Yield whether the registry answers, and the user may write the model if it exists."""
+    model = inputs.recipe.registry.model_name or inputs.recipe.name
+    known = client.search_registered_models(f"name = '{model}'", max_results=1)
+    yield ok("MLflow registry", f"{model} is there" if known else f"{model} will be made")
+    if known:
+        yield from _permission(uri, "registered_model", model, model)
 
 
 def _permission(uri: str, kind: str, identity: str, shown: str) -> Iterator[Finding]:

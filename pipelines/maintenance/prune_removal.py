@@ -47,7 +47,7 @@ def prune(
         LidrError: an alias, or another registry, refers to one of the versions by now. If it did
             before the removal began, nothing was removed; else of that version its register stage
             alone.
-        BadInput: a registry does not let us in.
+        BadInput: a registry refuses our login.
         TrackingFailed: it does not answer, or cannot serve requests now.
         RegistryFailed: it refuses to delete a version, whose files stay then.
         StoreError: the store refuses a request.

@@ -26,7 +26,7 @@ def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[
         remedy: the remedy if `what` does not exist.
 
     Raises:
-        BadInput: it does not exist, or the server does not let us in, or it takes no model files
+        BadInput: it does not exist, or the server refuses our login, or it takes no model files
             from this machine.
         TrackingFailed: the server does not answer, or cannot serve requests now.
         RegistryFailed: it refused this request, or what answers is not MLflow.

@@ -21,6 +21,7 @@ from lidr.components.shared.tracking.database import (
     SQLITE,
     database_file,
     database_lock,
+    deleted_experiment,
     is_server,
     schema_problem,
 )
@@ -162,21 +163,28 @@ def experiment_id(client: Any, name: str, store: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    found = find_experiment(client, name)
     if found is None:
         location = None if is_server(tracking_uri(store)) else f"{store}/mlflow"
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was first
+            found = find_experiment(client, name)  # another process was first
             if found is None:
                 raise
-    if found.lifecycle_stage == "deleted":
-        raise BadInput(
-            f"experiment {name!r} of MLflow is deleted",
-            remedy=f"Restore it: mlflow experiments restore --experiment-id {found.experiment_id}",
-        )
     return str(found.experiment_id)
+
+
+def find_experiment(client: Any, name: str) -> Any:
+    """Return an experiment, or None if it does not exist.
+
+    Raises:
+        BadInput: the experiment is deleted.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise deleted_experiment(name, found.experiment_id)
+    return found
 
 
 def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) -> Result:

@@ -21,7 +21,7 @@ _NOT_JSON = "was successful but the response body was not in a valid JSON format
 def server_problem(error: Any, uri: str = "") -> LidrError | None:
     """Return the LidrError for an MlflowException that concerns the server as a whole.
 
-    BadInput if the address is wrong or it does not let us in, TrackingFailed if it does not answer
+    BadInput if the address is wrong or it refuses our login, TrackingFailed if it does not answer
     or cannot work; None if it refused only this request. The server's `uri` is by default the
     environment's, or the SQLite beside the store.
     """

@@ -12,6 +12,17 @@ def stop_strings(chat: ChatRenderer, request: ChatRequest) -> tuple[str, ...]:
     return () if chat.thinks(request) else request.decoding.stop
 
 
+def finish_reason(given: object) -> FinishReason:
+    """Return why generation ended, from the name that vLLM and OpenAI's API give it.
+
+    Raises:
+        ValueError: another name: the model has neither ended its turn nor reached the limit.
+    """
+    if given not in ("stop", "length"):
+        raise ValueError(f"an answer was broken off (finish_reason {given!r})")
+    return FinishReason(str(given))
+
+
 def completion_of(
     chat: ChatRenderer,
     request: ChatRequest,

@@ -19,12 +19,17 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import is_count
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
-from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
+from lidr.components.shared.engines.finishing import (
+    completion_of,
+    failed_completion,
+    finish_reason,
+    stop_strings,
+)
 from lidr.components.shared.engines.openai_text import written_text
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.models.context import context_length
-from lidr.components.shared.records.schema import Failure, FinishReason
+from lidr.components.shared.records.schema import Failure
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -236,13 +241,14 @@ class OpenAIEngine:
 
     def _completion(self, request: ChatRequest, answer: Any) -> Completion:
         choice = answer.choices[0]
-        stopped = choice.finish_reason == "stop"
         used: list[Any] = [
             getattr(answer.usage, name, None) for name in ("prompt_tokens", "completion_tokens")
         ]
         if not (all(map(is_count, used)) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or its usage")
-        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
+        if choice.finish_reason == "content_filter":
+            return failed_completion(request, used[0], Failure.ENGINE_REJECTED)
+        reason = finish_reason(choice.finish_reason)
         text = without_secrets(written_text(self._chat, choice))
         return completion_of(self._chat, request, text, reason, *used)
 

@@ -20,7 +20,12 @@ from lidr.components.shared.engines.base import (
     Likelihoods,
     ScoreRequest,
 )
-from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
+from lidr.components.shared.engines.finishing import (
+    completion_of,
+    failed_completion,
+    finish_reason,
+    stop_strings,
+)
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.engines.vllm_start import (
     lora_arguments,
@@ -114,7 +119,7 @@ class VllmEngine:
         return self._stream(self._chat.render_in_batches(requests), self._admit, self._completion)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
-        scoring = Scoring(self._chat, self._context - 1)  # it always writes a token
+        scoring = Scoring(self._chat, self._context - 1)  # vLLM always generates at least one token
         for one, scores in self._stream(scoring.passes(requests), self._admit_pass, _scores):
             yield from scoring.collect(one, scores)
         yield from scoring.refused
@@ -129,7 +134,8 @@ class VllmEngine:
 
         Args:
             requests: None means that no request is ready yet.
-            admit: adds a request to the engine under a number, or returns the refusing answer.
+            admit: adds a request to the engine under a number, or returns the answer that refuses
+                it.
             result: makes the answer from a request and vLLM's output.
         """
         source = enumerate(requests)
@@ -149,9 +155,10 @@ class VllmEngine:
                         waiting[str(number)] = request
                 for output in self._step() if waiting else ():
                     if output.finished:
+                        _require_answer(output)
                         yield result(waiting.pop(output.request_id), output)
         finally:
-            if waiting:  # the caller has stopped iterating, or the engine died
+            if waiting:  # the caller has stopped iterating, or a call above raised
                 self._abort(list(waiting))
 
     def stats(self) -> dict[str, float]:
@@ -178,8 +185,9 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        # Alternatives need the logprobs of one position, after a context whose cache others share.
-        # Otherwise context and continuation are the prompt, of which vLLM returns all logprobs.
+        # One-token alternatives: generate one token and ask for their logprobs; the context comes
+        # from the prefix cache. Longer texts: send context and text as the prompt, and ask for its
+        # logprobs.
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=1,
@@ -250,9 +258,10 @@ class VllmEngine:
         self._prompt_tokens += len(output.prompt_token_ids)
         self._cached_tokens += output.num_cached_tokens or 0
         best = output.outputs[0]
-        stopped = best.finish_reason == "stop"
+        reason = finish_reason(best.finish_reason)
+        stopped = reason is FinishReason.STOP
         if stopped and isinstance(best.stop_reason, str):
-            text = best.text  # vLLM has cut it at the stop string
+            text = best.text  # it ends with the stop string
         else:
             tokens = list(best.token_ids)
             ended = stopped and tokens[-1] in self._chat.stops
@@ -261,10 +270,19 @@ class VllmEngine:
             self._chat,
             rendered[0],
             text,
-            FinishReason.STOP if stopped else FinishReason.LENGTH,
+            reason,
             len(output.prompt_token_ids),
             len(best.token_ids),
         )
+
+
+def _require_answer(output: Any) -> None:
+    try:
+        finish_reason(output.outputs[0].finish_reason)
+    except ValueError as error:
+        raise EngineFailed(
+            f"vLLM failed at a request: {error}", remedy="Run again: what was written is kept."
+        ) from error
 
 
 def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:

@@ -39,7 +39,7 @@ def found(model: dict[str, str], profile: str = "local", **changes: object) -> d
 def test_a_whole_model_in_a_folder_lacks_nothing(tmp_path: Path):
     findings = found({"source": str(model_of(tmp_path / "m", "llama-3"))})
     assert {each.state for each in findings.values()} == {"ok"}
-    assert findings["model files"].detail.endswith("1 of safetensors")
+    assert findings["model files"].detail.endswith("1 of them safetensors")
     assert findings["model weights"].state == "ok"
 
 

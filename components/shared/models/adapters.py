@@ -41,15 +41,26 @@ def skeleton(config: Any) -> Any:
         BadInput: it is not a causal language model's, e.g. one of images and text.
     """
     import torch
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    require_causal(config)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+
+
+def require_causal(config: Any) -> None:
+    """Refuse a transformers configuration that is not a causal language model's.
+
+    Raises:
+        BadInput: it is not, e.g. that of a model of images and text.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise BadInput(
             f"transformers has no causal language model for {config.model_type}",
             remedy="Choose a model of text alone.",
         )
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
 
 
 def is_tied(model: Any) -> bool:

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
 
 _KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 """Its keys in configurations; Bloom's has none, because ALiBi has no position embeddings."""
 
 _NO_LIMIT = 1 << 24
 """Tokens; a tokenizer without a limit says 10^30."""
+
+_MAX_SAID_CHARS = 300
+"""Of what a library says of a file that it cannot read."""
 
 
 def context_length(config: Any, folder: Path, unlimited: int = 0) -> int:
@@ -23,15 +27,13 @@ def context_length(config: Any, folder: Path, unlimited: int = 0) -> int:
         unlimited: tokens to return if neither has a limit; 0 refuses the model.
 
     Raises:
-        BadInput: neither has a limit, and `unlimited` is 0.
+        BadInput: neither has a limit, and `unlimited` is 0; or the tokenizer does not load.
     """
     text = config.get_text_config()
     for key in _KEYS:
         if isinstance(found := getattr(text, key, None), int):
             return found
-    from transformers import AutoTokenizer
-
-    limit = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).model_max_length
+    limit = load_tokenizer(folder).model_max_length
     if limit < _NO_LIMIT:
         return int(limit)
     if unlimited:
@@ -41,3 +43,21 @@ def context_length(config: Any, folder: Path, unlimited: int = 0) -> int:
         file=folder / "config.json",
         remedy="Set model.max_length, to the length it was trained on.",
     )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder.
+
+    Raises:
+        BadInput: it does not load.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises nothing more special
+        raise BadInput(
+            f"its tokenizer does not load: {one_line(str(error))[:_MAX_SAID_CHARS]}",
+            file=folder,
+            remedy="Add it again with tokenizer.save_pretrained(folder).",
+        ) from error

@@ -14,6 +14,7 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.models.adapters import skeleton
 from lidr.components.shared.models.admission.files import check_templates
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_token_ids
+from lidr.components.shared.models.context import load_tokenizer
 
 _MAX_SAID_CHARS = 300
 """Of what a library says of a file that it cannot read."""
@@ -63,8 +64,27 @@ class ModelCandidate:
 
     @cached_property
     def skeleton(self) -> Any:
-        """The model on the meta device: its layers, without weights."""
-        return skeleton(self.config)
+        """The model on the meta device: its layers, without weights; as `new_skeleton`."""
+        return self.new_skeleton()
+
+    def new_skeleton(self) -> Any:
+        """Return the model on the meta device, to be changed by the caller.
+
+        Raises:
+            BadInput: it is not a causal language model, or transformers cannot build it from its
+                configuration, e.g. one that a newer transformers wrote.
+        """
+        try:
+            return skeleton(self.config)
+        except BadInput:
+            raise
+        except Exception as error:  # each architecture reads its values in its own way
+            said = one_line(f"{type(error).__name__}: {error}")[:_MAX_SAID_CHARS]
+            raise BadInput(
+                f"transformers cannot build the model from its configuration ({said})",
+                file=self.folder / "config.json",
+                remedy="Correct it, or choose a model that this transformers can build.",
+            ) from error
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -73,16 +93,7 @@ class ModelCandidate:
         Raises:
             BadInput: it does not load.
         """
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        except Exception as error:  # the tokenizers library raises nothing more special
-            raise BadInput(
-                f"its tokenizer does not load: {one_line(str(error))[:_MAX_SAID_CHARS]}",
-                file=self.folder,
-                remedy="Add it again with tokenizer.save_pretrained(folder).",
-            ) from error
+        return load_tokenizer(self.folder)
 
     @cached_property
     def chat(self) -> ChatRenderer:

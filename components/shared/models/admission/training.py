@@ -14,7 +14,6 @@ from lidr.components.shared.models.adapters import (
     expert_blocks,
     settings_beyond_factors,
     short_names,
-    skeleton,
 )
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.attention_form import why_padded
@@ -62,7 +61,7 @@ def adapter(candidate: ModelCandidate) -> str:
             file=folder,
             remedy="Set training.lora.merge to true.",
         )
-    return f"fits, {check_fit(skeleton(candidate.config), folder)} layers"
+    return f"fits, {check_fit(candidate.new_skeleton(), folder)} layers"
 
 
 def lora(candidate: ModelCandidate) -> str:
@@ -90,7 +89,7 @@ def attention(candidate: ModelCandidate) -> str:
     """Decide how pairs are laid out in a batch of training."""
     if not candidate.trained:
         return ""
-    reason = why_padded(skeleton(candidate.config))
+    reason = why_padded(candidate.new_skeleton())
     if reason is None:
         return ""
     return f"padded batches ({reason})" if reason else "flat rows"

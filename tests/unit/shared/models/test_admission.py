@@ -147,6 +147,36 @@ def test_a_model_of_images_that_transformers_has_no_text_model_for_is_refused(
     assert [found.decision for found in admission.findings if found.refused] == [error.message]
 
 
+def test_admission_refuses_a_tokenizer_that_does_not_load_once(tmp_path: Path):
+    config = {"model_type": "bloom", "max_position_embeddings": None}
+    folder = model_of(tmp_path / "m", "llama-3", config)
+    (folder / "tokenizer.json").write_text("{}")
+    refused = [found.decision for found in admitted(folder).findings if found.refused]
+    assert [said for said in refused if "its tokenizer does not load" in said] == refused[:1]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"hidden_act": "nosuch"}, "(KeyError: "),
+        ({"rope_parameters": {"rope_type": "foo", "rope_theta": 1e4}}, "(KeyError: "),
+    ],
+)
+def test_admission_refuses_a_configuration_that_no_model_can_be_built_from(
+    tmp_path: Path, config: dict[str, object], said: str
+):
+    folder = model_of(tmp_path / "m", "llama-3", config)
+    error = refusal(admitted(folder))
+    assert "cannot build the model from its configuration" in error.message
+    assert said in error.message
+
+
+def test_admission_refuses_an_evaluated_model_that_is_no_language_model(tmp_path: Path):
+    folder = model_of(tmp_path / "m", "chatml", {"model_type": "t5"})
+    error = refusal(admit(ModelCandidate(make_recipe(), folder, trained=False)))
+    assert error.message == "transformers has no causal language model for t5"
+
+
 def test_a_reason_is_said_once_and_the_other_properties_are_decided(tmp_path: Path):
     admission = admitted(model_of(tmp_path / "m", "deepseek-r1"), thinking="off")
     assert sum(found.refused for found in admission.findings) == 1
@@ -173,7 +203,7 @@ def test_the_model_of_a_stage_is_admitted_wherever_its_files_are(tmp_path: Path,
     stage.finish({})
     found = said(admit_stage(make_recipe(), stage.uri))
     assert found["end of turn"].startswith("<|im_end|>")
-    assert found["files"].endswith("1 of safetensors")
+    assert found["files"].endswith("1 of them safetensors")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _RESAMPLES_PER_BATCH = 50
 
 
 class Interval(TypedDict):
-    """An estimate as a fraction, its confidence limits, and the number of items behind it."""
+    """An estimate, its confidence limits in the same unit, and the number of items behind it."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     Args:
         successes: how many of the items, 0 to n.
         n: items, or the effective number of independent ones; 0 gives the interval 0 to 1.
-        confidence: level, 0.5 to 1.
+        confidence: level, 0.5 or more and below 1.
     """
     if n == 0:
         return Interval(value=0.0, low=0.0, high=1.0, n=0)
@@ -52,7 +52,8 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
     """Return the mean of independent estimates, its limits combined by MOVER.
 
     Zou and Donner (Statistics in Medicine 27, 2008): each limit's distance is the root of the
-    summed squared distances. Unlike the normal approximation it does not vanish at 0 or 1.
+    summed squared distances. Unlike the normal approximation's, the interval keeps a width where
+    all values are 0 or 1.
     """
     if not parts:
         return Interval(value=0.0, low=0.0, high=1.0, n=0)
@@ -69,13 +70,17 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
 
 
 def mean_interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
-    """Return a mean with its 95% interval: Wilson's where all scores are 0 or 1, else bootstrap.
+    """Return a mean with its 95% interval: bootstrap, or Wilson's where that says too little.
+
+    That is where all scores are 0 or 1, and where all are equal: resamples would then be equal too,
+    as if the mean were known exactly. Wilson's interval is the widest that fits, since no scores
+    from 0 to 1 vary more than p (1 - p) around a mean p (Bhatia and Davis 2000).
 
     Args:
         scores: from 0 to 1, one per item.
         seed: of the resampling.
     """
-    if set(scores) <= {0.0, 1.0}:
+    if set(scores) <= {0.0, 1.0} or len({round(score, DIGITS) for score in scores}) == 1:
         return wilson(sum(scores), len(scores))
     return bootstrap_mean(scores, seed=seed)
 
@@ -86,8 +91,9 @@ def bootstrap_mean(
     """Return the percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        scores: one number per item, shape (items,); none gives the interval 0 to 1.
-        confidence: level, 0.5 to 1.
+        scores: one number per item, shape (items,), in any unit; none gives the interval of a
+            fraction of which nothing is known, 0 to 1.
+        confidence: level, 0.5 or more and below 1.
         resamples: how many.
         seed: of the resampling; the same numbers give the same interval.
     """

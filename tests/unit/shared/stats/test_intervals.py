@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidr.components.shared.stats.intervals import bootstrap_mean, macro_average, wilson
+from lidr.components.shared.stats.intervals import (
+    bootstrap_mean,
+    macro_average,
+    mean_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +117,10 @@ def test_a_higher_confidence_is_wider():
     scores = [1, 0, -1, 1, 0, 0, 1] * 10
     narrow, wide = (bootstrap_mean(scores, confidence=level) for level in (0.8, 0.99))
     assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
+
+
+@pytest.mark.parametrize("score", [0.0, 0.78, 1.0])
+def test_mean_interval_of_equal_scores_keeps_a_width(score: float):
+    assert mean_interval([score] * 20) == pytest.approx(wilson(score * 20, 20))
+    assert mean_interval([score] * 20)["high"] - mean_interval([score] * 20)["low"] > 0.1
+    assert mean_interval([0.78, 0.5, 0.9]) == bootstrap_mean([0.78, 0.5, 0.9])

@@ -1,8 +1,9 @@
 """Export of a trained model: plain safetensors beside the start model's own files, checked.
 
 Files are written one by one. Weights sharded over ranks are gathered tensor by tensor, and only the
-rank that writes the file keeps them: at most one file's tensors, old and new. Models with packed
-experts are the exception (`sources_of`).
+rank that writes the file keeps them: at most one file's tensors, old and new. The exception
+is a model whose files name or pack weights otherwise than memory does: then every rank holds a full
+copy of the weights in host memory (`sources_of`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from lidr.components.train.export.sources import (
     adapter_delta,
     parameter_sources,
     sources_of,
-    tied_to_files,
+    without_missing_aliases,
     without_peft,
 )
 from lidr.components.train.export.tensors import (
@@ -218,7 +219,7 @@ def load_exported_weights(model: Any, export: Export) -> None:
         export: wrote its files.
     """
     start_files, rounding = tensor_files(export.start), export.rounding
-    for name, source in tied_to_files(parameter_sources(model), start_files).items():
+    for name, source in without_missing_aliases(parameter_sources(model), start_files).items():
         if name != source.rounded_as or not any(each.requires_grad for each in source.parameters):
             continue
         old = read_tensor(start_files[name], name) if name in start_files else None

@@ -19,8 +19,9 @@ class TensorSource:
     Attributes:
         parameters: what it is made from; its own parameter first.
         make: returns the tensor, given their values.
-        added: whether `make` returns what is added to the start model's tensor, which may be more
-            precise in its file than in memory. Without parameters nothing is added.
+        added: whether `make` returns only the adapter's change, which is added to the tensor of the
+            start model's file: the copy in memory may be less precise. With no parameters the
+            tensor stays as it is.
         rounded_as: the name that seeds its rounding: tied weights have one, so they stay equal.
     """
 
@@ -30,7 +31,9 @@ class TensorSource:
     rounded_as: str = ""
 
     def value(self, old: torch.Tensor | None = None, *, keep: bool = True) -> torch.Tensor | None:
-        """Return the tensor on the CPU, in the optimizer's precision; every rank must call this.
+        """Return the tensor on the CPU, from the float32 master weight if there is one.
+
+        Every rank must call this.
 
         Args:
             old: the start model's tensor.
@@ -48,25 +51,26 @@ class TensorSource:
 def sources_of(
     model: Any, names: Collection[str], *, merged: bool, values: bool = True
 ) -> dict[str, TensorSource]:
-    """Return a source for each tensor that a model's files get, adapters merged into their weights.
+    """Return the source of each tensor to be written, by its name in the files.
 
-    A tensor that memory lacks, as transformers does not read it, is `UNREAD`.
+    Adapters are merged into their weights. A tensor that memory lacks, as transformers does not
+    read it, is `UNREAD`.
 
     Args:
         model: a causal language model of transformers, with peft's adapters or without.
         names: of the tensors in the files it was loaded from. If loading packed several into one
-            parameter (the experts of some models) or renamed them, every rank unpacks the whole
-            model.
+            parameter (the experts of some models) or renamed them, every rank holds a full copy of
+            the weights in host memory; not where adapters are merged into tensors of the files.
         merged: whether loading merged an adapter, so that memory and files differ.
         values: whether the sources are used, not only their names: nothing is unpacked otherwise.
     """
     known = parameter_sources(model)
     adapted = {name for name, source in known.items() if len(source.parameters) > 1}
     deltas = bool(adapted) and adapted <= set(names) and not merged
-    sources = tied_to_files(known, names)
+    sources = without_missing_aliases(known, names)
     if not sources.keys() <= set(names):
         unpacked = _unpacked(without_peft(model), known, values and not deltas)
-        known, sources = unpacked | known, tied_to_files(unpacked, names)
+        known, sources = unpacked | known, without_missing_aliases(unpacked, names)
     if deltas:
         sources = {
             name: replace(
@@ -79,7 +83,7 @@ def sources_of(
     return dict.fromkeys(set(names) - known.keys(), UNREAD) | sources
 
 
-def tied_to_files(
+def without_missing_aliases(
     sources: dict[str, TensorSource], names: Collection[str]
 ) -> dict[str, TensorSource]:
     """Return sources without the names of tied weights that the files lack.

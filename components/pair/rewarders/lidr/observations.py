@@ -1,7 +1,8 @@
 """What is observed of each translation and pair.
 
 An answer in another language than its prompt's is not the translator's fault: its translation
-counts neither as a copy nor as in the wrong language.
+counts neither as a copy nor as in the wrong language. Copies are counted only where the answer's
+language is known: a short text may be one by chance.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def observe(
     detected: Mapping[str, str],
 ) -> dict[str, Observations]:
     """Return what is observed, by direction `source-target`.
+
+    A pair counts for the direction into its language.
 
     Args:
         settings: the recipe.
@@ -88,10 +91,10 @@ def _observe_translation(
 ) -> None:
     text, prompt_id = translation.text or "", translation.prompt_id
     source_language, target_language = translation.source_language, translation.target_language
-    source_on_target = is_in(source, source_language, detected)
-    if source_on_target is not False:
+    answer_in_its_language = is_in(source, source_language, detected)
+    if answer_in_its_language is not False:
         seen.add("on_target", prompt_id, is_in(text, target_language, detected))
-    if source_on_target:
+    if answer_in_its_language:
         seen.add("not_copied", prompt_id, not preservation.is_copy(source, text))
     kept = keeps_numbers(source, source_language, text, target_language)
     seen.add("numbers", prompt_id, kept)

@@ -1,7 +1,8 @@
 """Reads the events file of a run (components/shared/core/events.py writes it).
 
-A killed step may leave half a line, and messages quote models and servers: lines that are not
-events are skipped, and control codes in text are replaced.
+A killed step may leave half a line, and messages quote models and servers. Lines that are not
+events are skipped, as are events of an unknown kind and those with a field of a wrong type, even an
+optional one. Control codes in text are replaced.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _OPTIONAL: Fields = {
     **dict.fromkeys(("step", "shard", "rate_unit"), str),
     **dict.fromkeys(("rate", "seconds_left", "amount", "truncated"), float),
     "failures": dict,
+    "unexpected": bool,
 }
 
 

@@ -23,6 +23,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.core.processes import end_group, kill_marked
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.run_lease import require_held, run_lease
 from lidr.components.shared.store.lease import Lease
 from lidr.components.shared.store.open import local_folder
@@ -263,20 +264,24 @@ def _ended(driver: subprocess.Popen[bytes]) -> bool:
 
 
 def _failure(job: LocalJob, events: list[Event], begin: int) -> LidrError:
-    """Return the error of a failed pipeline: the step's message, or its last log lines."""
+    """Return the error of a failed pipeline: the step's message, or its last log lines.
+
+    The lines include the traceback of an error that was not expected.
+    """
     failed = next((event for event in events if event["event"] == "failed"), None)
-    if failed is not None:
+    if failed is not None and not failed.get("unexpected"):
         error = LidrError(f"{failed['step']}: {failed['message']}")
         error.exit_code = failed["exit_code"]
         return error
     started = [event["step"] for event in events if event["event"] == "started"]
     ended = [event["step"] for event in events if event["event"] == "finished"]
     step = next((name for name in started if started.count(name) > ended.count(name)), "pipeline")
+    what = f"{failed['step']} failed: {one_line(failed['message'])}" if failed else f"{step} failed"
     with job.log.open("rb") as log:
         log.seek(begin)
         tail = last_task_lines(log.read().decode("utf-8", "replace"))
     return LidrError(
-        f"{step} failed; its last lines were\n\n{tail}\n\nThe whole log is {job.log}",
+        f"{what}; its last lines were\n\n{tail}\n\nThe whole log is {job.log}",
         remedy="Running the same command again continues where it stopped.",
     )
 

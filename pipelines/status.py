@@ -11,7 +11,7 @@ from lidr.components.shared.steps import BY_NAME, STEPS, TASKS
 State = Literal["waiting", "running", "done", "skipped", "failed", "cancelled"]
 
 SHOWN = tuple(step.name for step in STEPS if step.shown)
-"""Steps that have a row, in the order of an iteration; the others are bookkeeping."""
+"""Steps that have a row, in the order in which a run executes them; others are bookkeeping."""
 
 STEP_NAMES = {task: steps[0].name for task, steps in TASKS.items()}
 """By KFP component: the step it is shown as; the first one if it joins several."""

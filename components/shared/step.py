@@ -1,15 +1,15 @@
-"""The decorator of every step: events, the recipe, the run's lease, tracking, notes."""
+"""The decorator of every step: events, recipe, lease, GPU time, tracking, stages and failure."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.errors import LidrError, message_of
 from lidr.components.shared.core.events import (
     EVENTS_VARIABLE,
     adding_to_events,
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate a step's function: its start, end and failure are reported and noted in its run.
+    """Report when a step starts, ends or fails, and record its stages and its failure in its run.
 
     A step that has a `run` among its arguments is tracked as part of that run; see
     components/shared/tracking.
@@ -47,21 +47,15 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                     if "recipe" in kwargs:
                         store, recipe = str(kwargs["store"]), str(kwargs["recipe"])
                         kwargs["recipe"] = resolve_recipe(store, recipe)
-                    with (
-                        _leased(name, kwargs),
-                        _counted(name, kwargs),
-                        _tracked(name, kwargs) as note,
-                    ):
+                    with _in_run(name, kwargs) as note:
                         result = function(*args, **kwargs)
                         _note_stages(name, kwargs, result)
                         note(result)
-                    with answering_quickly():  # the work is done
-                        _note_outcome(name, kwargs)
+                    _note_outcome(name, kwargs)
                     emit("finished", seconds=round(time.monotonic() - began, 2))
                 except Exception as error:
                     redact_exception(error)  # the caller prints the traceback
-                    if isinstance(error, LidrError):
-                        emit("failed", message=str(error), exit_code=error.exit_code)
+                    _report_failure(error)
                     _note_outcome(name, kwargs, error)
                     raise
             return result
@@ -69,6 +63,30 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         return run
 
     return decorate
+
+
+@contextmanager
+def _in_run(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[object], None]]:
+    """Hold the run's lease, count GPU time and track the step; yields what takes its result."""
+    with (
+        ExitStack() as until_end,
+        _leased(name, arguments),
+        _counted(name, arguments),
+        _tracked(name, arguments) as note,
+    ):
+        try:
+            yield note
+        except BaseException:  # it keeps its GPUs until everything below is written or given up
+            until_end.enter_context(answering_quickly())
+            raise
+
+
+def _report_failure(error: Exception) -> None:
+    """Report why the step fails; the log has the traceback of an unexpected error."""
+    if isinstance(error, LidrError):
+        emit("failed", message=str(error), exit_code=error.exit_code)
+    else:
+        emit("failed", unexpected=True, message=message_of(error), exit_code=LidrError.exit_code)
 
 
 def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> None:
@@ -86,23 +104,28 @@ def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> 
 def _note_outcome(
     name: str, arguments: Mapping[str, object], error: Exception | None = None
 ) -> None:
-    """Note on the store why a step failed, or that it has recovered.
+    """Record why a step failed; after a success, delete the record of its earlier failure.
 
-    If the store fails, that is only reported.
+    If the store fails, that is only reported, and soon: the step's GPUs are idle.
     """
     if not arguments.get("run") or not arguments.get("store"):
         return
     run, shard = str(arguments["run"]), str(_shard(arguments).get("shard", ""))
     try:
-        store = open_store(str(arguments["store"]))
-        iteration = int(str(arguments.get("iteration", -1)))
-        if error is None:
-            forget_recovered(store, run, name, iteration, shard)
-        else:
-            note_failure(store, run, name, iteration, error, shard)
+        with answering_quickly():
+            store = open_store(str(arguments["store"]))
+            iteration = int(str(arguments.get("iteration", -1)))
+            if error is None:
+                forget_recovered(store, run, name, iteration, shard)
+            else:
+                note_failure(store, run, name, iteration, error, shard)
     except Exception as second:  # neither changes how the step has ended
-        what = "why the step failed" if error else "that the step has recovered"
-        emit("note", message=f"{what} could not be noted on the store: {second}")
+        problem = (
+            "could not record on the store why the step failed"
+            if error
+            else "could not check the store for an earlier failure of this step"
+        )
+        emit("note", message=f"{problem}: {second}")
 
 
 def _counted(name: str, arguments: Mapping[str, object]) -> AbstractContextManager[None]:

@@ -28,19 +28,21 @@ class Step:
         state: the key of an iteration's state that holds its stage; "" for none.
         reads: for each input, by its name in the stage's marker, the steps that may have made it.
         data: for each input that is a data set, what it is used for (MLflow's context).
-        any_iteration: inputs that may be of another iteration: what all iterations share, and what
-            a model is compared with.
-        round_after: the input after whose round the round of its stage comes; "" if its stage is of
-            the same round as its inputs.
-        about: the input that its stage describes; the stage is kept as long as that. "" for none.
+        any_iteration: inputs that may come from another iteration: shared ones (the prompts), and
+            models or evaluations that serve as comparison.
+        round_after: the input after which the iteration number goes up by one (a trained model
+            is one iteration after the model that it started from); "source" for steps that bring a
+            model in from outside, "" if its stage is of the same iteration as its inputs.
+        about: the input that its stage describes; `lidr prune` keeps its stage as long as that
+            input. "" for none.
         digest_tag: the tag of a registered version that holds its stage's digest; "" for none.
-        noted: whether the stages that it ends with are noted for each iteration.
+        noted: whether its finished stages are recorded in runs/<run>/iteration-<t>/stages/.
         tracked: whether it is tracked in MLflow.
         delivery_seconds: how long it delivers waiting notes to MLflow before it ends; 0 where that
             is left to the uploader or to later steps.
         shown: whether it has a row on the screen and in `lidr status`.
-        releases_lease: whether it releases the run's lease when it ends, because other tasks may
-            come much later.
+        releases_lease: whether it releases the run's lease at its end: it is in the exit task,
+            after which the run may pause for long.
     """
 
     name: str
@@ -206,7 +208,7 @@ STEPS = (
     Step("report", ("finish",), delivery_seconds=30.0, releases_lease=True),
     Step("cleanup", ("finish",), delivery_seconds=15.0, shown=False, releases_lease=True),
 )
-"""In the order of an iteration."""
+"""In the order in which a run executes them; pruning and placement rely on it."""
 
 BY_NAME: Mapping[str, Step] = {step.name: step for step in STEPS}
 

@@ -10,6 +10,8 @@ import pytest
 from lidr.components.shared import run_lease
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.step import step
 from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key, state_key
@@ -80,6 +82,23 @@ def test_a_failed_run_says_why(tmp_path: Path):
     assert shown.rows[-1].note == "en.jsonl:7: broken\ufffd[2J"
     with pytest.raises(BadInput, match="no run 'absent'"):
         local_status(store, "absent")
+
+
+def test_a_run_whose_step_met_an_unexpected_error_has_failed_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    @step("pair")
+    def pair(iteration: int) -> str:
+        raise KeyError("en")
+
+    store, folder = open_store(str(tmp_path)), tmp_path / "runs/mine"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv(EVENTS_VARIABLE, str(folder / "events.jsonl"))
+    with pytest.raises(KeyError):
+        pair(iteration=1)
+    shown = local_status(store, "mine")
+    assert (shown.state, shown.notes) == ("failed", ("pair: KeyError: 'en'",))
+    assert shown.rows == (StepRow(1, "pair", "failed", note="KeyError: 'en'"),)
 
 
 UNREADABLE = {

@@ -244,8 +244,9 @@ def test_an_unforeseen_failure_shows_its_last_words(fake_world: FakeWorld):
     failed = fake_world.lidr("run", "tiny_world", train="crash")
     assert failed.returncode == 1
     error = failed.stderr[failed.stderr.index("lidr: error:") :]
-    assert error.startswith("lidr: error: train failed; its last lines were")
-    assert "RuntimeError: something unforeseen" in error
+    what = "train failed: RuntimeError: something unforeseen"
+    assert error.startswith(f"lidr: error: {what}; its last lines were")
+    assert error.count("RuntimeError: something unforeseen") == 2, "also below its traceback"
     assert str(fake_world.run / "logs" / "run.log") in error
     assert len(error.splitlines()) < 25
 
@@ -265,7 +266,7 @@ def test_a_good_loop_whose_report_fails_is_a_failed_run(fake_world: FakeWorld):
     )
     crashed = fake_world.lidr(*command, report="crash")
     assert crashed.returncode == 1
-    assert "lidr: error: report failed; its last lines were" in crashed.stderr
+    assert "lidr: error: report failed: RuntimeError: something" in crashed.stderr
     assert fake_world.steps == START + ROUND  # the loop itself is not done again
     assert fake_world.lidr(*command).returncode == 0
 

@@ -41,6 +41,13 @@ class LidrError(Exception):
         super().__init__(f"{message.rstrip('.')}. {remedy}".strip())
 
 
+def message_of(error: BaseException) -> str:
+    """Return what a failure says; an unexpected error's class is part of it."""
+    if isinstance(error, LidrError):
+        return str(error)
+    return redacted(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
 class BadInput(LidrError):
     """Input from outside is wrong: names the file, the line (1-based) and the remedy."""
 

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from lidr.components.shared.core.redaction import redacted
@@ -86,10 +86,14 @@ def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
 def emit(event: str, **values: object) -> None:
     """Report one event; a step's events carry its name and, where there are several, its shard.
 
+    A step's outcome never depends on it: what the file does not take, as on a full disk, goes to
+    stderr, and what that does not take either is lost.
+
     Events are `started`, `progress` (done, total, unit, rate, rate_unit, amount, seconds_left,
     failures), `number` (name, value), `accuracy` (iteration, language, value, low, high, n,
     off_target, truncated), `judged` (iteration, task, language, value, low, high, n), `note`
-    and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
+    and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code,
+    unexpected).
     """
     reused = _reused.get()
     if event == "reused" and reused is not None:
@@ -103,11 +107,12 @@ def emit(event: str, **values: object) -> None:
     path = os.environ.get(EVENTS_VARIABLE)
     if path:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
-        with open(path, "ab", buffering=0) as stream:  # one write: several processes append
-            stream.write(line.encode())
-        return
+        with suppress(OSError), open(path, "ab", buffering=0) as stream:
+            stream.write(line.encode())  # one write: several processes append
+            return
     details = " ".join(f"{key}={value}" for key, value in values.items())
-    print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
 
 
 def _clean(value: object) -> object:

@@ -43,7 +43,10 @@ _lock = Lock()
 
 @contextmanager
 def answering_quickly() -> Iterator[None]:
-    """Retry for 15 seconds at most inside the `with` block: a person waits for this command."""
+    """Retry for 15 seconds at most inside the `with` block, where a person or a GPU waits.
+
+    It also shortens waits of other threads that have begun before, unless they state their time.
+    """
     global _answering_quickly
     before, _answering_quickly = _answering_quickly, True
     try:
@@ -118,6 +121,7 @@ class Wait:
     def __init__(self, service: str, seconds: float | None = None, *, long: bool = False) -> None:
         self._service = service
         self._seconds = retry_seconds() if seconds is None else seconds
+        self._by_default = seconds is None
         self._last_progress = monotonic()
         self._long = long
         self._problem: LidrError | None = None
@@ -163,7 +167,8 @@ class Wait:
         if self._long and self._problem is None:
             self._last_progress = now
         self._problem = problem
-        self._end = min(self._end, now + self._seconds)
+        seconds = retry_seconds() if self._by_default else self._seconds  # it may be less by now
+        self._end = min(self._end, now + seconds)
         if now >= self._end:
             if problem is error:
                 raise error

@@ -56,7 +56,8 @@ class S3Store:
         self._transfer = TransferConfig(
             multipart_threshold=part_bytes, multipart_chunksize=part_bytes, max_concurrency=8
         )
-        self._seconds = retry_seconds() if seconds is None else seconds
+        self._seconds = seconds
+        self._clients: dict[float, Any] = {}
         place = uri.removeprefix("s3://").rstrip("/")
         self.uri = f"s3://{place}"
         self.bucket, _, prefix = place.partition("/")
@@ -65,11 +66,21 @@ class S3Store:
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
         if prefix:
             require_key(prefix)
-        explain_client = partial(explain, who="the object store", place=self.uri, key="")
-        self._client: Any = retry(lambda: s3_client(self._seconds), "", explain_client, seconds=0)
         # A person who mistyped the bucket's name is answered at once.
-        bucket_seconds = _STARTING_SECONDS if self._seconds >= _STARTING_SECONDS else 0.0
+        bucket_seconds = _STARTING_SECONDS if self._retry_seconds() >= _STARTING_SECONDS else 0.0
         retry(self._head_bucket, "the object store", _if_no_bucket, bucket_seconds, long=True)
+
+    def _retry_seconds(self) -> float:
+        return retry_seconds() if self._seconds is None else self._seconds
+
+    @property
+    def _client(self) -> Any:
+        """The client that fits how long requests are retried now; see `answering_quickly`."""
+        seconds = self._retry_seconds()
+        if seconds not in self._clients:
+            why = partial(explain, who="the object store", place=self.uri, key="")
+            self._clients[seconds] = retry(lambda: s3_client(seconds), "", why, seconds=0)
+        return self._clients[seconds]
 
     def read(self, key: str) -> bytes:
         return _retry_if_damaged(lambda: self._read(key))

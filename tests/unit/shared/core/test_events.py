@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
+from io import StringIO
+from os import strerror
 
 import pytest
 
@@ -60,7 +63,40 @@ def test_a_bug_is_raised_as_it_is(events):
 
     with pytest.raises(ZeroDivisionError):
         work()
-    assert [event["event"] for event in events()] == ["started"]
+    _, failed = events()
+    told = {"event": "failed", "message": "ZeroDivisionError", "exit_code": 1, "unexpected": True}
+    assert told.items() <= failed.items()
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "absent/events.jsonl"])
+def test_events_that_cannot_be_written_change_no_outcome(place, monkeypatch, tmp_path, capsys):
+    @step("demo")
+    def work(*, wrong: bool) -> str:
+        if wrong:
+            raise BadInput("wrong", remedy="Fix it.")
+        return "done"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(EVENTS_VARIABLE, place)
+    assert work(wrong=False) == "done"
+    with pytest.raises(BadInput, match="wrong"):
+        work(wrong=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["started", "finished", "started", "failed"]
+    assert lines[-1] == "lidr failed step=demo message=wrong. Fix it. exit_code=2"
+
+
+class Full(StringIO):
+    """A file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(ENOSPC, strerror(ENOSPC))
+
+
+def test_events_that_stderr_does_not_take_either_change_no_outcome(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Full())
+    monkeypatch.setenv(EVENTS_VARIABLE, "/dev/full")
+    emit("note", message="lost")
 
 
 def test_any_text_is_one_line(events):

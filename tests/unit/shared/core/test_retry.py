@@ -106,6 +106,22 @@ def test_retry_does_not_repeat_what_waiting_cannot_mend(clock):
     assert (len(calls), clock.pauses) == (1, [])
 
 
+@pytest.mark.parametrize(("seconds", "until"), [(None, 215), (600, 600)])
+def test_retry_under_way_ends_soon_once_answers_are_wanted_quickly(
+    clock, monkeypatch, seconds, until
+):
+    """A step's threads may wait for the store when the step fails; a stated time stays."""
+    monkeypatch.setenv(RETRY_VARIABLE, "900")
+
+    def fails() -> None:
+        monkeypatch.setattr(module, "_answering_quickly", clock.now >= 200)
+        raise ConnectionError
+
+    with pytest.raises(Unavailable):
+        retry(fails, WHO, explain, seconds)
+    assert until <= clock.now <= until + 30
+
+
 def test_retry_without_time_asks_once(clock):
     service = Service(failures=3)
     with pytest.raises(Unavailable):

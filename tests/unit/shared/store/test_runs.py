@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.events import listening
+from lidr.components.shared.core.retry import RETRY_VARIABLE, retry_seconds
 from lidr.components.shared.step import step
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import (
@@ -129,6 +131,47 @@ def test_damaged_note_of_a_failure_fails_no_step(tmp_path, monkeypatch):
     with listening(told.append):
         assert generate(store=store.uri, **WORK)
     assert ["is not JSON" in str(each.get("message")) for each in told] == [False, True, False]
+
+    assert str(told[1]["message"]).startswith(
+        "could not check the store for an earlier failure of this step: "
+    )
+
+
+@pytest.mark.parametrize("error", [EngineFailed("it died"), KeyError("it died"), SystemExit(143)])
+def test_step_that_fails_waits_for_no_service_for_long(tmp_path, monkeypatch, error):
+    """Its GPUs are held until everything is recorded, or given up."""
+    seconds: list[float] = []
+
+    @contextmanager
+    def asks(*_: object) -> Iterator[Callable[[object], None]]:
+        try:
+            yield lambda result: None
+        finally:
+            seconds.append(retry_seconds())
+
+    for part in ("_leased", "_counted", "_tracked"):
+        monkeypatch.setattr(f"lidr.components.shared.step.{part}", asks)
+    record = "lidr.components.shared.step.note_failure"
+    monkeypatch.setattr(record, lambda *_: seconds.append(retry_seconds()))
+    monkeypatch.setenv(RETRY_VARIABLE, "900")
+
+    @step("train")
+    def train(store: str, run: str, iteration: int) -> str:
+        seconds.append(retry_seconds())
+        raise error
+
+    with pytest.raises(type(error)):
+        train(store=str(tmp_path), run="mine", iteration=1)
+    recorded = [15] if isinstance(error, Exception) else []
+    assert seconds == [900, 15, 15, 15, *recorded]
+    assert retry_seconds() == 900
+
+
+def test_unexpected_failure_is_recorded_with_its_class(tmp_path):
+    store = LocalStore(tmp_path)
+    note_failure(store, "mine", "pair", 1, KeyError("en"))
+    failure = read_failure(store, "mine")
+    assert failure and (failure["message"], failure["expected"]) == ("KeyError: 'en'", False)
 
 
 def test_note_that_names_no_stage_is_refused(tmp_path):

@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from lidr.components.shared.core import retry
-from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.core.errors import DamagedObject, StoreError, StoreUnavailable
 from lidr.components.shared.store import s3
 from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.s3_errors import explain, is_transient
@@ -190,6 +190,39 @@ def test_clients_say_nothing_in_the_log_of_a_step(monkeypatch, caplog):
     with caplog.at_level(logging.INFO), pytest.raises(StoreError):
         S3Store("s3://bucket/prefix", seconds=1)
     assert not [each for each in caplog.records if each.name.startswith("botocore")]
+
+
+def test_store_that_was_opened_for_a_step_gives_up_soon_once_the_step_has_failed(monkeypatch):
+    made: list[float] = []
+    paused: list[float] = []
+
+    class Away:
+        """A client of a store that has answered once."""
+
+        meta = SimpleNamespace(endpoint_url=URL)
+
+        def head_bucket(self, Bucket: str) -> None:  # noqa: N803
+            pass
+
+        def put_object(self, **_: object) -> None:
+            raise answer("503", 503)
+
+    def client(seconds: float) -> Away:
+        made.append(seconds)
+        return Away()
+
+    monkeypatch.setenv(retry.RETRY_VARIABLE, "900")
+    monkeypatch.setattr(s3, "s3_client", client)
+    monkeypatch.setattr(retry, "sleep", paused.append)
+    monkeypatch.setattr(retry, "monotonic", lambda: sum(paused))
+    store = S3Store("s3://bucket/store")
+    with retry.answering_quickly(), pytest.raises(StoreUnavailable):
+        store.write("a", b"")
+    assert sum(paused) == pytest.approx(15)
+    with pytest.raises(StoreUnavailable):
+        store.write("a", b"")
+    assert sum(paused) == pytest.approx(15 + 900)
+    assert made == [900, 15], "the quick one lets botocore itself try less often, too"
 
 
 class Starting:

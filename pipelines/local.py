@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -10,16 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
 
 import lidr
 from lidr.components.shared.core.digest import digest_of
-from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.core.processes import end_group, kill_marked
@@ -29,11 +26,10 @@ from lidr.components.shared.store.lease import Lease
 from lidr.components.shared.store.open import local_folder
 from lidr.components.shared.store.runs import FOLDER, PROMOTIONS
 from lidr.pipelines.events import Event, parse_events
+from lidr.pipelines.run_lock import lock_owner, locked
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
-_LOCK_SECONDS = 0.2
-"""How long an execution waits for its lock, which `lidr status` and others hold for an instant."""
 _FAILURE_EVENTS = ("started", "finished", "failed")
 """Kinds of event that `_failure` reads; others come twice a second for days."""
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
@@ -103,17 +99,7 @@ def running(store: str) -> list[str]:
         for parent in (FOLDER, PROMOTIONS)
         for lock in _machine_folder(store, parent).glob("*/lock")
     )
-    return [lock.parent.name for lock in locks if lock_owner(lock) is not None]
-
-
-def lock_owner(lock: Path) -> str | None:
-    """Return the process that holds a run's lock, "" if it has not said so yet; None for none."""
-    with suppress(FileNotFoundError), lock.open("r") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return handle.read().strip()
-    return None
+    return [lock.parent.name for lock in locks if lock_owner(lock.parent)]
 
 
 def _machine_folder(store: str, parent: str) -> Path:
@@ -136,7 +122,12 @@ def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
         BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed; carries the step's message and exit code.
     """
-    with run_lease(job.store, job.run, job.parent) as lease, _locked(job), _workspace(job):
+    with (
+        run_lease(job.store, job.run, job.parent) as lease,
+        locked(job.folder, job.run),
+        _workspace(job),
+    ):
+        job.log.parent.mkdir(exist_ok=True)
         job.events.write_bytes(b"")
         with job.log.open("ab") as log:
             begin = log.tell()
@@ -150,42 +141,6 @@ def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
             kill_marked(EVENTS_VARIABLE, str(job.events))
     if driver.returncode:
         raise _failure(job, events, begin)
-
-
-@contextmanager
-def _locked(job: LocalJob) -> Iterator[None]:
-    """Hold the run's lock, a file with this process's id; the kernel releases it at exit."""
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "lock").open("a+") as lock:
-        if not _acquire(lock):
-            lock.seek(0)
-            owner = lock.read().strip()
-            raise BadInput(
-                f"run {job.run!r} is already being executed by "
-                + (f"process {owner}" if owner else "another process"),
-                remedy="Wait for it, stop it, or choose another --run.",
-            )
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)  # the id may soon be another process's
-
-
-def _acquire(lock: TextIO) -> bool:
-    """Lock a file for this process alone; return False if another one keeps it."""
-    until = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_LOCK_SECONDS / 20)
-        else:
-            return True
 
 
 @contextmanager

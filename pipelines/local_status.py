@@ -16,7 +16,8 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import is_missing_folder, open_store
 from lidr.components.shared.store.runs import read_result, read_run_recipe, state_key
 from lidr.pipelines.events import Event, parse_events
-from lidr.pipelines.local import COLOUR_CODE, LocalJob, lock_owner
+from lidr.pipelines.local import COLOUR_CODE, LocalJob
+from lidr.pipelines.run_lock import lock_owner
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
 from lidr.pipelines.step_log import OwnLines
 from lidr.pipelines.stored import StoredRun
@@ -72,30 +73,41 @@ def local_state(store: Store, run: str) -> str:
 
 
 def driver_of(job: LocalJob) -> int:
-    """Return the id of the process that executes a run on this machine; 0 if none does."""
-    return int(lock_owner(job.folder / "lock") or 0)
+    """Return the id of the process that holds a run's lock; 0 if none does."""
+    owner = lock_owner(job.folder)
+    return owner.process if owner else 0
 
 
-def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
+def stop(store: str, run: str, timeout: float = 60.0) -> bool:
     """End the process that executes a run, and wait for it; return False if none does.
 
     Args:
+        store: URI of the store, which need not be in order.
+        run: name of the run.
         timeout: seconds to wait.
 
     Raises:
         BadInput: the run is executed on another machine, or the process does not end.
     """
-    job = LocalJob(recipe="", store=store.uri, run=run)
-    process = driver_of(job)
-    if not process:
+    job = LocalJob(recipe="", store=store, run=run)
+    owner = lock_owner(job.folder)
+    if not owner or not owner.process:
         return False
+    process = owner.process
+    if owner.elsewhere:
+        raise BadInput(
+            f"run {run!r} is executed on another machine, by process {process} on {owner.host}",
+            remedy="Stop it there.",
+        )
     try:
         os.kill(process, signal.SIGTERM)
-    except (ProcessLookupError, PermissionError) as error:  # NFS shares the lock's file
+    except PermissionError as error:
         raise BadInput(
-            f"run {run!r} is executed on another machine, by process {process} there",
-            remedy="Stop it there.",
+            f"process {process} of run {run!r} is another user's",
+            remedy="Ask that user to stop it.",
         ) from error
+    except ProcessLookupError:  # it has just ended by itself
+        pass
     until = time.monotonic() + timeout
     while driver_of(job):
         if time.monotonic() > until:

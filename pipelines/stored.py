@@ -169,6 +169,12 @@ class StoredRun:
         return width * -(-size // self.recipe.generation.chunk_size)
 
 
+def uris_under_way(store: Store, run: str) -> set[str]:
+    """Return the URIs of the stages that a run makes next or is making; see `under_way`."""
+    stored = StoredRun.read(store, run) if run else None
+    return {stage.uri for stage in stored.under_way().values()} if stored else set()
+
+
 def _written(stage: Stage) -> list[str]:
     """Return the keys of a stage's files but for the record of one that was pruned, which stays."""
     record = stage.key(PRUNED_MARKER)

@@ -55,7 +55,7 @@ class LeaseOwner:
         identity: id of the execution, equal for all tasks of one KFP run.
         who: person or KFP run.
         host: name of the owner's host.
-        machine: `_machine()` of the process: its id is valid only where this is equal.
+        machine: `machine_id()` of the process: its id is valid only where this is equal.
         process: id of the process.
         started: when the process started, in the kernel's ticks, since ids are reused.
         since: when the lease was taken, by the owner's clock (UTC).
@@ -93,7 +93,7 @@ class LeaseOwner:
 
     @property
     def _on_this_machine(self) -> bool:
-        return bool(self.machine) and self.machine == _machine()
+        return bool(self.machine) and self.machine == machine_id()
 
     def refusal(self, run: str) -> BadInput:
         """Return the error raised to a second execution."""
@@ -243,7 +243,7 @@ def _facts(identity: str) -> dict[str, object]:
     return {
         "identity": identity,
         "host": socket.gethostname(),
-        "machine": _machine(),
+        "machine": machine_id(),
         "cluster": cluster_id(),
         "namespace": own_namespace(),
         "process": os.getpid(),
@@ -275,7 +275,7 @@ def _parse_owner(text: bytes) -> LeaseOwner | None:
         return None
 
 
-def _machine() -> str:
+def machine_id() -> str:
     """Return an id that is equal for processes that see each other's ids only; "" if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -25,7 +25,7 @@ COMMANDS = {
     "status": "Show how far a run is, what it waits for, and how long its steps have taken.",
     "notify": "Send notices of runs that ended, failed, wait or stand still; each is sent once.",
     "logs": "Print the logs of a run's steps.",
-    "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",
+    "cancel": "End a run, and its schedule if it has one. Finished stages stay.",
     "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",
     "report": "Write a run's report and result again, or that of a model or of two runs.",
     "lineage": "Follow a version back to the base model and the prompt files.",

@@ -18,7 +18,7 @@ from lidr.pipelines.cluster.namespace import namespace_of
 from lidr.pipelines.cluster.removal import delete_jobs, keep_run, remove_run
 from lidr.pipelines.cluster.stuck import UNFINISHED, was_left
 from lidr.pipelines.stamp import Stamp
-from lidr.pipelines.stored import StoredRun
+from lidr.pipelines.stored import StoredRun, uris_under_way
 
 TIMEOUT_SECONDS = 120.0
 """How long pods may take to end: Kubernetes gives them 30, and Argo notices a little later."""
@@ -41,6 +41,7 @@ class Cancelled:
         kept: step and URI of each unfinished stage that a later run continues from.
         discarded: step and URI of each unfinished stage that was deleted.
         notes: what could not be done.
+        incomplete: whether something of the run may go on, as the notes say: cancel again.
     """
 
     run: str
@@ -51,6 +52,7 @@ class Cancelled:
     kept: dict[str, str] = field(default_factory=dict)
     discarded: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    incomplete: bool = False
 
 
 def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
@@ -87,6 +89,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     failures: list[str] = []
     done.jobs = delete_jobs(profile, [run.run_id for run in found], failures)
     done.notes += failures
+    done.incomplete = bool(failures)
     for run, why in stuck:
         if failures:
             keep_run(run, done.notes)
@@ -96,6 +99,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
             done.removed.append(run.run_id)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
+        done.incomplete = True
         return done
     for each in schedules:
         recurring.delete(client, each)
@@ -189,43 +193,33 @@ def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
     return True
 
 
-def require_alone(client: Client, profile: Profile, store: Store, names: Sequence[str]) -> None:
-    """Refuse to delete stages that another live run may be writing.
+def sharing_run(client: Client, profile: Profile, store: Store, names: Sequence[str]) -> str:
+    """Return the name of another live run that may be writing stages of a run; "" for none.
 
     That is a run of the same recipe, or one whose iteration under way has one of the stages: runs
     of other recipes (another bound, another beta) share those that their difference leaves equal.
 
     Args:
         names: on the store, of the runs whose unfinished stages are to be deleted.
-
-    Raises:
-        BadInput: there is such a run.
     """
     found = list(runs.list_runs(client, profile.kubeflow.experiment))
     recipes = {_recipe(run) for run in found if run.display_name in names}
-    unfinished = {uri for name in names for uri in _under_way(store, name)}
+    unfinished = {uri for name in names for uri in uris_under_way(store, name)}
     for run in found:
         if not runs.is_live(run) or run.display_name in names:
             continue
         name = scheduled_run(store, run.run_id) if run.recurring_run_id else _name_of(profile, run)
         if name in names:
             continue
-        if _recipe(run) in recipes or unfinished & _under_way(store, name):
-            raise BadInput(
-                f"run {run.display_name!r} is under way and may share stages",
-                remedy="Cancel it first, or leave --discard out.",
-            )
+        if _recipe(run) in recipes or unfinished & uris_under_way(store, name):
+            return str(run.display_name)
+    return ""
 
 
 def _name_of(profile: Profile, run: runs.Run) -> str:
     """Return the name on the store of a run that was submitted to it; "" for any other."""
     stamp = Stamp.parse(run.description)
     return str(run.display_name) if stamp and stamp.is_on(profile.store) else ""
-
-
-def _under_way(store: Store, name: str) -> set[str]:
-    stored = StoredRun.read(store, name) if name else None
-    return {stage.uri for stage in stored.under_way().values()} if stored else set()
 
 
 def _recipe(run: runs.Run) -> str:

@@ -21,6 +21,7 @@ from typing import NoReturn, TypeVar
 
 from lidr.components.shared.run_lease import run_lease
 from lidr.pipelines.local import LocalJob
+from lidr.pipelines.run_lock import locked
 from tests.faults import tripwires
 from tests.kfp_forks import become_task
 from tests.warm import python
@@ -114,7 +115,7 @@ def _drive(orders: Orders) -> None:
     if orders.prepare:
         orders.prepare()
     subprocess_task_handler.run_local_subprocess = _fork_task
-    with run_lease(job.store, job.run), local._locked(job), local._workspace(job):
+    with run_lease(job.store, job.run), locked(job.folder, job.run), local._workspace(job):
         os.chdir(job.work)
         driver._run(
             {

@@ -19,8 +19,9 @@ from lidr.components.shared.core.processes import marked_pids
 from lidr.components.shared.run_lease import run_lease
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import read_recipe
-from lidr.pipelines.local import LocalJob, _follow, _locked, running
+from lidr.pipelines.local import LocalJob, _follow, running
 from lidr.pipelines.local_status import driver_of
+from lidr.pipelines.run_lock import locked
 from tests.pipelines.conftest import FakeWorld
 
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
@@ -77,14 +78,14 @@ def test_a_signal_after_the_run_is_handled_as_before_it(tmp_path: Path):
     before = [signal.getsignal(number) for number in numbers]
     recipe = read_recipe("tiny_world", None, None)
     job = LocalJob(recipe=recipe.model_dump_json(), store=str(tmp_path), run="mine")
-    with _locked(job), pytest.raises(BadInput, match="already being executed"):
+    with locked(job.folder, job.run), pytest.raises(BadInput, match="already being executed"):
         execute_here(recipe, job)
     assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_lock_of_a_run_names_its_process_only_while_it_lives(tmp_path: Path):
     job = LocalJob(recipe="", store=str(tmp_path), run="mine")
-    with _locked(job):
+    with locked(job.folder, job.run):
         assert (driver_of(job), running(job.store)) == (os.getpid(), ["mine"])
     assert (job.folder / "lock").read_text() == ""
     assert (driver_of(job), running(job.store)) == (0, [])
@@ -98,10 +99,10 @@ def test_run_that_begins_while_others_ask_for_it_is_no_second_one(tmp_path: Path
     with lock.open() as asker:
         fcntl.flock(asker, fcntl.LOCK_SH)
         assert (driver_of(job), running(job.store)) == (0, [])
-        with pytest.raises(BadInput, match="already being executed"), _locked(job):
+        with pytest.raises(BadInput, match="already being executed"), locked(job.folder, job.run):
             pass
         monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(asker, fcntl.LOCK_UN))
-        with _locked(job):
+        with locked(job.folder, job.run):
             assert driver_of(job) == os.getpid()
 
 

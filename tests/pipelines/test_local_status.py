@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from lidr.components.shared import run_lease
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError, StoreUnavailable
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.step import step
+from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key, state_key
-from lidr.components.shared.store.stage import new_stage
+from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.state.run import State
-from lidr.pipelines.cli import status_table
-from lidr.pipelines.cli.cancel import cancel_here
+from lidr.pipelines import run_lock
+from lidr.pipelines.cli import cancel, status_table
+from lidr.pipelines.cli.cancel import cancel_command, cancel_here
 from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cli.status import status_command
 from lidr.pipelines.cli.status_table import as_json
@@ -29,6 +34,7 @@ from lidr.pipelines.local_status import (
     local_status,
     log_lines,
     read_events,
+    stop,
 )
 from lidr.pipelines.status import END, StepRow
 from lidr.pipelines.stored import StoredRun
@@ -259,28 +265,132 @@ def test_step_has_failed_once_one_of_its_shards_has():
     ]
 
 
-def test_the_stages_of_a_run_that_another_machine_executes_are_kept(tmp_path, monkeypatch):
-    store = open_store(str(tmp_path))
-    recipe = make_recipe()
-    store.write(recipe_key("mine"), recipe.model_dump_json().encode())
+def begun(store: Store, run: str, recipe: Recipe | None = None) -> Stage:
+    """Write a run's start, and return its generate stage, of which one chunk is written."""
+    store.write(recipe_key(run), (recipe or make_recipe()).model_dump_json().encode())
     world = new_stage(store, "prepare", 1, {}, {})
     world.finish({"prompts": 4})
     state = dict.fromkeys(State._fields, "") | {"iteration": 0, "inputs": world.uri}
     state |= {"model": world.uri, "verdict": "continue", "promoted": True, "reason": "the start"}
-    store.write(state_key("mine", 0), json.dumps(state).encode())
-    stored = StoredRun.read(store, "mine")
+    store.write(state_key(run, 0), json.dumps(state).encode())
+    stored = StoredRun.read(store, run)
     assert stored is not None
     stage = stored.under_way()["generate"]
     stage.write("responses/en/00000.parquet", b"")
-    place = Profile(name="here", store=store.uri)
+    return stage
+
+
+def local_profile(store: Store) -> Profile:
+    return Profile(name="here", store=store.uri)
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The signals that would be sent, each with its process."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.kill", lambda process, number: sent.append((process, number)))
+    return sent
+
+
+def test_the_stages_of_a_run_that_another_machine_executes_are_kept(
+    tmp_path: Path, monkeypatch, capsys
+):
+    store = open_store(str(tmp_path))
+    stage, profile = begun(store, "mine"), local_profile(store)
     with monkeypatch.context() as there:
-        there.setattr(run_lease, "_machine", lambda: "elsewhere")
+        there.setattr(run_lease, "machine_id", lambda: "elsewhere")
         lease = run_lease._acquire(run_lease._folder(store.uri, "mine"), "mine", "local:x", 60.0)
     try:
-        done = cancel_here(place, "mine", discard=True)
+        done = cancel_here(profile, "mine", discard=True)
         assert done.kept == {"generate": stage.uri} and "executes the run" in done.notes[0]
         assert store.list(stage.prefix)
+        with pytest.raises(typer.Exit) as ended:
+            cancel_command("mine", ["local"], store.uri, output=Output.JSON)
+        assert ended.value.exit_code == 1
+        assert json.loads(capsys.readouterr().out)["incomplete"]
     finally:
         lease.release()
-    assert cancel_here(place, "mine", discard=True).discarded == {"generate": stage.uri}
+    assert cancel_here(profile, "mine", discard=True).discarded == {"generate": stage.uri}
     assert not store.list(stage.prefix)
+
+
+def test_no_process_is_ended_for_a_run_that_another_machine_executes(
+    tmp_path: Path, monkeypatch, signals
+):
+    """On a shared file system the lock's file names a process there."""
+    folder = tmp_path / "runs/mine"
+    with monkeypatch.context() as there:
+        there.setattr(run_lock, "machine_id", lambda: "elsewhere")
+        there.setattr(run_lock.socket, "gethostname", lambda: "node-7")
+        lock = run_lock.locked(folder, "mine")
+        lock.__enter__()
+    try:
+        with pytest.raises(BadInput, match=f"by process {os.getpid()} on node-7. Stop it there"):
+            stop(str(tmp_path), "mine")
+    finally:
+        lock.__exit__(None, None, None)
+    assert signals == [] and not stop(str(tmp_path), "mine")
+
+
+@pytest.mark.parametrize("seed", [None, 5], ids=["same recipe", "same stage"])
+def test_nothing_is_discarded_that_another_run_of_this_machine_is_making(
+    tmp_path: Path, signals, seed: int | None
+):
+    store, recipe = open_store(str(tmp_path)), make_recipe()
+    stage = begun(store, "mine", recipe)
+    longer = recipe.gate.model_copy(update={"max_iterations": 4})
+    other = recipe.model_copy(update={"gate": longer}) if seed else recipe
+    assert begun(store, "second", other).uri == stage.uri
+    profile = local_profile(store)
+    with run_lock.locked(tmp_path / "runs/second", "second"):
+        with pytest.raises(BadInput, match="run 'second' is under way and may share stages"):
+            cancel_here(profile, "mine", discard=True)
+        assert store.list(stage.prefix)
+        assert cancel_here(profile, "mine", discard=False).kept == {"generate": stage.uri}
+    assert cancel_here(profile, "mine", discard=True).discarded == {"generate": stage.uri}
+    assert signals == []
+
+
+@pytest.mark.parametrize("discard", [False, True])
+@pytest.mark.parametrize("fault", ["recipe", "state", "store"])
+def test_run_is_ended_whatever_is_wrong_on_the_store(
+    tmp_path: Path, monkeypatch, fault: str, discard: bool
+):
+    store = open_store(str(tmp_path))
+    stage = begun(store, "mine")
+    if fault == "recipe":
+        store.write(recipe_key("mine"), b"{")
+    elif fault == "state":
+        store.write(state_key("mine", 0), b"{")
+    else:
+
+        def away(*_: object, **__: object) -> Store:
+            raise StoreUnavailable("the store does not answer", remedy="Look at its log.")
+
+        for module in (
+            "pipelines.local_status",
+            "pipelines.cli.cancel",
+            "components.shared.run_lease",
+        ):
+            monkeypatch.setattr(f"lidr.{module}.open_store", away)
+    monkeypatch.setattr(cancel, "stop", lambda store, run: True)
+    done = cancel_here(local_profile(store), "mine", discard)
+    assert (done.ended, done.discarded) == (["mine"], {})
+    told = {"store": "does not answer", "recipe": "recipe.json: ", "state": "state.json: "}
+    assert told[fault] in done.notes[0]
+    assert store.list(stage.prefix)
+
+
+def test_damaged_stage_keeps_no_run_from_being_listed_as_ended(tmp_path: Path, monkeypatch):
+    def damaged(*_: object, **__: object) -> None:
+        raise CorruptStage("prepare has other bytes", remedy="Restore it.")
+
+    store = open_store(str(tmp_path))
+    begun(store, "mine")
+    monkeypatch.setattr(cancel, "clean_stages", damaged)
+    monkeypatch.setattr(cancel, "stop", lambda store, run: True)
+    done = cancel_here(local_profile(store), "mine", discard=True)
+    assert done.ended == ["mine"]
+    assert done.notes == [
+        "some unfinished stages may be left: prepare has other bytes. Restore it."
+    ]

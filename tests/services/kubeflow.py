@@ -63,10 +63,10 @@ class Cluster:
         told = self.capsys.readouterr()
         return int(ended.value.code or 0), told.out, told.err
 
-    def json(self, command: str, *arguments: str) -> Any:
-        """Run a command, and return what it prints as JSON."""
-        code, out, err = self.lidr(command, *arguments, "--output", "json")
-        assert code == 0, err
+    def json(self, command: str, *arguments: str, code: int = 0) -> Any:
+        """Run a command that exits with this code, and return what it prints as JSON."""
+        exit_code, out, err = self.lidr(command, *arguments, "--output", "json")
+        assert exit_code == code, err
         return json.loads(out)
 
     def end_run(self, state: str = "SUCCEEDED") -> None:

@@ -475,7 +475,7 @@ def test_a_schedule_whose_run_does_not_end_stays_switched_off(
     (identity,) = cluster.kubeflow.recurring
     cluster.kubeflow.run.recurring_run_id = identity
     monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
-    done = cluster.json("cancel", "nightly")
+    done = cluster.json("cancel", "nightly", code=1)
     assert done["ended"] == [submitted] and not done["schedules"]
     assert done["notes"] == ["its last run has not ended yet: the schedule is off; cancel again"]
     assert cluster.kubeflow.recurring[identity].status == "DISABLED"
@@ -509,7 +509,7 @@ def test_a_run_without_a_workflow_stays_until_its_trainjobs_are_deleted(
         add_job(cluster, name, submitted)
     cluster.kubeflow.gone.add(submitted)
     cluster.kubernetes.allowed = lambda method, path: not path.endswith("lidr-train-2")
-    done = cluster.json("cancel", RUN)
+    done = cluster.json("cancel", RUN, code=1)
     assert (done["removed"], done["jobs"]) == ([], ["lidr-train-1"])
     assert done["notes"][0].startswith("TrainJobs may be left")
     assert done["notes"][1] == f"run {submitted} stays in Kubeflow until its TrainJobs are deleted"
@@ -626,7 +626,7 @@ def test_a_stuck_run_stays_until_its_trainjobs_are_deleted(
     leave_unfinished(cluster, submitted, asked=600, ended=400)
     cluster.kubernetes.forbidden = {"trainjobs"}
     stays = f"run {submitted} stays in Kubeflow until its TrainJobs are deleted"
-    done = cluster.json("cancel", RUN, "--discard")
+    done = cluster.json("cancel", RUN, "--discard", code=1)
     assert done["notes"][0].startswith("TrainJobs may be left: may not list TrainJobs")
     assert (done["notes"][1], done["removed"], done["discarded"]) == (stays, [], {})
     again = cluster.json("submit", "tiny_world", "--run", RUN)
@@ -649,7 +649,7 @@ def test_a_schedule_stays_off_while_a_stuck_run_of_it_stays(
     cluster.kubeflow.run.recurring_run_id = identity
     leave_unfinished(cluster, submitted, asked=600, ended=400)
     cluster.kubernetes.forbidden = {"trainjobs"}
-    assert not cluster.json("cancel", "nightly")["schedules"]
+    assert not cluster.json("cancel", "nightly", code=1)["schedules"]
     assert cluster.kubeflow.recurring[identity].status == "DISABLED"
     cluster.kubernetes.forbidden = set()
     done = cluster.json("cancel", "nightly")
@@ -765,13 +765,24 @@ def test_a_schedule_s_run_is_known_by_its_name_on_the_store(
     monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
     monkeypatch.setenv(EXECUTION_VARIABLE, submitted)
     note_scheduled(cluster.store, RUN)
-    assert cluster.json("cancel", "nightly")["kept"] == {"generate": stage.uri}
+    assert cluster.json("cancel", "nightly", code=1)["kept"] == {"generate": stage.uri}
 
 
 def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):
     monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
-    done = cluster.json("cancel", RUN, "--discard")
+    done = cluster.json("cancel", RUN, "--discard", code=1)
     assert "has not ended yet" in done["notes"][0]
+
+
+@pytest.mark.parametrize("discard", [(), ("--discard",)])
+def test_a_run_is_ended_although_its_files_on_the_store_are_damaged(
+    cluster: Cluster, recipe: Recipe, submitted: str, discard: tuple[str, ...]
+):
+    write_start(cluster, recipe)
+    cluster.store.write(recipe_key(RUN), b"{")
+    done = cluster.json("cancel", RUN, *discard)
+    assert done["ended"] == [submitted] and cluster.kubeflow.run.state == "CANCELING"
+    assert f"runs/{RUN}/recipe.json: is not the recipe of a run" in done["notes"][0]
 
 
 def test_what_may_not_be_cancelled_is_left(cluster: Cluster, submitted: str):
@@ -780,7 +791,7 @@ def test_what_may_not_be_cancelled_is_left(cluster: Cluster, submitted: str):
     assert code == 2 and "may not terminate run mine" in err
     cluster.kubeflow.readonly = False
     cluster.kubernetes.forbidden = {"trainjobs"}
-    assert "TrainJobs may be left" in cluster.json("cancel", RUN)["notes"][0]
+    assert "TrainJobs may be left" in cluster.json("cancel", RUN, code=1)["notes"][0]
 
 
 def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):

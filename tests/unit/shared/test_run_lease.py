@@ -58,7 +58,7 @@ def holder(store: Path, seconds: float, *before: str) -> Iterator[subprocess.Pop
 @pytest.fixture
 def elsewhere(monkeypatch):
     """This process is on another machine than all others."""
-    monkeypatch.setattr(module, "_machine", lambda: "elsewhere")
+    monkeypatch.setattr(module, "machine_id", lambda: "elsewhere")
 
 
 def test_a_second_execution_is_told_who_the_first_one_is(tmp_path):
@@ -155,7 +155,7 @@ def test_tasks_of_one_kfp_run_share_it_and_another_run_waits(tmp_path, monkeypat
     with task("generate", "first"), task("generate", "first"):
         pass
     with task("train", "first"):
-        monkeypatch.setattr(module, "_machine", lambda: "another pod")
+        monkeypatch.setattr(module, "machine_id", lambda: "another pod")
         with pytest.raises(BadInput, match="already being executed"), task("prepare", "second"):
             pass
         with task("train", "first"):  # its retry
@@ -214,7 +214,7 @@ def pod(tmp_path, monkeypatch) -> Iterator[KubernetesApi]:
         (account / name).write_text(text)
     monkeypatch.setattr(runs, "_ACCOUNT", account)
     be_account("uid-of-the-account")
-    monkeypatch.setattr(module, "_machine", lambda: "")  # pods do not see each other's processes
+    monkeypatch.setattr(module, "machine_id", lambda: "")  # pods do not see each other's processes
     with serve() as api:
         monkeypatch.setattr(runs, "_server", lambda: api.url)
         yield api

@@ -60,7 +60,7 @@ class Node:
         presence: which parts of it exist.
         marker: the content of its marker; empty if it is missing or damaged. Of one that was
             changed after it was written, only identity, counts and files.
-        data: the marker's bytes.
+        data: the marker's bytes; None if it is missing or cannot be read.
         marker_name: the file name of its marker.
         inputs: URI of each stage it read, by the name of the input; `source`, `adapter` and `base`
             for the stages in which an outside model's files are.
@@ -70,7 +70,7 @@ class Node:
     stage: Stage
     presence: Presence
     marker: Mapping[str, Any] = field(default_factory=dict)
-    data: bytes = b""
+    data: bytes | None = None
     marker_name: str = MARKER
     inputs: Mapping[str, str] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
@@ -278,7 +278,7 @@ def _json(stage: Stage, marker: Mapping[str, Any], name: str) -> dict[str, Any]:
         data = stage.store.read(stage.key(name))
         same = digest_of_bytes(data) == marker["files"][name].get("sha256")
         content = json.loads(data) if same else {}
-    except (FileNotFoundError, ValueError, DamagedObject):
+    except (FileNotFoundError, ValueError, RecursionError, DamagedObject):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -160,7 +160,8 @@ def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) 
         return digest_of(["s3", source, listing])
     folder = Path(source)
     check(folder)
-    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    # `glob` would find nothing in a folder that may not be listed.
+    files = sorted(path for path in folder.iterdir() if any(map(path.match, MODEL_FILES)))
     return digest_of([[path.name, digest_of_file(path)] for path in files])
 
 

@@ -115,6 +115,7 @@ _REMEDIES = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENAMETOOLONG: "Choose a shorter --store.",
     errno.EEXIST: "It is a file: choose another --store.",
+    errno.EISDIR: "It is a folder: move it away.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 

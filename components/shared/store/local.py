@@ -51,7 +51,7 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         path = self.path(key)
-        with wrap_os_errors(path):
+        with _reading(path):
             return path.read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
@@ -107,7 +107,7 @@ class LocalStore:
 
     def download(self, key: str, path: Path) -> None:
         source = self.path(key)
-        with wrap_os_errors(source):
+        with _reading(source):
             data = source.open("rb")
         with data, wrap_os_errors(path, here=True), self._temporary(path) as temporary:
             with temporary.open("wb") as copy:
@@ -117,7 +117,7 @@ class LocalStore:
 
     def sha256(self, key: str) -> str:
         path = self.path(key)
-        with wrap_os_errors(path):
+        with _reading(path):
             return digest_of_file(path)
 
     def abort_uploads(self, prefix: str, before: float) -> int:
@@ -162,6 +162,16 @@ class LocalStore:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Wrap OS errors; a folder in an object's place is no object, as on S3 and for `exists`."""
+    with wrap_os_errors(path):
+        try:
+            yield
+        except IsADirectoryError as error:
+            raise FileNotFoundError(errno.ENOENT, "it is a folder", str(path)) from error
 
 
 def _next_piece(data: BinaryIO, source: Path) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from lidr.components.shared.store.runs import read_state, recipe_key, state_key
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 from tests.unit.shared.registry.models import fetched_model
+from tests.unit.shared.store.test_local import unprivileged
 
 
 @pytest.fixture(scope="module")
@@ -293,9 +296,8 @@ def test_another_store_that_cannot_be_used_is_a_finding(tmp_path, place, presenc
     assert not (tmp_path / "removed").exists()
 
 
-def test_a_file_of_another_store_that_cannot_be_read_is_a_finding(chain, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_a_finding_in_any_store(chain, tmp_path, monkeypatch):
     world = outside_world(str(tmp_path / "second"), model_uri(chain.model(2).uri))
-    graph = trace([world.uri])
     sha256 = LocalStore.sha256
 
     def forbidden(store: LocalStore, key: str) -> str:
@@ -304,11 +306,123 @@ def test_a_file_of_another_store_that_cannot_be_read_is_a_finding(chain, tmp_pat
         return sha256(store, key)
 
     monkeypatch.setattr(LocalStore, "sha256", forbidden)
-    findings = verify(graph)
-    assert findings and {each.what for each in findings} == {"cannot be read: may not be read."}
-    for own in (chain.model(2).uri, f"file://{chain.model(2).uri}"):
-        with pytest.raises(StoreError, match="may not be read"):
-            verify(trace([own]))
+    for asked in (world.uri, chain.model(2).uri, f"file://{chain.model(2).uri}"):
+        findings = verify(trace([asked]))
+        assert len(findings) == 3, asked
+        assert {each.what for each in findings} == {"cannot be read: may not be read."}
+
+
+def test_a_store_that_does_not_answer_ends_the_verification_if_it_is_the_lineage_s_own(
+    chain, tmp_path, monkeypatch
+):
+    world = outside_world(str(tmp_path / "second"), model_uri(chain.model(2).uri))
+    graphs = [trace([asked]) for asked in (world.uri, chain.model(2).uri)]
+    asked: list[str] = []
+    sha256 = LocalStore.sha256
+
+    def away(store: LocalStore, key: str) -> str:
+        if store.uri != chain.store:
+            return sha256(store, key)
+        asked.append(key)
+        raise StoreUnavailable("HTTP 503")
+
+    monkeypatch.setattr(LocalStore, "sha256", away)
+    monkeypatch.setattr("lidr.components.shared.lineage.verify._FILES_AT_ONCE", 1)
+    findings = verify(graphs[0])
+    assert len(findings) > len(asked) == 1, "other files of the store are not asked for"
+    assert {each.what for each in findings} == {"cannot be read: HTTP 503."}
+    with pytest.raises(StoreUnavailable, match="HTTP 503"):
+        verify(graphs[1])
+
+
+def test_an_odd_file_is_a_finding_and_not_the_end(chain, tmp_path):
+    pairs, train = chain.rounds[1]["pair"], chain.rounds[1]["train"]
+    content = {key: value for key, value in train.marker().items() if key != "seal"}
+    content["files"]["../b"] = {"size": 1, "sha256": DIGEST}
+    train.store.write(train.key(MARKER), sealed(content))
+    weights = Path(chain.store, train.key("model/model.safetensors"))
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    table = Path(chain.store, pairs.key("pairs.parquet"))
+    table.unlink()
+    table.mkdir()
+    found = {finding.uri: finding.what for finding in verify(trace([chain.model(2).uri]))}
+    assert found.keys() == {str(table), f"{train.uri}/../b", str(weights)}
+    assert found[str(table)] == "is gone"
+    assert found[f"{train.uri}/../b"].startswith("cannot be read: key ")
+    assert found[str(weights)].startswith(f"cannot be read: {weights} leaves the store")
+
+
+def test_a_folder_in_a_marker_s_place_is_no_marker(chain):
+    stage = chain.rounds[1]["generate"]
+    marker = Path(chain.store, stage.key(MARKER))
+    marker.unlink()
+    marker.mkdir()
+    assert places(chain) == [stage.prefix]
+
+
+def test_an_empty_marker_is_none(chain):
+    stage = chain.rounds[1]["generate"]
+    stage.store.write(stage.key(MARKER), b"")
+    [finding] = verify(trace([stage.uri]))
+    assert (finding.uri, finding.what) == (f"{stage.uri}/{MARKER}", "is not a marker")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can list."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("hidden", ["model", "model/model.safetensors"])
+def test_an_outside_model_of_another_user_cannot_be_read(open_folder, hidden):
+    folder = open_folder / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    graph = trace([outside_world(str(open_folder / "store"), str(folder)).uri])
+    (open_folder / hidden).chmod(0)
+    with unprivileged():
+        [finding] = verify(graph)
+    (open_folder / hidden).chmod(0o700)
+    assert finding.uri == str(folder)
+    assert finding.what.startswith("cannot be read: ")
+    assert "Permission denied" in finding.what
+
+
+def test_an_outside_model_with_a_broken_link_cannot_be_read(tmp_path):
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(tmp_path / "blobs" / "0")
+    [finding] = verify(trace([outside_world(str(tmp_path / "store"), str(folder)).uri]))
+    assert finding.what.startswith("cannot be read: ")
+    assert "model.safetensors" in finding.what
+
+
+@pytest.mark.parametrize("failing", ["exists", "read", "list"])
+def test_an_outside_model_whose_store_fails_is_a_finding(tmp_path, monkeypatch, failing):
+    source = fetched_model(str(tmp_path / "other"))
+    described = {"source": source.uri, "digest": model_fingerprint(source.uri)}
+    world = new_stage(open_store(str(tmp_path / "store")), "prepare", 1, {}, {})
+    world.finish({}, {"model": described})
+    graph = trace([world.uri])
+    assert verify(graph) == []
+    original = getattr(LocalStore, failing)
+
+    def away(store: LocalStore, key: str) -> object:
+        if store.uri == str(tmp_path / "other"):
+            raise StoreUnavailable("HTTP 503")
+        return original(store, key)
+
+    monkeypatch.setattr(LocalStore, failing, away)
+    found = [(finding.uri, finding.what) for finding in verify(graph)]
+    expected = [] if failing == "list" else [(source.uri, "cannot be read: HTTP 503.")]
+    assert found == expected, "a folder is not listed by the store"
+
+
+def test_a_recipe_that_is_nested_too_deeply_is_another_one():
+    assert recipe_fault(b"[" * 100_000, DIGEST) == "is not the recipe that was registered"
 
 
 def test_a_stage_of_another_store_that_cannot_be_read_is_damaged_alone(

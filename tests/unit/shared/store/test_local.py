@@ -136,6 +136,19 @@ def test_a_file_where_a_folder_should_be_is_explained(tmp_path):
         LocalStore(tmp_path / "file" / "store")
 
 
+def test_a_folder_where_an_object_should_be_is_no_object_and_in_the_way_of_one(tmp_path):
+    store = LocalStore(tmp_path / "store")
+    store.write("a/b", b"data")
+    assert not store.exists("a")
+    for ask in (store.read, store.sha256, lambda key: store.download(key, tmp_path / "copy")):
+        with pytest.raises(FileNotFoundError, match=r"it is a folder: .*/store/a"):
+            ask("a")
+    for change in (lambda: store.write("a", b""), lambda: store.delete("a")):
+        with pytest.raises(StoreError, match=r"cannot use the store at .*/a: .*move it away"):
+            change()
+    assert files_below(tmp_path) == ["b"]
+
+
 def test_other_failures_of_the_system_are_not_dressed_up(tmp_path, monkeypatch):
     store = LocalStore(tmp_path)
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.json_files import is_finite
-from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.base import Store, read_json
 from lidr.pipelines.cluster.tasks import RUN_STATES
 from lidr.pipelines.maintenance.prune_findings import PRUNED
 from lidr.pipelines.notices.monitor import ObservedRun
 
 _STATES = (*dict.fromkeys(RUN_STATES.values()), "stopped")
-_PRUNE = ("time", "bytes", "stages", "versions", "dry_run")
+_PRUNE = {
+    "time": "When lidr prune was last run.",
+    "bytes": "Bytes that the last lidr prune removed, or would have removed.",
+    "stages": "Stages that the last lidr prune removed, or would have removed.",
+    "versions": "Versions that the last lidr prune removed, or would have removed.",
+    "dry_run": "1 if the last lidr prune was a dry run, which removes nothing; 0 if not.",
+}
 
 Sample = tuple[str, dict[str, str], float]
 
@@ -26,7 +32,7 @@ def exposition(observed: Sequence[ObservedRun], now: float, store: Store) -> str
     Args:
         observed: every run.
         now: when they were checked, in seconds since 1970.
-        store: that has the numbers of the last `lidr prune`.
+        store: with the numbers of the last `lidr prune`, dry run or not.
     """
     lines: list[str] = []
     samples = list(_samples(observed, now, store))
@@ -39,18 +45,18 @@ def exposition(observed: Sequence[ObservedRun], now: float, store: Store) -> str
 
 
 _HELP = {
-    "lidr_look_timestamp_seconds": "When the runs were checked.",
-    "lidr_run_state": "1 for the state that a run is in.",
+    "lidr_last_check_timestamp_seconds": "When the runs were checked.",
+    "lidr_run_state": "1 for the state that a run is in, 0 for the others.",
     "lidr_step_waiting_seconds": "For how long a step has been waiting.",
     "lidr_step_silent_seconds": "For how long a running step has made no progress.",
     "lidr_run_gpu_hours": "GPU hours that a run has used, interrupted attempts included.",
     "lidr_notices_unsent": "Notices that wait for their receiver.",
-    **{f"lidr_prune_{key}": f"What lidr prune found last: {key}." for key in _PRUNE},
+    **{f"lidr_prune_{key}": what for key, what in _PRUNE.items()},
 }
 
 
 def _samples(observed: Sequence[ObservedRun], now: float, store: Store) -> Iterator[Sample]:
-    yield "lidr_look_timestamp_seconds", {}, now
+    yield "lidr_last_check_timestamp_seconds", {}, now
     for each in observed:
         for state in _STATES:
             yield "lidr_run_state", {"run": each.run, "state": state}, float(each.state == state)
@@ -65,12 +71,10 @@ def _samples(observed: Sequence[ObservedRun], now: float, store: Store) -> Itera
 
 
 def _pruned(store: Store) -> dict[str, float]:
-    """Return the numbers of the last prune; {} if there is none, or the store does not answer."""
+    """Return the numbers of the last prune; {} if there are none, or they cannot be read."""
     try:
-        found = json.loads(store.read(PRUNED))
-    except (FileNotFoundError, ValueError, LidrError):
-        return {}
-    if not isinstance(found, dict):
+        found = read_json(store, PRUNED, {}) or {}
+    except LidrError:
         return {}
     known = {key: found[key] for key in _PRUNE if key in found}
     return {k: float(v) for k, v in known.items() if isinstance(v, bool) or is_finite(v)}
@@ -84,6 +88,18 @@ def _labels(labels: dict[str, str]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+class _Server(ThreadingHTTPServer):
+    """Listens on IPv4 and, if the machine has it, on IPv6: a cluster may have only one of them."""
+
+    if socket.has_dualstack_ipv6():
+        address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        if self.address_family is socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def serve(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
@@ -107,6 +123,6 @@ def serve(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
         def log_message(self, *args: object) -> None:
             """Log nothing: a line for each scrape would bury the others."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = _Server(("", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

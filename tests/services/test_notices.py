@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LaunchFailed
+from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import note_failure
 from lidr.pipelines.notices.delivery import enqueue
 from lidr.pipelines.notices.metrics import PRUNED, exposition, serve
@@ -251,6 +253,36 @@ def test_labels_are_escaped():
         each for each in text_string_to_metric_families(text) if each.name == "lidr_run_gpu_hours"
     ]
     assert family.samples[0].labels == {"run": 'a"b\\c\nd'}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"[" * 100_000, b'{"bytes": NaN, "stages": "2"}'])
+def test_metrics_leave_out_the_numbers_of_a_prune_that_were_damaged(tmp_path, data):
+    store = LocalStore(tmp_path)
+    store.write(PRUNED, data)
+    text = exposition([], 5.0, store)
+    assert "lidr_last_check_timestamp_seconds 5\n" in text
+    assert "lidr_prune" not in text
+
+
+def test_metrics_are_explained(tmp_path):
+    store = LocalStore(tmp_path)
+    store.write(PRUNED, json.dumps({"time": 3, "dry_run": False}).encode())
+    text = exposition([], 5.0, store)
+    assert "# HELP lidr_prune_time When lidr prune was last run.\n" in text
+    assert "# HELP lidr_prune_dry_run 1 if the last lidr prune was a dry run" in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_metrics_are_served_on_both_versions_of_ip(host):
+    if host == "[::1]" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    server = serve(0, lambda: "here")
+    try:
+        with urllib.request.urlopen(f"http://{host}:{server.server_port}/metrics") as answer:
+            assert answer.read() == b"here"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class _Empty:

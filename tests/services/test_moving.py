@@ -328,7 +328,7 @@ def test_bad_input_is_one_line(client, built, old, new, lidr, tmp_path):
     cases = [
         (["lineage", "nobody", "1"], "has no registered model 'nobody'"),
         (["lineage", NAME, "9"], "has no version 9"),
-        (["lineage", NAME, "@best"], "has no alias 'best'. It has champion"),
+        (["lineage", NAME, "@best"], "has no alias 'best'. Its aliases are @champion"),
         (["lineage", NAME, "x"], "'x' is no version"),
         (["lineage", NAME, "2", "--store", foreign], "no stage with the model of"),
         (["lineage", NAME, "2", "--store", gone], "no store at"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import sleep
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,8 @@ from lidr.components.shared.store.lease import exclusive
 from lidr.components.shared.store.open import is_missing_folder, open_store
 
 DIGEST_TAG = "lidr.model_digest"
-"""Digest of the stage that holds the version's model; no two versions have the same one."""
+"""Digest of the stage that holds the version's model; of several versions with it the oldest
+counts."""
 
 VERDICT_TAG = "lidr.gate_verdict"
 """The gate's decision: promote, keep or stop; `start` for M_0, which no gate judges."""
@@ -33,6 +35,9 @@ REGISTERED_TAG = "lidr.registered"
 """When a version was registered, if `lidr relocate` recreated it: MLflow gave it a new date."""
 
 _PAGE = 1000
+
+_TAG_SECONDS = 1.0
+"""For which other writers may set a missing tag at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def read_version(client: Any, name: str, ref: str) -> Version:
     """Return a version by its number (`3`) or by an alias (`@champion`).
 
     Raises:
-        BadInput: there is no such model, version or alias; the remedy names those that exist.
+        BadInput: there is no such model, version or alias.
     """
     model = read_model(client, name)
     number = _resolve_ref(model, ref)
@@ -134,8 +139,8 @@ def all_versions(client: Any, name: str) -> list[Version]:
 def ensure_model(client: Any, name: str, audit_log: str) -> Store:
     """Return the folder with a registered model's lease and audit entries; create a missing model.
 
-    Everybody must use the same one, so its URI is a tag of the registered model, written once;
-    `audit_log` if it has none yet.
+    Everybody must use the same one, so its URI is a tag of the registered model, which is created
+    with `audit_log`. If it was created without one, see `audit_log_of`.
     """
     from mlflow.exceptions import MlflowException
 
@@ -149,13 +154,24 @@ def ensure_model(client: Any, name: str, audit_log: str) -> Store:
 
 
 def audit_log_of(client: Any, model: RegisteredModel, default: str) -> Store:
-    """Return the folder named by a registered model's tag, which is set to `default` if missing."""
-    known = model.tags.get(AUDIT_LOG_TAG, "")
-    if not known:
+    """Return the folder named by a registered model's tag, which is set to `default` if missing.
+
+    It is missing in a model that lidr did not create. MLflow sets a tag whether or not it exists:
+    of several writers the last one wins, so the tag is read again after a second. A writer that
+    takes longer between reading and setting it still makes two folders, whose leases do not exclude
+    each other.
+    """
+    known = _audit_log_tag(model)
+    if not known and not (known := _audit_log_tag(read_model(client, model.name))):
         with wrap_mlflow_errors(client, f"registered model {model.name!r}"):
             client.set_registered_model_tag(model.name, AUDIT_LOG_TAG, default)
-        known = read_model(client, model.name).tags[AUDIT_LOG_TAG]  # another writer may win
+        sleep(_TAG_SECONDS)
+        known = _audit_log_tag(read_model(client, model.name)) or default
     return open_audit_log(model.name, known)
+
+
+def _audit_log_tag(model: RegisteredModel) -> str:
+    return model.tags.get(AUDIT_LOG_TAG, "")
 
 
 def open_audit_log(name: str, uri: str) -> Store:
@@ -174,7 +190,7 @@ def open_audit_log(name: str, uri: str) -> Store:
 
 
 def find_version(client: Any, name: str, digest: str) -> int | None:
-    """Return the number of the version with a model digest, or None."""
+    """Return the number of the oldest version with a model digest, or None."""
     query = f"name = {_quoted(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
     with wrap_mlflow_errors(client, f"versions of {name!r}"):
         numbers = [int(entity.version) for entity in _search(client, query)]
@@ -184,11 +200,12 @@ def find_version(client: Any, name: str, digest: str) -> int | None:
 def ensure_version(
     client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str, audit_log: str
 ) -> int:
-    """Return the number of the only version with this model digest, created if there is none.
+    """Return the number of the oldest version with this model digest, created if there is none.
 
     No files are copied: MLflow stores their URI. The lease keeps others out between search and
-    creation. If it was lost in between (the process was suspended), the smallest number wins, and
-    the writer of any other version deletes it.
+    creation. There may still be two versions afterwards: the lease was lost in between (the process
+    was suspended), or the request was repeated on its way after MLflow had carried it out. So the
+    versions are searched again, the smallest number wins, and the writer of any other deletes it.
 
     Args:
         client: of MLflow.
@@ -203,7 +220,7 @@ def ensure_version(
     home = ensure_model(client, name, audit_log)
     if (known := find_version(client, name, digest)) is not None:
         return known
-    with exclusive(home) as lease:
+    with exclusive(home):
         if (known := find_version(client, name, digest)) is not None:
             return known
         own = {key: value for key, value in tags.items() if key != REGISTERED_TAG}
@@ -211,7 +228,7 @@ def ensure_version(
             name, source=source, run_id=run_id or None, tags=own, await_creation_for=0
         )
         number = int(made.version)
-        winner = number if lease.valid() else find_version(client, name, digest) or number
+        winner = find_version(client, name, digest) or number
         if number != winner:
             client.delete_model_version(name, str(number))
         return winner
@@ -239,9 +256,10 @@ def _resolve_ref(model: RegisteredModel, ref: str) -> int:
     if ref.startswith("@"):
         if alias in model.aliases:
             return model.aliases[alias]
+        known = ", ".join(f"@{each}" for each in sorted(model.aliases))
         raise BadInput(
             f"{model.name!r} has no alias {alias!r}",
-            remedy=f"It has {', '.join(sorted(model.aliases)) or 'none yet'}.",
+            remedy=f"Its aliases are {known}." if known else "It has none yet.",
         )
     if ref.isascii() and ref.isdigit() and int(ref):
         return int(ref)
@@ -278,7 +296,7 @@ def _search(client: Any, query: str) -> Iterator[Any]:
 
 
 def _all_pages(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield the items of all pages of a listing; a repeated page would never end."""
+    """Yield the items of all pages of a listing; stops with an error if MLflow repeats a page."""
     token, seen = None, set()
     while True:
         page = page_at(token)

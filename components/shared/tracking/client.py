@@ -31,9 +31,10 @@ from lidr.components.shared.tracking.server_errors import (
     unavailable,
 )
 
-_HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default MLflow's client retries a request for four minutes and waits two for an answer. We
-retry ourselves (`ask_mlflow`), for as long as LIDR_RETRY_SECONDS allows."""
+retry ourselves (`ask_mlflow`), for as long as LIDR_RETRY_SECONDS allows. MLflow's client would also
+repeat a request that creates something after an answer was lost, and so create it twice."""
 
 _MAX_REFUSALS = 4
 

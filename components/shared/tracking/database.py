@@ -27,7 +27,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def is_server(uri: str) -> bool:
-    """Return whether a tracking URI is a server's, where others see changes at once."""
+    """Return whether a tracking URI is a server's."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -125,7 +125,7 @@ def database_lock(database: Path) -> Iterator[None]:
     """Lock out other processes while a client may create or upgrade the tables of a SQLite file.
 
     Two runs that share a store would both do it, and the second would fail. A file that does not
-    exist is created; an existing one on a disk that is read-only, or has no locks, is used without.
+    exist is created; if the lock cannot be taken, an existing one is used without it.
 
     Raises:
         BadInput: there is no file, and its folder cannot hold one, or is on a disk without locks.

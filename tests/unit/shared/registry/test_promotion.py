@@ -15,6 +15,7 @@ from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
 from lidr.components.shared.models.outside import ADAPTER_TAG
+from lidr.components.shared.registry import versions
 from lidr.components.shared.registry.audit import AliasMove, confirm, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
@@ -25,10 +26,12 @@ from lidr.components.shared.registry.promotion import (
     rollback,
 )
 from lidr.components.shared.registry.versions import (
+    AUDIT_LOG_TAG,
     VERDICT_TAG,
     audit_log_of,
     default_audit_log,
     ensure_model,
+    ensure_version,
     read_model,
     read_version,
 )
@@ -426,12 +429,54 @@ def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, audit_lo
         history(client, name)
 
 
-def test_a_model_that_others_registered_gets_a_record_once(store, client, name):
+def test_a_model_that_others_registered_gets_a_record_once(store, client, name, monkeypatch):
+    monkeypatch.setattr(versions, "_TAG_SECONDS", 0.0)
     client.create_registered_model(name)
     assert history(client, name).rows == []
     first = audit_log_of(client, read_model(client, name), default_audit_log(store, name))
     again = audit_log_of(client, read_model(client, name), "/elsewhere")
     assert first.uri == again.uri == default_audit_log(store, name)
+
+
+def test_two_that_name_the_record_at_once_use_the_same_one(store, client, name, monkeypatch):
+    client.create_registered_model(name)
+    stale = read_model(client, name)
+    other = default_audit_log(store, f"{name} of another")
+
+    def meanwhile(_: float) -> None:
+        client.set_registered_model_tag(name, AUDIT_LOG_TAG, other)
+
+    monkeypatch.setattr(versions, "sleep", meanwhile)
+    first = audit_log_of(client, stale, default_audit_log(store, name))
+    monkeypatch.delattr(versions, "sleep")
+    second = audit_log_of(client, stale, default_audit_log(store, name))
+    assert first.uri == second.uri == other, "the tag that was set in the meantime counts"
+
+
+def test_a_version_that_a_lost_answer_made_twice_is_registered_once(
+    store, client, name, monkeypatch
+):
+    create = MlflowClient.create_model_version
+
+    def twice(self, *args, **kwargs):
+        create(self, *args, **kwargs)  # its answer is lost, and the request repeated
+        return create(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", twice)
+    [version] = registered(client, store, name, "")
+    assert version.number == 1
+    given = (version.source, version.tags, "", default_audit_log(store, name))
+    assert ensure_version(client, name, *given) == 1
+
+
+def test_an_unknown_alias_is_answered_with_the_known_ones(store, client, name):
+    registered(client, store, name, "")
+    with pytest.raises(BadInput, match=r"no alias 'best'\. It has none yet\."):
+        read_version(client, name, "@best")
+    for alias in ("champion", "candidate"):
+        client.set_registered_model_alias(name, alias, "1")
+    with pytest.raises(BadInput, match=r"Its aliases are @candidate, @champion\."):
+        read_version(client, name, "@best")
 
 
 def test_entries_sort_by_when_they_were_written_whatever_the_clock_says(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests import web_hosts
 from tests.json_server import serving
 from tests.unit.shared.inputs.test_web import certificate
 
-pytest.importorskip("mlflow")
+mlflow = pytest.importorskip("mlflow")
 
 VERSION = {"name": "mine", "version": "3", "source": "s3://bucket/model", "tags": []}
 NO_DATABASE = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the database is away"}
@@ -58,6 +59,17 @@ def test_mlflow_that_fails_for_a_while_is_asked_again(server: Server, status: in
     server.failures, server.status, server.body = 8, status, body
     assert resolve_model("models:/mine@champion").source == "s3://bucket/model"
     assert server.requests == 9
+
+
+def test_a_request_whose_answer_was_lost_is_sent_once_by_mlflow_s_own_client(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    server.failures, server.status = 10**6, 504
+    client = client_at(os.environ["MLFLOW_TRACKING_URI"])
+    with pytest.raises(mlflow.exceptions.MlflowException, match="504"):
+        client.create_model_version("mine", "s3://bucket/model", await_creation_for=0)
+    assert server.requests == 1
 
 
 @pytest.mark.parametrize("status", [500, 503])

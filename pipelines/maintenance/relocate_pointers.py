@@ -24,7 +24,7 @@ def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]
         if _POINTER.search(entry.key):
             try:
                 before = json.loads(store.read(entry.key))
-            except ValueError:  # a damaged file is left as it is
+            except (ValueError, RecursionError):  # a damaged file is left as it is
                 continue
             after = _relocated(before, move)
             if after != before:

@@ -40,7 +40,7 @@ def model_config(model: Model) -> dict[str, Any]:
         config = json.loads(path.read_bytes())
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=_REMEDY) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput("not JSON", file=path, remedy="Fetch the model again.") from error
     if not isinstance(config, dict):
         raise BadInput("not a JSON object", file=path, remedy="Fetch the model again.")

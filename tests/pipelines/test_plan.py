@@ -490,6 +490,14 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path: Path, arguments, m
     assert message in err
 
 
+def test_a_configuration_that_is_nested_too_deeply_is_no_json(monkeypatch, capsys, tmp_path: Path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    words = ("plan", LLAMA, "--set", f"model.source={tmp_path}")
+    code, _, err = main(monkeypatch, capsys, *words)
+    assert code == 2
+    assert f"{tmp_path}/config.json: not JSON" in err
+
+
 def test_prices_in_a_profile_are_checked():
     profile = read_profile("cluster")
     assert profile.prices.per_hour("H100", spot=True) == 2.25

@@ -25,7 +25,8 @@ from lidr.pipelines.cli.registered import connect, open_registry
 from lidr.pipelines.cli.sizes import size_text
 from lidr.pipelines.local import running
 from lidr.pipelines.maintenance.prune_findings import PRUNED, live_runs, note_findings
-from lidr.pipelines.maintenance.prune_plan import PrunePolicy, make_plan
+from lidr.pipelines.maintenance.prune_plan import make_plan
+from lidr.pipelines.maintenance.prune_policy import PrunePolicy
 from lidr.pipelines.maintenance.prune_removal import prune
 
 if TYPE_CHECKING:

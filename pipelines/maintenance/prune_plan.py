@@ -4,8 +4,9 @@ A version is kept if an alias points at it, another registry refers to it, it is
 last, or it is young. A kept version keeps its own iteration whole: model, pairs, answers and
 translations, evaluation, judgements, decision and inputs, the weights under an adapter, and the
 evaluation that it was compared with. Of the iterations before it only the markers are kept.
-Whatever a run that has not ended refers to is kept whole with all it was made from, and so is
-everything young.
+Whatever a run that has not ended refers to, or has begun, is kept whole with all it was made from,
+and so is everything young. While there is such a run, unfinished stages stay whose run cannot be
+told.
 """
 
 from __future__ import annotations
@@ -23,43 +24,19 @@ from lidr.components.shared.registry.ancestry import (
 )
 from lidr.components.shared.registry.copies import COPIED_TO_TAG
 from lidr.components.shared.registry.versions import Version
-from lidr.components.shared.run_lease import current_owner
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
-from lidr.components.shared.store.runs import FOLDER, PROMOTIONS, read_states, run_names
+from lidr.pipelines.maintenance.prune_policy import PrunePolicy
+from lidr.pipelines.maintenance.prune_runs import (
+    require_no_promotion,
+    runs_under_way,
+    stages_of_run,
+    unfinished_of_any_run,
+)
 from lidr.pipelines.maintenance.prune_stages import StoredStage, StoredStages, list_stages
 
 _ABOUT = {step.name: step.about for step in STEPS if step.about}
 """By step: the input that its stages are about; they are kept as long as it is."""
-
-_PROMOTION_SECONDS = 600.0
-"""A promotion that did not renew its lease for so long has ended; it does every 12 seconds."""
-
-_STARTING_SECONDS = 86400.0
-"""A run without a first state that wrote nothing for so long was given up."""
-
-
-@dataclass(frozen=True)
-class PrunePolicy:
-    """How much is kept.
-
-    Attributes:
-        keep_last: how many of the newest versions of each registered model.
-        grace: seconds for which everything is kept after it was written.
-        now: seconds since 1970.
-        forget: names of registered models that were deleted for good.
-        live_runs: names of runs that are kept whole, whenever they last wrote something.
-    """
-
-    keep_last: int
-    grace: float
-    now: float
-    forget: Collection[str] = ()
-    live_runs: Collection[str] = ()
-
-    def is_young(self, moment: float) -> bool:
-        """Return whether something written at a moment is too young to be removed."""
-        return moment > self.now - self.grace
 
 
 class RemovalReason(StrEnum):
@@ -118,19 +95,25 @@ def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) ->
         policy: how much is kept.
 
     Raises:
-        BadInput: the registry knows nothing of the store, or a run has just been started on it.
+        BadInput: the registry knows nothing of the store, a run has just been started on it, or a
+            marker that must be read is damaged.
     """
     stages = list_stages(store)
     here = [version for version in versions if _is_here(stages, version)]
     own = _own(store, here)
     _require_known(stages, own, policy)
-    busy = stages.upstream(_roots_of_runs(stages, policy))
+    require_no_promotion(store, policy)
+    runs = runs_under_way(store, policy)
+    young = {each.uri for each in stages.by_uri.values() if policy.is_young(each.newest)}
+    busy = stages.upstream(young.union(*(stages_of_run(run, stages) for run in runs)))
     kept = _kept_versions(stages, own, busy, policy)
     kept += [version for version in here if version not in own]
     models = {model_stage_of(version, store) for version in kept}
     judging = {uri for version in kept for uri in judging_stages_of(version, store)}
     whole = busy | stages.needed(models | judging | _stages_about(stages, models | busy))
     markers_only = stages.upstream(models | judging) - whole
+    _require_readable(stages.by_uri[uri] for uri in whole | markers_only)
+    whole |= unfinished_of_any_run(stages) if runs else set()
     removals = [_removal(stage, whole, markers_only, policy) for stage in stages.by_uri.values()]
     return PrunePlan(
         tuple(version for version in own if version not in kept),
@@ -170,10 +153,13 @@ def _require_known(stages: StoredStages, own: Sequence[Version], policy: PrunePo
         )
     names = {version.name for version in own}
     for stage in stages.by_uri.values():
+        if stage.node.step != "register" or not stage.finished:
+            continue
         label = str(stage.node.section("counts").get("version", ""))
         name = label.rpartition("/")[0]
-        registered = stage.node.step == "register" and stage.finished
-        if registered and name not in names and name not in policy.forget:
+        if not name:
+            raise _damaged(stage)
+        if name not in names and name not in policy.forget:
             raise BadInput(
                 f"{label} was registered from the store {stages.store.uri}, but the registry "
                 f"knows no model {name!r} of it",
@@ -181,59 +167,19 @@ def _require_known(stages: StoredStages, own: Sequence[Version], policy: PrunePo
             )
 
 
-def _roots_of_runs(stages: StoredStages, policy: PrunePolicy) -> set[str]:
-    """Return the young stages, and those that runs which have not ended refer to or use next."""
-    roots = {each.uri for each in stages.by_uri.values() if policy.is_young(each.newest)}
-    _require_no_promotion(stages.store, policy)
-    changed = _last_changes(stages.store, FOLDER)
-    started = set(run_names(stages.store))
-    for run, moment in changed.items():
-        if run not in started:
-            if run in policy.live_runs:
-                moment = policy.now
-            _require_started(stages.store, run, moment, policy)
-        elif policy.is_young(moment) or run in policy.live_runs:
-            roots |= _roots_of_run(stages, run)
-    return roots
+def _require_readable(kept: Iterable[StoredStage]) -> None:
+    """Refuse a damaged marker: what its stage was made from is not known, and would be removed."""
+    for stage in kept:
+        if stage.node.presence is Presence.DAMAGED:
+            raise _damaged(stage)
 
 
-def _require_no_promotion(store: Store, policy: PrunePolicy) -> None:
-    """Refuse while a version is evaluated for its promotion: it need not have an alias yet."""
-    for name, moment in _last_changes(store, PROMOTIONS).items():
-        if moment > policy.now - _PROMOTION_SECONDS and (
-            owner := current_owner(store.uri, name, PROMOTIONS)
-        ):
-            raise BadInput(
-                f"{owner.who} on {owner.host} promotes a version of {store.uri} after evaluation",
-                remedy="Wait for `lidr promote --evaluate` to end.",
-            )
-
-
-def _last_changes(store: Store, parent: str) -> dict[str, float]:
-    """Return for each folder of a folder when anything in it was last written."""
-    changed: dict[str, float] = {}
-    for entry in store.list(parent):
-        run = entry.key.split("/")[1]
-        changed[run] = max(changed.get(run, 0.0), entry.modified)
-    return changed
-
-
-def _require_started(store: Store, run: str, moment: float, policy: PrunePolicy) -> None:
-    if moment > policy.now - min(policy.grace, _STARTING_SECONDS):
-        raise BadInput(
-            f"run {run!r} in {store.uri} has been started and not measured its start yet, so that "
-            "what it needs is not known",
-            remedy=f"Wait for it, or remove {FOLDER}/{run} if it was given up.",
-        )
-
-
-def _roots_of_run(stages: StoredStages, run: str) -> set[str]:
-    states = read_states(stages.store, run)
-    last = states[-1]
-    if last["verdict"] != "continue":
-        return set()
-    named = {str(value) for state in states for value in state.values()}
-    return named | stages.next_iteration(str(last["model"]))
+def _damaged(stage: StoredStage) -> BadInput:
+    return BadInput(
+        "is damaged, so that what its stage refers to is not known",
+        file=f"{stage.uri}/{stage.node.marker_name}",
+        remedy="Restore it, or delete the stage.",
+    )
 
 
 def _kept_versions(

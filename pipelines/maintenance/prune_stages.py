@@ -26,7 +26,7 @@ class StoredStage:
     """A stage and its objects.
 
     Attributes:
-        node: the stage; GONE if it is unfinished.
+        node: the stage; read as GONE while it has no marker, so that its inputs are unknown.
         entries: its objects, with its marker or pruned marker.
     """
 
@@ -40,8 +40,8 @@ class StoredStage:
 
     @property
     def finished(self) -> bool:
-        """Whether it has a marker, readable or not, and was not pruned."""
-        return self.node.presence in (Presence.WHOLE, Presence.DAMAGED)
+        """Whether it has a marker, readable or not, that was not put aside."""
+        return any(self.name(entry) == MARKER for entry in self.entries)
 
     @property
     def newest(self) -> float:
@@ -72,8 +72,8 @@ class StoredStages:
     def needed(self, roots: Collection[str]) -> set[str]:
         """Return stages and what they were made from in the same iteration.
 
-        Models that an earlier iteration trained are left out, except as the weights under an
-        adapter; weights that a stage `prepare` points to are among them.
+        Leaves out models of earlier iterations, unless an adapter is added to them or a `prepare`
+        stage points to them.
         """
 
         def inputs(node: Node) -> list[str]:
@@ -87,7 +87,10 @@ class StoredStages:
         return self._reach(roots, inputs)
 
     def next_iteration(self, model: str) -> set[str]:
-        """Return the stages that were made from a model, up to the models trained from it."""
+        """Return a model, what one iteration made from it, and what follows the trained models.
+
+        That is their evaluations, decisions and registrations.
+        """
         users: dict[str, list[str]] = defaultdict(list)
         for stage in self.by_uri.values():
             for name, uri in stage.node.inputs.items():

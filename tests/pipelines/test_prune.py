@@ -32,7 +32,8 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import PROMOTIONS
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.pipelines.local import running
-from lidr.pipelines.maintenance.prune_plan import PrunePlan, PrunePolicy, RemovalReason, make_plan
+from lidr.pipelines.maintenance.prune_plan import PrunePlan, RemovalReason, make_plan
+from lidr.pipelines.maintenance.prune_policy import PrunePolicy
 from lidr.pipelines.maintenance.prune_removal import prune
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 
@@ -242,6 +243,34 @@ def test_a_registry_that_lacks_one_model_of_the_store_stops_it(chain):
         make_plan(open_store(chain.store), known, policy())
     plan = make_plan(open_store(chain.store), known, policy(forget=["second"]))
     assert second.model(1).uri in by_uri(plan)
+
+
+@pytest.mark.parametrize("data", [b"garbage", b'{"identity": {}, "counts": {}, "files": {}}'])
+def test_a_damaged_marker_of_the_register_step_is_named(chain, data):
+    stage = chain.rounds[1]["register"]
+    stage.store.write(stage.key(MARKER), data)
+    age(chain.store)
+    with pytest.raises(BadInput, match=rf"^{stage.uri}/_SUCCESS: is damaged.*delete the stage"):
+        planned(chain)
+
+
+@pytest.mark.parametrize("name", [MARKER, PRUNED_MARKER])
+def test_a_damaged_marker_behind_a_kept_version_stops_it(chain, name):
+    """Else what its stage was made from would look unused."""
+    stage = chain.rounds[2]["pair"]
+    stage.store.delete(stage.key(MARKER))
+    stage.store.write(stage.key(name), b"garbage")
+    age(chain.store)
+    with pytest.raises(BadInput, match=rf"^{stage.uri}/{name}: is damaged"):
+        planned(chain)
+
+
+def test_a_damaged_marker_that_was_put_aside_is_no_registration(chain):
+    stage = chain.rounds[1]["register"]
+    stage.store.delete(stage.key(MARKER))
+    stage.store.write(stage.key(PRUNED_MARKER), b"garbage")
+    age(chain.store)
+    assert stage.uri in by_uri(planned(chain))
 
 
 def test_the_weights_under_an_adapter_and_those_a_world_starts_from_stay(chain):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trac
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
+    COPIED_FROM_TAG,
     DIGEST_TAG,
     Version,
     all_versions,
@@ -33,6 +35,11 @@ JUDGING_TAGS = {step.name: step.digest_tag for step in STEPS if step.about and s
 """The version's tag with a stage's digest, by step, for the steps whose stages judge a version."""
 
 _POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
+_ITERATION_TAG = "lidr.iteration"
+_STORE_OF_REGISTRY = (
+    "The registry names this store: name the one that has the stages by --store, or "
+    "`lidr relocate` it."
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,8 @@ class Ancestry:
         model: URI of the stage that holds its model.
         graph: that stage, the stages that judged it, and all that they were made from.
         runs: names of the runs on the store whose state names the version.
-        findings: why no run agrees with the registry, found without reading files; empty if one
-            does.
+        findings: where the runs' records disagree with the registry; empty if one run agrees. No
+            stage's files are read.
     """
 
     version: Version
@@ -66,14 +73,15 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
         store: URI of the store with its stages; "" for the one that the registry names.
 
     Raises:
-        BadInput: the registry names no store, or the stage with the model is gone.
+        BadInput: the registry names no store, the stage with the model is gone, or the tag with the
+            iteration is no number.
     """
-    home = open_existing(store or store_uri(client, version))
+    remedy = "Correct --store." if store else _STORE_OF_REGISTRY
+    home = open_existing(store or store_uri(client, version), remedy=remedy)
     model = model_stage_of(version, home)
     if not model.startswith(f"{home.uri}/"):
         raise BadInput(
-            f"the store {home.uri} has no stage with the model of {version.label}",
-            remedy="Correct --store.",
+            f"the store {home.uri} has no stage with the model of {version.label}", remedy=remedy
         )
     graph = trace([model, *judging_stages_of(version, home)])
     if graph.nodes[model].presence is Presence.GONE:
@@ -88,7 +96,7 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
 def store_uri(client: Any, version: Version) -> str:
     """Return the URI of the store with a version's stages.
 
-    If the version's model is from outside, it follows from other versions or the audit log's URI.
+    For a model from outside, other versions or the audit log name the store.
 
     Raises:
         BadInput: nothing names the store.
@@ -150,7 +158,9 @@ def judging_stages_of(version: Version, home: Store) -> list[str]:
 def own_stage(version: Version) -> str:
     """Return the URI of the stage with a version's files; "" for a model from outside."""
     digest = version.tags.get(DIGEST_TAG, "")
-    for uri in reversed(files_of(version)):  # the adapter's first: its source is another's
+    for uri in reversed(
+        files_of(version)
+    ):  # the adapter first: the source is the base model, another stage's
         stage = stage_of(uri)
         if stage and digest in ("", digest_of_uri(stage)):
             return stage
@@ -161,12 +171,13 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
     """Return the runs that name a version, and where they disagree with the registry.
 
     Runs with other recipes may make the same model, and so share its version. Its tags are those of
-    the run that registered it: where one run agrees with them, the others need not.
+    the run that registered it: where one run agrees with them, the others need not. A copy's run
+    names the original; it need not be on the store that the files were copied to.
     """
     runs: list[str] = []
     findings: list[LineageFinding] = []
     agreed = False
-    iteration = int(version.tags.get("lidr.iteration", "0") or 0)
+    iteration = _iteration_of(version)
     for run in run_names(store):
         try:
             state = _read_state(store, run, iteration)
@@ -176,19 +187,40 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
             what = f"has a damaged state of iteration {iteration}"
             findings.append(LineageFinding(f"{store.uri}/{FOLDER}/{run}", what))
             continue
-        if state.get("version") == version.label:
+        if _names(state, version):
             runs.append(run)
             different = _differences(store, run, state, version)
             agreed = agreed or not different
             findings += different
     if agreed:
         return tuple(runs), ()
-    lacking = LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
-    return tuple(runs), tuple(findings or [lacking])
+    if not findings and COPIED_FROM_TAG not in version.tags:
+        findings = [LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")]
+    return tuple(runs), tuple(findings)
+
+
+def _iteration_of(version: Version) -> int:
+    text = version.tags.get(_ITERATION_TAG, "") or "0"
+    if not (text.isascii() and text.isdigit()):  # anybody may have changed the tag
+        raise BadInput(
+            f"{version.label} has the tag {_ITERATION_TAG} {text!r}, which is no iteration",
+            remedy="Correct it in MLflow: M_0 has 0.",
+        )
+    return int(text)
+
+
+def _names(state: Mapping[str, Any], version: Version) -> bool:
+    """Return whether a run's state names a version, or one that it is a copy of."""
+    named = state.get("version", "")
+    originals = f"{version.tags.get(COPIED_FROM_TAG, '')} "
+    return named == version.label or (bool(named) and f" {named} " in originals)
 
 
 def _read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
-    """Return the state of a run's iteration; {} if it did not get so far, or is no run."""
+    """Return the state of a run's iteration.
+
+    It is {} if the run did not reach this iteration, or the folder is not a run's.
+    """
     try:
         key = state_key(run, iteration)
     except BadInput:  # a folder of somebody's own

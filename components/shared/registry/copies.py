@@ -15,12 +15,14 @@ from lidr.components.shared.registry.evidence import model_files_at, store_of, v
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
+    COPIED_FROM_TAG,
     DIGEST_TAG,
     PARENT_TAG,
     Version,
     default_audit_log,
     ensure_version,
     files_of,
+    find_version,
     read_version,
 )
 from lidr.components.shared.store.base import Store
@@ -29,13 +31,13 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
-"""Of the original: URIs of the registries with a copy, separated by spaces."""
+"""Of the original: URIs of the registries with a copy, separated by spaces.
 
-COPIED_FROM_TAG = "lidr.copied_from"
-"""Of the copy: the original's registry and version."""
+It is written before the copy is made: `lidr prune` must never remove what a copy refers to.
+"""
 
 _OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, PARENT_TAG)
-"""Tags that are not copied: they hold in the original's registry only."""
+"""Tags that are not copied: they are about the original's registry."""
 
 _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
 
@@ -86,42 +88,60 @@ def copy_version(
         BadInput: both registries are the same, or one of them refuses; lidr has not registered the
             version; or the store holds one of its stages from another execution.
     """
-    if client.tracking_uri == target.tracking_uri:
-        raise BadInput(
-            f"--copy-to is the registry of {version.label} itself",
-            remedy="Name another one, or leave it out.",
-        )
     if DIGEST_TAG not in version.tags:
         raise BadInput(
-            f"{version.label} was not registered by lidr: it has no tag {DIGEST_TAG}, by which its "
-            "copy would be found again",
-            remedy="Register it over there with MLflow itself.",
+            f"{version.label} was not registered by lidr: it has no tag {DIGEST_TAG}, so a copy "
+            "could not be recognised",
+            remedy="Register it in the other registry with MLflow.",
         )
+    _require_other_registry(client, version, target)
     files = open_store(files).uri if files else ""
     copied = ModelLocation(*(uri and _copy_files(uri, files) for uri in files_of(version)))
     if files and (gate := verdict_of(version).gate):
         _copy_stage(gate, files)
     tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
-    tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
+    origin = f"{version.tags.get(COPIED_FROM_TAG, '')} {client.tracking_uri} {version.label}"
+    tags[COPIED_FROM_TAG] = origin.strip()
     if copied.adapter:
         tags[ADAPTER_TAG] = copied.adapter
     home = _target_audit_log(version, target, files or store_of(version), audit_log)
+    _note_copy(client, version, target.tracking_uri.rstrip("/"))
     with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, copied.source, tags, "", home)
         copy = read_version(target, version.name, str(number))
     _warn_of_other_files(copy, copied)
-    _note_copy(client, version, target.tracking_uri)
     return copy
 
 
+def _require_other_registry(client: Any, version: Version, target: Any) -> None:
+    """Refuse the version's own registry, also under another address of its server."""
+    same = client.tracking_uri.rstrip("/") == target.tracking_uri.rstrip("/")
+    if same or _has_itself(target, version):
+        raise BadInput(
+            f"--copy-to is the registry of {version.label} itself",
+            remedy="Name another one, or leave it out.",
+        )
+
+
+def _has_itself(target: Any, version: Version) -> bool:
+    """Return whether a registry has this very version: a copy has a date of its own."""
+    with target_account():
+        number = find_version(target, version.name, version.tags[DIGEST_TAG])
+        if number != version.number:
+            return False
+        found = read_version(target, version.name, str(number))
+    made = (found.source, found.run_id, found.created)
+    return made == (version.source, version.run_id, version.created)
+
+
 def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
-    """Warn of a copy that was there before and refers to other files than it would now."""
+    """Warn of a copy that existed before and refers to other files than it would now."""
     both = zip(files_of(copy), expected, strict=True)
     if others := [uri or "no adapter" for uri, wanted in both if uri != wanted]:
         emit(
             "warning",
-            message=f"{copy.label} was there before and still refers to {' and '.join(others)}: "
-            "delete it in that registry first, if it is to refer to the copies",
+            message=f"{copy.label} already existed and still refers to {' and '.join(others)}; "
+            "to use the new files, delete it in that registry and run again",
         )
 
 
@@ -130,7 +150,11 @@ def _copy_files(uri: str, files: str) -> str:
     found = model_files_at(uri)
     if not files or not found:
         if files:
-            emit("warning", message=f"{uri} is no stage's and is not copied: the copy refers to it")
+            emit(
+                "warning",
+                message=f"{uri} does not belong to a stage, so it is not copied; the new version "
+                "refers to it where it is",
+            )
         return uri
     root, step, digest, folder = found.groups()
     copied = _copy_stage(f"{root}/stages/{step}/{digest}", files)
@@ -155,11 +179,13 @@ def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store
 
 
 def _note_copy(client: Any, version: Version, server: str) -> None:
-    known = [each for each in version.tags.get(COPIED_TO_TAG, "").split(" ") if each]
-    if server not in known:
-        with wrap_mlflow_errors(client, f"version {version.label}"):
-            text = " ".join([*known, server])
-            client.set_model_version_tag(version.name, str(version.number), COPIED_TO_TAG, text)
+    """Name a registry in the version's tag, which others may have changed since it was read."""
+    name, number = version.name, str(version.number)
+    with wrap_mlflow_errors(client, f"version {version.label}"):
+        tags = client.get_model_version(name, number).tags
+        known = tags.get(COPIED_TO_TAG, "").split()
+        if server not in [uri.rstrip("/") for uri in known]:
+            client.set_model_version_tag(name, number, COPIED_TO_TAG, " ".join([*known, server]))
 
 
 def _set_account(values: dict[str, str | None]) -> None:

@@ -55,7 +55,9 @@ def verdict_of(version: Version) -> GateVerdict:
 
 def store_of(version: Version) -> str:
     """Return the URI of the store that holds a version's stage; "" if its files are elsewhere."""
-    for uri in reversed(files_of(version)):  # the adapter's first: its source is another's
+    for uri in reversed(
+        files_of(version)
+    ):  # the adapter first: the source is the base model, another stage's
         if found := model_files_at(uri):
             return found["root"]
     return ""

@@ -31,6 +31,9 @@ PARENT_TAG = "lidr.parent_version"
 AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
 
+COPIED_FROM_TAG = "lidr.copied_from"
+"""Of a copy: the original's registry and version; of a copy's copy, first the first original's."""
+
 REGISTERED_TAG = "lidr.registered"
 """When a version was registered, if `lidr relocate` recreated it: MLflow gave it a new date."""
 

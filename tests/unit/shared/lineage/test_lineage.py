@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,23 @@ def test_a_store_that_must_exist_is_not_made(tmp_path, scheme):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "there").mkdir()
     assert open_existing(f"{scheme}{tmp_path}/there").uri.endswith("/there")
+
+
+def test_a_store_that_the_registry_names_and_is_not_here_is_no_wrong_option(chain):
+    version = chain.version(1)
+    shutil.rmtree(chain.store)
+    with pytest.raises(BadInput, match=r"no store at .* The registry names this store: .*relocate"):
+        read_ancestry(None, version)
+    with pytest.raises(BadInput, match=r"no store at .* Correct --store"):
+        read_ancestry(None, version, chain.store)
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "1.0", "\u0662"])
+def test_an_iteration_that_was_edited_in_mlflow_is_named(chain, text):
+    version = chain.version(2)
+    version = replace(version, tags={**version.tags, "lidr.iteration": text})
+    with pytest.raises(BadInput, match=r"tiny/3 has the tag lidr.iteration .*Correct it in MLflow"):
+        read_ancestry(None, version, chain.store)
 
 
 def test_a_marker_of_another_stage_is_found(chain):

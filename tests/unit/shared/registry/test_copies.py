@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,20 +11,24 @@ from mlflow import MlflowClient
 
 from lidr.components.shared.core.errors import BadInput, RegistryFailed
 from lidr.components.shared.models.outside import ADAPTER_TAG
-from lidr.components.shared.registry.copies import copy_version, target_account
+from lidr.components.shared.registry.ancestry import read_ancestry
+from lidr.components.shared.registry.copies import COPIED_TO_TAG, copy_version, target_account
 from lidr.components.shared.registry.evidence import GATE_TAG, require_files, verdict_of
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
+    COPIED_FROM_TAG,
     DIGEST_TAG,
     default_audit_log,
     ensure_model,
     ensure_version,
+    model_names,
     read_model,
     read_version,
 )
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.tracking import client_at, mlflow_client
 from lidr.pipelines.cli.registered import connect
+from tests.chains import make_chain
 from tests.fakes import finished_stage
 from tests.json_server import serving
 from tests.unit.shared.registry.models import registered
@@ -72,9 +77,7 @@ def audit_log(client, store, name) -> Store:
 
 def warnings(capsys: Any) -> str:
     said = capsys.readouterr()
-    return "".join(
-        line for line in (said.out + said.err).splitlines() if "was there before" in line
-    )
+    return "".join(line for line in (said.out + said.err).splitlines() if "already existed" in line)
 
 
 def test_files_of_a_copy_are_those_of_one_execution(
@@ -106,7 +109,7 @@ def test_what_a_copy_still_refers_to_is_named_whether_model_or_adapter(
     copy = copy_version(client, version, target, files, audit_log)
     assert copy.tags[ADAPTER_TAG] == adapter
     said = warnings(capsys)
-    assert f"still refers to {adapter}: delete it" in said and source not in said
+    assert f"still refers to {adapter}; to use the new files" in said and source not in said
 
 
 def test_registries_at_one_host_have_an_audit_log_each(client, name, store, audit_log, tmp_path):
@@ -122,6 +125,8 @@ def test_registries_at_one_host_have_an_audit_log_each(client, name, store, audi
     asked: list[Any] = []
 
     def refuse(request: Any, body: bytes) -> tuple[int, Any]:
+        if "/model-versions/search" in request.path:
+            return 200, {}
         asked.append(body.decode())
         return 400, {"error_code": "BAD_REQUEST", "message": "no"}
 
@@ -144,6 +149,88 @@ def test_a_version_that_lidr_did_not_register_is_refused_before_files_are_copied
     with pytest.raises(BadInput, match=f"{bare.label} was not registered by lidr.*Register it"):
         copy_version(client, bare, target, str(files), audit_log)
     assert not files.exists()
+
+
+def test_the_registry_itself_is_refused_under_any_address(client, name, store, audit_log, tmp_path):
+    version = registered(client, store, name, "promote")[-1]
+    folder = client.tracking_uri.removeprefix("sqlite:///").removesuffix("/mlflow.db")
+    (tmp_path / "link").symlink_to(folder)
+    files = tmp_path / "production"
+    for uri in (f"{client.tracking_uri}/", f"sqlite:///{tmp_path}/link/mlflow.db"):
+        here = client_at(uri.rstrip("/"))
+        target = Addressed(here, uri)
+        with pytest.raises(BadInput, match=f"is the registry of {version.label} itself"):
+            copy_version(client, version, target, str(files), audit_log)
+    assert COPIED_TO_TAG not in read_version(client, name, str(version.number)).tags
+    assert not files.exists()
+
+
+class Addressed:
+    """A client whose registry is known by another address."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self.client = client
+        self.tracking_uri = uri
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+def test_the_original_is_marked_before_there_is_a_copy(client, target, name, store, audit_log):
+    """And keeps what another copy has noted since the version was read."""
+    version = registered(client, store, name, "promote")[-1]
+    number = str(version.number)
+    client.set_model_version_tag(name, number, COPIED_TO_TAG, "https://other/")
+    with serving(
+        lambda request, body: (200, {}) if "search" in request.path else (400, "no")
+    ) as uri:
+        for _ in range(2):
+            with pytest.raises(RegistryFailed):
+                copy_version(client, version, client_at(f"{uri}/"), "", audit_log)
+    assert read_version(client, name, number).tags[COPIED_TO_TAG] == f"https://other/ {uri}"
+
+
+def test_no_copy_is_made_of_what_cannot_be_marked(client, target, name, store, audit_log):
+    version = registered(client, store, name, "promote")[-1]
+    client.delete_model_version(name, str(version.number))
+    with pytest.raises(BadInput, match=f"no version {version.label}"):
+        copy_version(client, version, target, "", audit_log)
+    assert name not in model_names(target)
+
+
+def test_lineage_of_a_copy_and_of_its_copy_has_the_original_s_run(
+    client, target, store, tmp_path, databases
+):
+    chain = make_chain(store, 1, name="lineage of copies")
+    log = default_audit_log(store, chain.name)
+    tags = chain.tags(1)
+    for t in (0, 1):
+        source = f"{chain.model(t).uri}/model"
+        ensure_version(client, chain.name, source, chain.tags(t), "", log)
+    version, home = read_version(client, chain.name, "2"), ensure_model(client, chain.name, log)
+    (tmp_path / "third").mkdir()
+    third = client_at(f"sqlite:///{tmp_path}/third/mlflow.db")
+    copy = copy_version(client, version, target, "", home)
+    again = copy_version(target, copy, third, "", home)
+    assert tags["lidr.model_digest"] == again.tags[DIGEST_TAG] and again.number == 1
+    for each in (version, copy, again):
+        found = read_ancestry(None, each)
+        assert (found.runs, found.findings) == (("first",), ()), each.label
+
+
+def test_lineage_of_a_copy_in_a_store_of_its_own_needs_no_runs_there(
+    client, target, store, tmp_path
+):
+    chain = make_chain(store, 1, name="files of copies")
+    log = default_audit_log(store, chain.name)
+    ensure_version(client, chain.name, f"{chain.model(1).uri}/model", chain.tags(1), "", log)
+    version, home = read_version(client, chain.name, "1"), ensure_model(client, chain.name, log)
+    copy = copy_version(client, version, target, str(tmp_path / "production"), home)
+    found = read_ancestry(None, copy)
+    assert found.store.uri == str(tmp_path / "production")
+    assert (found.runs, found.findings) == ((), ())
+    bare = replace(copy, tags={k: v for k, v in copy.tags.items() if k != COPIED_FROM_TAG})
+    assert len(read_ancestry(None, bare).findings) == 1
 
 
 def test_who_is_refused_over_there_is_told_which_variables_to_correct(

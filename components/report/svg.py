@@ -18,7 +18,8 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
     Args:
         name: of the element.
         children: its content.
-        attributes: `_` in a name becomes `-`, a final `_` is dropped (`class_`).
+        attributes: `_` in a name becomes `-`, a final `_` is dropped (`class_`). Those with
+            the value "" are left out.
     """
     named = (
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
@@ -33,12 +34,12 @@ class Heading(NamedTuple):
     """What names a chart.
 
     Attributes:
-        identity: HTML id, unique on the page.
+        id_: HTML id, unique on the page.
         title: what the chart shows.
         description: its content in words and numbers, for screen readers.
     """
 
-    identity: str
+    id_: str
     title: str
     description: str
 
@@ -52,14 +53,14 @@ def figure(heading: Heading, size: tuple[float, float], *children: str) -> Marku
         children: its elements.
     """
     width, height = size
-    identity = heading.identity
+    id_ = heading.id_
     return tag(
         "svg",
-        tag("title", heading.title, id=f"{identity}-title"),
-        tag("desc", heading.description, id=f"{identity}-desc"),
+        tag("title", heading.title, id=f"{id_}-title"),
+        tag("desc", heading.description, id=f"{id_}-desc"),
         *children,
         role="img",
-        aria_labelledby=f"{identity}-title {identity}-desc",
+        aria_labelledby=f"{id_}-title {id_}-desc",
         viewBox=f"0 0 {_written(width)} {_written(height)}",
         width=width,
         height=height,
@@ -114,7 +115,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
-    """Return about `count` round numbers from low to high; integers alone if `whole`."""
+    """Return about `count` round numbers from low to high; only integers if `whole`."""
     step = _round_step((high - low) / max(count, 1), whole=whole)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
@@ -132,7 +133,7 @@ def rounded_domain(low: float, high: float, count: int = 8) -> tuple[float, floa
 def spread_labels(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return label positions near the given ones, within low to high.
 
-    They are `gap` pixels apart at least, or as far as all of them can be.
+    They are at least `gap` pixels apart, less where they do not all fit.
     """
     gap = min(gap, (high - low) / max(len(positions) - 1, 1))
     order = sorted(range(len(positions)), key=lambda index: positions[index])

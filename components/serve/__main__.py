@@ -65,11 +65,12 @@ def _follow(options: argparse.Namespace) -> None:
         if options.deployment
         else InferenceService(options.inference_service, options.namespace)
     )
-    found = follow(options.model, options.alias, server)
-    if found:
-        print(f"{server.name} now serves {found.adapter or found.source}")
+    model, unready = follow(options.model, options.alias, server)
+    if model:
+        print(f"{server.name} is set to serve {model.adapter or model.source}")
     else:
-        print(f"{server.name} already serves the {options.alias}")
+        note = f"; {printable(unready)}" if unready else ""
+        print(f"{server.name} is already set to serve the {options.alias}{note}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from urllib3.exceptions import HTTPError
 
@@ -13,6 +13,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.kubernetes.connection import connect
 from lidr.components.shared.models.outside import ModelLocation, NotRegistered, resolve_model
 
+# Annotations of the pod template that the container `fetch` reads.
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"
 
@@ -45,8 +46,12 @@ class ChampionServer(ABC):
         """
 
     @abstractmethod
-    def source(self, now: Object) -> str:
-        """Return the source of the model that the object serves now, or ""."""
+    def source(self, current: Object) -> str:
+        """Return the source of the model that the object is set to serve, or ""."""
+
+    @abstractmethod
+    def unready(self, current: Object) -> str:
+        """Return why the object does not serve its model yet; "" if it does, or does not say."""
 
     @abstractmethod
     def read(self, api: Any) -> Object:
@@ -67,9 +72,23 @@ class Deployment(ChampionServer):
         annotations = {SOURCE: model.source, ADAPTER: model.adapter}
         return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
 
-    def source(self, now: Object) -> str:  # noqa: D102
-        metadata = now["spec"]["template"].get("metadata") or {}
+    def source(self, current: Object) -> str:  # noqa: D102
+        metadata = current["spec"]["template"].get("metadata") or {}
         return str((metadata.get("annotations") or {}).get(SOURCE) or "")
+
+    def unready(self, current: Object) -> str:  # noqa: D102
+        status = current.get("status")
+        if not status:
+            return ""
+        seen = status.get("observedGeneration", 0) >= current["metadata"].get("generation", 0)
+        wanted = current["spec"].get("replicas", 1)
+        total, updated, available = (
+            status.get(name) or 0 for name in ("replicas", "updatedReplicas", "availableReplicas")
+        )
+        if seen and wanted <= updated and total <= updated <= available:
+            return ""
+        why = _false_condition(status, "Progressing")
+        return "its new pods are not ready" + (f": {why}" if why else "")
 
     def read(self, api: Any) -> Object:  # noqa: D102
         from kubernetes.client import AppsV1Api
@@ -106,8 +125,11 @@ class InferenceService(ChampionServer):
             source = source.replace("@", ":")
         return {"spec": {"predictor": {"model": {"storageUri": source}}}}
 
-    def source(self, now: Object) -> str:  # noqa: D102
-        return str(now["spec"]["predictor"]["model"].get("storageUri") or "")
+    def source(self, current: Object) -> str:  # noqa: D102
+        return str(current["spec"]["predictor"]["model"].get("storageUri") or "")
+
+    def unready(self, current: Object) -> str:  # noqa: D102
+        return _false_condition(current.get("status") or {}, "Ready")
 
     def read(self, api: Any) -> Object:  # noqa: D102
         from kubernetes.client import CustomObjectsApi
@@ -133,7 +155,19 @@ class NothingToServe(LidrError):
     """No version has the alias yet."""
 
 
-def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | None:
+class Followed(NamedTuple):
+    """What `follow` has done.
+
+    Attributes:
+        model: that the server was pointed at, or None if it already was.
+        unready: why a server that already was does not serve it yet, or "".
+    """
+
+    model: ModelLocation | None
+    unready: str = ""
+
+
+def follow(model: str, alias: str, server: ChampionServer) -> Followed:
     """Point a server at the version that an alias names.
 
     Args:
@@ -142,7 +176,8 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
         server: what serves it.
 
     Returns:
-        The model that it serves from now on, or None if it did so before.
+        The model that it was pointed at, if it was not already. Its pods may need long to load it,
+        or never become ready.
 
     Raises:
         NothingToServe: no version has the alias, and the server serves none.
@@ -167,18 +202,29 @@ def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | No
     patch = server.patch(found)
     connect(pod_first=True)
     with ApiClient() as api:
-        if _is_applied(_call(server, "read", lambda: server.read(api)), patch):
-            return None
+        current = _call(server, "read", lambda: server.read(api))
+        if _is_applied(current, patch):
+            return Followed(None, server.unready(current))
         _call(server, "change", lambda: server.write(api, patch))
-    return found
+    return Followed(found)
 
 
-def _is_applied(now: Object, patch: Object) -> bool:
+def _is_applied(current: Object, patch: Object) -> bool:
     """Return whether a merge patch would change nothing."""
     return all(
-        _is_applied(now.get(key) or {}, value) if isinstance(value, dict) else now.get(key) == value
+        _is_applied(current.get(key) or {}, value)
+        if isinstance(value, dict)
+        else current.get(key) == value
         for key, value in patch.items()
     )
+
+
+def _false_condition(status: Object, kind: str) -> str:
+    """Return the message of a condition that is False, or its reason; "" if it is not False."""
+    for each in status.get("conditions") or []:
+        if each.get("type") == kind and each.get("status") == "False":
+            return str(each.get("message") or each.get("reason") or f"not {kind}")
+    return ""
 
 
 def _call(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
@@ -191,7 +237,10 @@ def _call(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
     except ApiException as error:
         said = f"cannot {what} {thing}: HTTP {error.status} {error.reason}"
         if error.status in (403, 404):
-            remedy = f"Apply manifests/components/{server.manifests}, its Role too."
+            remedy = (
+                "Check the name and the namespace, and apply "
+                f"manifests/components/{server.manifests} with its Role."
+            )
             raise BadInput(said, remedy=remedy) from error
         if 400 <= error.status < 500 and error.status not in (408, 409, 429):
             raise BadInput(said) from error

@@ -60,7 +60,8 @@ def _samples(observed: Sequence[ObservedRun], now: float, store: Store) -> Itera
     for each in observed:
         for state in _STATES:
             yield "lidr_run_state", {"run": each.run, "state": state}, float(each.state == state)
-        yield "lidr_run_gpu_hours", {"run": each.run}, each.gpu_hours
+        if each.gpu_hours is not None:
+            yield "lidr_run_gpu_hours", {"run": each.run}, each.gpu_hours
         yield "lidr_notices_unsent", {"run": each.run}, float(each.unsent)
         for step in each.steps:
             kind = "waiting" if step.row.state == "waiting" else "silent"

@@ -165,6 +165,29 @@ def test_result_without_iterations_ends_no_other_run_s_check(
     assert "run broken cannot be checked: IndexError" in capsys.readouterr().err
 
 
+def test_damaged_record_of_gpu_time_hides_only_the_gpu_hours(
+    cluster: Cluster, submitted: str, receiver: Receiver, capsys
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    cluster.store.write(f"runs/{RUN}/usage/1-train-ab.json", b"{")
+    (seen,) = look(cluster, receiver)
+    assert (seen.state, len(seen.steps), seen.gpu_hours) == ("running", 1, None)
+    text = exposition([seen], SOON, cluster.store)
+    assert "lidr_run_state{" in text and "lidr_run_gpu_hours" not in text
+    said = capsys.readouterr().err
+    assert "run mine: its GPU hours are not known: " in said and "1-train-ab.json" in said
+
+
+def test_run_that_will_soon_be_too_old_to_be_checked_is_told_once(
+    cluster: Cluster, submitted: str, receiver: Receiver, capsys
+):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    monitor = RunMonitor(cluster.profile, receiver.url)
+    for days, said in ((26, 0), (27.5, 1), (27.6, 0)):
+        assert len(monitor.check(SOON + days * 86400)) == 1
+        assert capsys.readouterr().err.count("mine is still live on its last day") == said
+
+
 def test_files_that_vanish_during_a_check_end_no_other_run_s(
     cluster: Cluster, submitted: str, receiver: Receiver, capsys
 ):

@@ -130,7 +130,7 @@ def test_a_deployment_follows_the_alias(registry: MlflowClient, api: KubernetesA
         "lidr.dev/champion-source": "s3://lidr/store/3/model",
         "lidr.dev/champion-adapter": "s3://lidr/store/3/adapter",
     }
-    assert "now serves s3://lidr/store/3/adapter" in capsys.readouterr().out
+    assert "is set to serve s3://lidr/store/3/adapter" in capsys.readouterr().out
     api.servers[DEPLOYMENT]["spec"]["template"]["metadata"]["annotations"] = before["spec"][
         "template"
     ]["metadata"]["annotations"]
@@ -141,8 +141,49 @@ def test_what_is_served_already_is_not_written_again(registry, api: KubernetesAp
     run()
     capsys.readouterr()
     assert run() == 0
-    assert capsys.readouterr().out == "lidr-champion already serves the champion\n"
+    assert capsys.readouterr().out == "lidr-champion is already set to serve the champion\n"
     assert [method for method, _ in api.requests] == ["GET", "PATCH", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("server", "status", "note"),
+    [
+        (DEPLOYMENT, {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, ""),
+        (
+            DEPLOYMENT,  # the pod that is available is the old one
+            {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1},
+            "; its new pods are not ready",
+        ),
+        (
+            DEPLOYMENT,
+            {
+                "replicas": 1,
+                "updatedReplicas": 1,
+                "conditions": [
+                    {"type": "Available", "status": "False", "message": "too few"},
+                    {"type": "Progressing", "status": "False", "message": "timed out"},
+                ],
+            },
+            "; its new pods are not ready: timed out",
+        ),
+        (SERVICE, {"conditions": [{"type": "Ready", "status": "True"}]}, ""),
+        (
+            SERVICE,
+            {"conditions": [{"type": "Ready", "status": "False", "reason": "Failed"}]},
+            "; Failed",
+        ),
+    ],
+)
+def test_pods_that_do_not_become_ready_are_told(
+    registry, api: KubernetesApi, capsys, server: str, status: dict[str, object], note: str
+):
+    option = "--deployment" if server == DEPLOYMENT else "--inference-service"
+    run(server=f"{option}=lidr-champion")
+    capsys.readouterr()
+    api.servers[server]["status"] = status
+    assert run(server=f"{option}=lidr-champion") == 0
+    said = capsys.readouterr().out
+    assert said == f"lidr-champion is already set to serve the champion{note}\n"
 
 
 def test_an_inference_service_follows_it_too(registry: MlflowClient, api: KubernetesApi):
@@ -165,6 +206,7 @@ def test_what_the_api_server_refuses_is_said(registry, api, capsys, status: int,
     assert run() == code
     said = capsys.readouterr().err
     assert f"Deployment lidr-champion in namespace {NAMESPACE}: HTTP {status}" in said
+    assert ("Check the name and the namespace" in said) == (code == 2)
 
 
 def test_an_api_server_that_is_gone_is_said(registry, tmp_path: Path, monkeypatch, capsys):

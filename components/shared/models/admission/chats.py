@@ -27,7 +27,7 @@ class _SampleChat:
 
 
 def template(candidate: ModelCandidate) -> str:
-    """Decide whether the chats that lidr sends render, with their messages in them."""
+    """Check that the chats that lidr sends render, and that their messages are in the result."""
     chat = candidate.chat
     samples = (_SampleChat(answer_messages(_SAMPLE)), _translation(candidate))
     try:
@@ -44,11 +44,11 @@ def template(candidate: ModelCandidate) -> str:
         )
     sizes = [len(tokens) for tokens in rendered]
     given = "".join(f", {k}={v}" for k, v in candidate.recipe.model.template_arguments.items())
-    return f"a prompt takes {sizes[0]} tokens, a translation {sizes[1]}{given}"
+    return f"a five-word prompt takes {sizes[0]} tokens, its translation request {sizes[1]}{given}"
 
 
 def end_of_turn(candidate: ModelCandidate) -> str:
-    """Decide what ends a turn: the end that is trained on, and where generation stops."""
+    """Say what ends a turn: the end that is trained on, and where generation stops."""
     chat, tokenizer = candidate.chat, candidate.tokenizer
 
     def named(token: int) -> str:
@@ -62,10 +62,10 @@ def end_of_turn(candidate: ModelCandidate) -> str:
 
 
 def thinking(candidate: ModelCandidate) -> str:
-    """Decide what is done with thoughts."""
+    """Say what is done with thoughts."""
     chat = candidate.chat.template
     if chat.thinking == "none":
-        return "none: nothing in the model's files shows thoughts"
+        return "none found in the model's files; a leading <think> would be removed"
     if chat.thinking == "off":
         given = chat.arguments
         switch = ", ".join(f"{name}: {given[name]}".lower() for name in chat.switch)
@@ -76,19 +76,22 @@ def thinking(candidate: ModelCandidate) -> str:
 
 
 def translation(candidate: ModelCandidate) -> str:
-    """Decide whether translations are primed, or the model must write the primer itself."""
+    """Say whether translations are primed, or the model must write the primer itself."""
     if candidate.chat.primed(_translation(candidate)):
         return f"primed with {TRANSLATION_PRIMER}"
-    return f"not primed: a turn begins inside a thought; {TRANSLATION_PRIMER} must follow it"
+    return (
+        "not primed: each turn begins inside a thought, so the model must write "
+        f"{TRANSLATION_PRIMER} itself after it"
+    )
 
 
 def system_text(candidate: ModelCandidate) -> str:
-    """Decide where system text goes."""
+    """Say where system text goes."""
     return "a system turn" if candidate.chat.template.takes_system else SYSTEM_FOLDED
 
 
 def date(candidate: ModelCandidate) -> str:
-    """Decide which day the template gets, if it asks for one."""
+    """Say which day the template gets, if it asks for one."""
     if not candidate.chat.template.uses_date:
         return "not asked for"
     day = candidate.recipe.model.date

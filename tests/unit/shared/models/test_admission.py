@@ -74,7 +74,9 @@ def test_every_property_of_a_model_that_reads_images_is_said_in_one_line(tmp_pat
         f"<end_of_turn> ({ends['<end_of_turn>']}); also stops at <eos> ({ends['<eos>']})"
     )
     assert found["context"] == "256 tokens"
-    assert found["thinking"] == "none: nothing in the model's files shows thoughts"
+    assert found["thinking"] == (
+        "none found in the model's files; a leading <think> would be removed"
+    )
     assert found["system text"].startswith("to the front of the first user turn")
     assert found["date"] == "not asked for"
     assert all(line.count("\n") == 0 for line in admission.lines)
@@ -91,7 +93,7 @@ def test_every_property_of_a_model_that_reads_images_is_said_in_one_line(tmp_pat
             "deepseek-r1",
             {},
             "removed, from <think>...</think>, which a turn begins inside",
-            "not primed: a turn begins inside a thought",
+            "not primed: each turn begins inside a thought",
         ),
         ("gpt-oss", {}, "removed, from <|channel|>analysis<|message|>...", "primed with"),
     ],

@@ -24,6 +24,7 @@ from lidr.components.shared.inputs.fetching import stays
 from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs, with_places
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_run_recipe
+from lidr.pipelines.trainable import require_trainable
 
 
 class Begun(NamedTuple):
@@ -73,11 +74,14 @@ def begin(
             takes over nothing of a run with its own name.
 
     Raises:
-        BadInput: the recipe needs a server that the profile does not name.
+        BadInput: the recipe needs a server that the profile does not name, or a model that its
+            training cannot read.
         StoreError: the store cannot be read.
         CorruptStage, DamagedObject: a copy of an input there is damaged.
     """
     _require_servers(recipe, profile)
+    if not here:  # then nothing is trained
+        require_trainable(recipe, profile)
     note = ""
     runs = None if scheduled else store
     if recipe.generation.engine == "auto":

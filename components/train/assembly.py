@@ -82,9 +82,10 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
         read_adapter(start.adapter)  # raises where a new adapter cannot be added to this kind
     if job.zero.stage == 3 and (start.adapter or reference_model.adapter):
         raise BadInput(
-            "model.adapter cannot be added to weights that are sharded over ranks",
-            remedy="Set training.zero.stage to 2 in the profile, or name a model that has the "
-            "adapter in its weights.",
+            "the start or the reference model has an adapter, which cannot be added to weights "
+            "that are sharded over ranks",
+            remedy="Set training.zero.stage to 2 in the profile; or set training.lora.merge to "
+            "true, and name a model.source that needs no adapter.",
         )
     chat = load_chat(job.chat, start.folder, reference_model.folder)
     pairs = load_pairs(job.pairs, chat, start.folder, job.training)
@@ -154,7 +155,7 @@ def _reference(
     deepspeed: dict[str, Any] | None,
     loaded: tuple[Any, Layout] | None = None,
 ) -> torch.Tensor:
-    """Return the reference log-probabilities, (pairs, 2), computed unless their stage is done.
+    """Return the reference log-probabilities, (pairs, 2), computing those that the store lacks.
 
     Args:
         job: what to train.

@@ -8,12 +8,21 @@ from dataclasses import replace
 from lidr.components.shared.config.pools import StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.pipelines.checks.finding import CheckInputs, Finding, FoundNamespaces
+from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    FoundNamespaces,
+    missing,
+    unknown,
+)
 from lidr.pipelines.checks.nodes import nodes_findings
 from lidr.pipelines.checks.pod_request import PodRequest
 from lidr.pipelines.checks.queues import queue_findings
 from lidr.pipelines.checks.quotas import quota_findings
 from lidr.pipelines.cluster.api import ClusterApi
+from lidr.pipelines.planning.pair_memory import REMEDY, pair_memory_fault, planned_pairs
+from lidr.pipelines.planning.requests import PlannedPrompts, read_prompts
 from lidr.pipelines.step_kinds import kinds_of
 
 _SAME_POD = {"cpu", "memory", "accelerators", "accelerator_type", "node_selector", "tolerations"}
@@ -56,6 +65,20 @@ def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodR
     return queues
 
 
+def pair_memory_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield a finding if the pods of `pair` have too little memory, or may have.
+
+    The subject `prompts` says why prompt files cannot be read.
+    """
+    recipe, name, found = inputs.recipe, "memory for pair", missing
+    try:
+        prompts = read_prompts(recipe)
+    except LidrError:
+        prompts, found = PlannedPrompts(recipe.prompts.per_iteration, {}), unknown
+    if fault := pair_memory_fault(inputs.profile, planned_pairs(recipe, prompts)):
+        yield found(name, fault, REMEDY)
+
+
 def capacity_findings(
     inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> Iterator[Finding]:
@@ -64,5 +87,6 @@ def capacity_findings(
     for namespace in dict.fromkeys(each.namespace for each in requests):
         yield from quota_findings(api, namespace, [r for r in requests if r.namespace == namespace])
     yield from nodes_findings(api, requests)
+    yield from pair_memory_findings(inputs)
     for (namespace, queue), waiting in queues_of(requests).items():
         yield from queue_findings(api, namespace, queue, waiting)

@@ -18,7 +18,7 @@ from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, on_this_machine, parse_source, shown
-from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.core.memory import free_memory
 from lidr.components.shared.core.uris import has_scheme
@@ -52,6 +52,7 @@ from lidr.pipelines.checks.finding import (
 )
 from lidr.pipelines.checks.rewarding import rewarding_findings
 from lidr.pipelines.planning.estimate import PlanInputs, needed_bytes
+from lidr.pipelines.trainable import require_trainable
 
 _NAME_BUCKET = "Name s3://bucket/prefix, which can be checked."
 _FETCH_REMEDY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
@@ -62,6 +63,10 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether the models of `pairing.icr` can be read, and what admission says of M_0."""
     yield from rewarding_findings(inputs)
     recipe = inputs.recipe
+    try:
+        require_trainable(recipe, inputs.profile)
+    except BadInput as error:
+        yield missing("adapters", error.message, error.remedy)
     if recipe.is_toy:
         yield ok("model", "the step `prepare` makes the tiny world's M_0")
         return

@@ -18,6 +18,7 @@ from lidr.components.shared.sizing.remedies import memory_remedy
 from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration
 from lidr.pipelines.planning.figures import Figures, Gpu, figures
+from lidr.pipelines.planning.pair_memory import pair_memory_fault
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.step_sizer import StepSizer
@@ -180,6 +181,8 @@ class _Estimator:
         bare = gpus_without_price(self._profile, self._resources)
         if bare and self._profile.prices.gpus:
             self._notes.append(f"no price in prices.gpus, so no cost is counted: {bare}")
+        if fault := pair_memory_fault(self._profile, self._requests.pairs):
+            self._notes.append(f"{fault}: raise it")
         if self._recipe.is_judged:
             self._notes.append("the judge's requests and their price are not counted")
         if self._recipe.pairing.reward_step == "grade":

@@ -18,10 +18,13 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import MARKER
 from lidr.pipelines.begin import begin, inputs_of, located
+from lidr.pipelines.checks.finding import CheckInputs
+from lidr.pipelines.checks.inputs import model_findings
 from lidr.pipelines.cluster.submit import Submission, require_same_stamp
 from tests.fakes import make_recipe
 
 PROFILE = Profile(name="here")
+ALONE = {"lora": {"rank": 4, "merge": False}}
 
 
 @pytest.mark.parametrize("given", ["", "mine"])
@@ -44,6 +47,46 @@ def test_the_day_does_not_name_a_run(tmp_path: Path):
 def test_a_recipe_s_own_day_stands(tmp_path: Path):
     recipe = make_recipe(model={"source": "toy", "date": "2020-01-01"})
     assert begin(recipe, PROFILE, LocalStore(tmp_path), today="2026-02-04").recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "named"),
+    [
+        ({}, 3, "training.lora.merge"),
+        ({}, 2, ""),
+        ({"training": {"lora": {"rank": 4, "merge": True}}}, 3, ""),
+        ({"gate": {"max_iterations": 1}}, 3, ""),
+        ({"training": {**ALONE, "start": "base"}}, 3, "training.lora.merge"),
+        ({"training": {**ALONE, "start": "base", "reference": "base"}}, 3, ""),
+        ({"model": {"source": "s3://b/m", "adapter": "s3://b/a"}}, 3, "model.adapter"),
+    ],
+)
+def test_adapters_beside_sharded_weights_are_refused_before_anything_is_computed(
+    changes: dict[str, object], stage: int, named: str
+):
+    files = {code: f"s3://b/{code}.jsonl" for code in ("en", "es", "de")}
+    prompts = {"prompts": {"files": files}} if "model" in changes else {}
+    recipe = make_recipe(**({"training": ALONE, "gate": {"max_iterations": 2}} | prompts | changes))
+    profile = Profile.model_validate({"name": "p", "training": {"zero": {"stage": stage}}})
+    begin(recipe, profile, here=True)
+    findings = (
+        [
+            each
+            for each in model_findings(CheckInputs(recipe, profile, 60))
+            if each.name == "adapters"
+        ]
+        if recipe.is_toy
+        else None
+    )
+    if not named:
+        begin(recipe, profile)
+        assert not findings
+        return
+    with pytest.raises(BadInput, match=named) as refused:
+        begin(recipe, profile)
+    assert "training.zero.stage to 2 in the profile" in refused.value.remedy
+    if findings is not None:
+        assert [each.state for each in findings] == ["missing"]
 
 
 def test_outside_a_run_there_is_no_day(tmp_path: Path):

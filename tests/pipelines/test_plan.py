@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +14,12 @@ import yaml
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.sizing.architecture import read_architecture
+from lidr.pipelines.checks.capacity import pair_memory_findings
+from lidr.pipelines.checks.finding import CheckInputs
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.pair_memory import pair_bytes, pair_memory_fault, planned_pairs
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.scaling import with_gpus
 from lidr.pipelines.planning.scenario import Scenario, simulate_plan
@@ -414,6 +418,22 @@ def test_simulation_of_cpus_has_no_gpus_and_of_an_endless_step_no_cost(monkeypat
     (row,) = json.loads(out)["simulation"]
     assert row["never"] and set(row["cost"].values()) == set(row["seconds"].values()) == {None}
     assert (row["nodes_lost"], row["waited_seconds"]) == (None, None)
+
+
+def test_memory_that_pair_lacks_is_noted_and_found_by_check():
+    placed, many = read_profile("cluster"), "prompts.per_iteration=10000000"
+    wanted = read_recipe(LLAMA, None, [many])
+    pairs = planned_pairs(wanted, read_prompts(wanted))
+    assert pairs.candidates == 2 * 4 * 10_000_000 * wanted.generation.samples
+    assert pair_bytes(pairs) > pairs.candidates * 2000
+    assert pair_memory_fault(placed, pairs).endswith("and steps.control.memory is 4Gi")
+    assert pair_memory_fault(Profile(name="here"), pairs) == "", "a process here has no limit"
+    assert pair_memory_fault(placed, replace(pairs, candidates=10_000)) == ""
+    noted = [note for note in plan(LLAMA, "cluster", many).notes if "steps.control.memory" in note]
+    (found,) = pair_memory_findings(CheckInputs(wanted, placed, 60))
+    assert len(noted) == 1 and noted[0].startswith(found.detail)
+    assert found.state == "missing" and "steps.control.memory" in found.remedy
+    assert not list(pair_memory_findings(CheckInputs(read_recipe(LLAMA, None, None), placed, 60)))
 
 
 def test_a_pool_without_a_type_of_gpu_is_noted():

@@ -108,13 +108,22 @@ def _has_nulls(values: pa.Array) -> bool:
 
 
 def to_parquet(records: Sequence[object], kind: Any) -> bytes:
-    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD."""
+    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD.
+
+    Row group by row group: the table of all records would need more memory than they do.
+    """
+    starts = range(0, len(records) or 1, ROW_GROUP_ROWS)
+    groups = (records[start : start + ROW_GROUP_ROWS] for start in starts)
+    return tables_to_parquet((_table(group, kind) for group in groups), kind)
+
+
+def _table(records: Sequence[object], kind: Any) -> pa.Table:
     schema: pa.Schema = kind.schema
     columns = [
         _column([getattr(record, name) for record in records], schema.field(name).type)
         for name in schema.names
     ]
-    return tables_to_parquet([pa.Table.from_arrays(columns, schema=schema)], kind)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def tables_to_parquet(tables: Iterable[pa.Table], kind: Any) -> bytes:

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidr.components.shared.records.parquet import NotRecords, from_parquet, to_parquet
+from lidr.components.shared.records.parquet import (
+    NotRecords,
+    from_parquet,
+    tables_to_parquet,
+    to_parquet,
+)
 from lidr.components.shared.records.schema import (
     DroppedPair,
     EvalItem,
@@ -54,6 +59,17 @@ def test_hostile_text_survives(text):
 def test_any_text_survives_in_order(texts):
     rows = [Prompt(str(number), "en", text) for number, text in enumerate(texts)]
     assert read(to_parquet(rows, Prompt), Prompt) == rows
+
+
+@pytest.mark.parametrize("count", [0, 1, 4096, 4097, 9000])
+def test_bytes_are_those_of_one_table_however_many_groups(count: int):
+    rows = [Prompt(str(number), "en", f"text {number % 97}") for number in range(count)]
+    columns = [[getattr(row, name) for row in rows] for name in Prompt.schema.names]
+    arrays = [
+        pa.array(column, field.type) for column, field in zip(columns, Prompt.schema, strict=True)
+    ]
+    whole = pa.Table.from_arrays(arrays, schema=Prompt.schema)
+    assert to_parquet(rows, Prompt) == tables_to_parquet([whole], Prompt)
 
 
 def test_lone_surrogates_become_replacement_characters_at_any_depth():

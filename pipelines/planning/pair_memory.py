@@ -1,0 +1,47 @@
+"""The memory that `pair` needs: it holds an iteration's candidates and their texts at once."""
+
+from __future__ import annotations
+
+from lidr.components.shared.config.pools import quantity_bytes
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.sizing.memory import GIB
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.requests import Lengths, PairLoad, PlannedPrompts, Requests
+
+_PROCESS_BYTES = 0.3 * GIB
+"""Of the interpreter and its libraries."""
+
+_CANDIDATE_BYTES = 2000
+"""Of a candidate's objects and its pair's. Measured with two texts of 1.5 KB: 4.5 KB with them, and
+3 to 4 KB more while the file is written."""
+
+_TOKEN_BYTES = 4.0 * 2.0
+"""Of a token's text, and of its share in the file that is written: a token has about four bytes in
+any script, since Python stores texts beyond Latin-1 in two bytes a character."""
+
+REMEDY = "Set steps.control.memory in the profile to more."
+
+
+def pair_bytes(pairs: PairLoad) -> float:
+    """Return roughly how much memory `pair` needs for an iteration's candidates."""
+    return _PROCESS_BYTES + pairs.candidates * (_CANDIDATE_BYTES + _TOKEN_BYTES * pairs.length)
+
+
+def pair_memory_fault(profile: Profile, pairs: PairLoad) -> str:
+    """Return why the pods of a profile have too little memory for `pair`; "" if they have enough.
+
+    A run on this machine has no limit of its own.
+    """
+    memory, needed = profile.resources_of("control").memory, pair_bytes(pairs)
+    if profile.runner == "local" or needed <= quantity_bytes(memory):
+        return ""
+    return (
+        f"pair needs about {needed / GIB:,.1f} GiB for {pairs.candidates:,} candidates, and "
+        f"steps.control.memory is {memory}"
+    )
+
+
+def planned_pairs(recipe: Recipe, prompts: PlannedPrompts) -> PairLoad:
+    """Return the pairs of a recipe's iteration, with assumed lengths of answers."""
+    return Requests(recipe, prompts, figures().lengths, Lengths()).pairs

@@ -168,7 +168,17 @@ class Cluster:
     # what parts share
 
     def submitted(self, name: str, *settings: str, **keys: Any) -> Done:
-        """Submit the recipe as a run of this name, with --wait; return how that ended."""
+        """Submit the recipe as a run of this name, with --wait; return how that ended.
+
+        A run that Kubeflow's own fault has ended is submitted once more, as its user would.
+        """
+        done = self._submit_and_wait(name, *settings, **keys)
+        if not done.code or _KUBEFLOW_FAULT not in done.err + done.out:
+            return done
+        self.say(f"{name} ended with Kubeflow's `{_KUBEFLOW_FAULT}`; the same command again")
+        return self._submit_and_wait(name, *settings, **keys)
+
+    def _submit_and_wait(self, name: str, *settings: str, **keys: Any) -> Done:
         return self.lidr(
             "submit",
             "tiny_world",
@@ -209,6 +219,10 @@ class Cluster:
                 removal()
             except Exception as error:
                 self.say(f"not removed: {type(error).__name__}: {error}")
+
+
+_KUBEFLOW_FAULT = "two tasks have the same task name"
+"""What every later driver of a run says once one was recreated (docs/reliability.md)."""
 
 
 def environment(cluster: Cluster) -> None:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from tests.cluster import __main__ as program
+from tests.cluster.cluster import _KUBEFLOW_FAULT, Cluster
+from tests.cluster.commands import Done
 from tests.cluster.contents import contents, differences, require_equal
 from tests.cluster.documents import commands_of
 from tests.cluster.faults.journal import Journal, Row, counted, markdown, rows
@@ -439,8 +441,24 @@ def test_what_was_made_is_removed_latest_first_and_kept_only_on_demand(tmp_path,
         assert done == expected
 
 
+@pytest.mark.parametrize(("said", "submissions"), [(_KUBEFLOW_FAULT, 2), ("out of memory", 1)])
+def test_a_run_that_kubeflow_itself_has_ended_is_submitted_once_more(
+    said: str, submissions: int, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[tuple[str, ...]] = []
+
+    def lidr(self: Cluster, *arguments: str, **keys: object) -> Done:
+        given.append(arguments)
+        return Done(arguments, int(len(given) == 1), "", f"failed ({said})" * (len(given) == 1))
+
+    monkeypatch.setattr(Cluster, "lidr", lidr)
+    cluster = Cluster(parse(["--kubeconfig", "f", "--kfp-host", "u"], list(PARTS)))
+    assert cluster.submitted("first", "seed=1").code == (submissions == 1)
+    assert len(given) == submissions
+    assert len(set(given)) == 1
+
+
 def test_everything_of_a_test_is_below_a_prefix_of_the_user_s_store(tmp_path):
-    from tests.cluster.cluster import Cluster
     from tests.cluster.options import Options
 
     cluster = Cluster(Options("f", "http://kfp", (), folder=tmp_path, seed=7))

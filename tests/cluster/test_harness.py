@@ -94,7 +94,6 @@ def test_a_part_that_cannot_be_told_neither_passes_nor_fails(monkeypatch):
 
 
 def test_parts_that_have_ended_count_where_a_later_one_is_interrupted(tmp_path, monkeypatch):
-    from tests.cluster.cluster import Cluster
     from tests.cluster.options import Options
 
     def interrupted(cluster, group, results):
@@ -115,7 +114,6 @@ def test_parts_that_have_ended_count_where_a_later_one_is_interrupted(tmp_path, 
 
 
 def test_an_interruption_waits_until_what_was_stopped_is_there_again(tmp_path, monkeypatch):
-    from tests.cluster.cluster import Cluster
     from tests.cluster.options import Options
 
     def faults(cluster: Cluster) -> str:
@@ -427,7 +425,6 @@ def test_contents_of_a_store_are_its_finished_stages_files(tmp_path):
 
 def test_what_was_made_is_removed_latest_first_and_kept_only_on_demand(tmp_path, monkeypatch):
     from tests.cluster import removal
-    from tests.cluster.cluster import Cluster
     from tests.cluster.options import Options
 
     monkeypatch.setattr(removal, "remove_runs", lambda profile, since: done.append("runs"))

@@ -109,13 +109,12 @@ def sparse_model(store: str, gigabytes: float) -> str:
 def register_at_once(client: Any, store: str, name: str, count: int) -> list[int]:
     """Let as many register the same stage at the same moment; return the versions they got."""
     from lidr.components.shared.registry.promotion import advance
-    from lidr.components.shared.registry.versions import (
-        DIGEST_TAG,
-        VERDICT_TAG,
+    from lidr.components.shared.registry.registration import (
         default_audit_log,
         ensure_version,
         open_audit_log,
     )
+    from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
     from tests.fakes import finished_stage
     from tests.unit.shared.registry.models import together
 
@@ -136,7 +135,7 @@ def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str,
     """Let as many promote one of four versions at the same moment; return what is left of it."""
     from lidr.components.shared.registry.history import history
     from lidr.components.shared.registry.promotion import PromotionOrder, promote
-    from lidr.components.shared.registry.versions import ensure_model
+    from lidr.components.shared.registry.registration import ensure_model
     from tests.unit.shared.registry.models import registered, together
 
     versions = registered(client, store, name, "promote promote promote promote")[1:]
@@ -192,7 +191,8 @@ def measure(gigabytes: float, registrations: int, promotions: int) -> dict[str, 
 def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str, Any]:
     from lidr.components.register.run import register
     from lidr.components.shared.registry.promotion import PromotionOrder, promote
-    from lidr.components.shared.registry.versions import ensure_model, read_version
+    from lidr.components.shared.registry.registration import ensure_model
+    from lidr.components.shared.registry.versions import read_version
     from lidr.components.shared.tracking import mlflow_client
     from tests.unit.register.test_run import arguments, decision_at
 

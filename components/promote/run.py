@@ -6,12 +6,8 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.evidence import GateVerdict, store_of
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
-from lidr.components.shared.registry.versions import (
-    audit_log_of,
-    default_audit_log,
-    read_model,
-    read_version,
-)
+from lidr.components.shared.registry.registration import audit_log_of, default_audit_log
+from lidr.components.shared.registry.versions import read_model, read_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage

@@ -18,12 +18,12 @@ from lidr.components.shared.registry.promotion import (
     finish_promotion,
     promote,
 )
+from lidr.components.shared.registry.registration import audit_log_of
 from lidr.components.shared.registry.versions import (
     PARENT_TAG,
     VERDICT_TAG,
     RegisteredModel,
     Version,
-    audit_log_of,
     read_model,
     read_version,
 )

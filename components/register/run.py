@@ -9,7 +9,7 @@ from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
-from lidr.components.shared.registry.versions import default_audit_log, ensure_version
+from lidr.components.shared.registry.registration import default_audit_log, ensure_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_admission

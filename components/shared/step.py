@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from lidr.components.shared.core.errors import LidrError, message_of
+from lidr.components.shared.core.errors import LidrError, failure_text
 from lidr.components.shared.core.events import (
     EVENTS_VARIABLE,
     adding_to_events,
@@ -86,7 +86,7 @@ def _report_failure(error: Exception) -> None:
     if isinstance(error, LidrError):
         emit("failed", message=str(error), exit_code=error.exit_code)
     else:
-        emit("failed", unexpected=True, message=message_of(error), exit_code=LidrError.exit_code)
+        emit("failed", unexpected=True, message=failure_text(error), exit_code=LidrError.exit_code)
 
 
 def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> None:

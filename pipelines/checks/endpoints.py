@@ -113,5 +113,5 @@ def _key_refused(inputs: CheckInputs, endpoint: _Endpoint, *, given: bool) -> Fi
 def _model_names(body: bytes) -> list[str] | None:
     try:
         return [str(each["id"]) for each in json.loads(body)["data"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -208,7 +208,7 @@ def _token(session: requests.Session, challenge: str, login: str, seconds: float
     answer = session.get(f"{realm}?{query}", headers=headers, timeout=seconds)
     try:
         body = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     known = body if isinstance(body, dict) else {}
     return str(known.get("token") or known.get("access_token") or "")
@@ -250,7 +250,7 @@ def _docker_config() -> dict[str, Any]:
     folder = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
     try:
         known = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -8,13 +8,12 @@ import typer
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.evidence import store_of
-from lidr.components.shared.registry.versions import (
+from lidr.components.shared.registry.registration import (
     AUDIT_LOG_TAG,
-    all_versions,
     audit_log_of,
     default_audit_log,
-    read_model,
 )
+from lidr.components.shared.registry.versions import all_versions, read_model
 from lidr.components.shared.store.open import local_folder
 from lidr.components.shared.tracking import client_at, tracking_uri
 from lidr.components.shared.tracking.database import database_file

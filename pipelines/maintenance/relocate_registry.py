@@ -17,8 +17,8 @@ from typing import Any
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
+from lidr.components.shared.registry.registration import AUDIT_LOG_TAG
 from lidr.components.shared.registry.versions import (
-    AUDIT_LOG_TAG,
     REGISTERED_TAG,
     RegisteredModel,
     Version,

@@ -17,11 +17,8 @@ from safetensors.torch import load_file, save_file
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.ancestry import read_ancestry
-from lidr.components.shared.registry.versions import (
-    DIGEST_TAG,
-    default_audit_log,
-    ensure_version,
-)
+from lidr.components.shared.registry.registration import default_audit_log, ensure_version
+from lidr.components.shared.registry.versions import DIGEST_TAG
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.shared.tracking import client_at

@@ -12,7 +12,8 @@ import pytest
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.registry.promotion import PromotionOrder, promote
-from lidr.components.shared.registry.versions import AUDIT_LOG_TAG, ensure_model, read_model
+from lidr.components.shared.registry.registration import AUDIT_LOG_TAG, ensure_model
+from lidr.components.shared.registry.versions import read_model
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import Stage

@@ -11,14 +11,16 @@ from mlflow import MlflowClient
 
 from lidr.components.shared.core.errors import LidrError, StoreUnavailable, TrackingFailed
 from lidr.components.shared.core.retry import RETRY_VARIABLE
-from lidr.components.shared.registry.versions import (
+from lidr.components.shared.registry.registration import (
     AUDIT_LOG_TAG,
-    DIGEST_TAG,
-    REGISTERED_TAG,
-    all_versions,
     default_audit_log,
     ensure_model,
     ensure_version,
+)
+from lidr.components.shared.registry.versions import (
+    DIGEST_TAG,
+    REGISTERED_TAG,
+    all_versions,
     read_version,
 )
 from lidr.components.shared.store import lease

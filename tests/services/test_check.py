@@ -14,6 +14,7 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.pipelines.checks.cluster import NamespaceFinder
+from lidr.pipelines.checks.endpoints import _model_names
 from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, run_subjects
 from lidr.pipelines.checks.images import (
     ImageReference,
@@ -584,7 +585,10 @@ def test_registry_that_asks_for_hours_of_patience_is_not_waited_for():
         assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("config", ['{"auths": null}', "[]", "{", '{"auths": [1]}'])
+@pytest.mark.parametrize(
+    "config",
+    ['{"auths": null}', "[]", "{", '{"auths": [1]}', pytest.param("[" * 100_000, id="nested")],
+)
 def test_token_and_login_that_are_none_are_none(tmp_path: Path, monkeypatch, config: str):
     (tmp_path / "config.json").write_text(config)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -679,6 +683,13 @@ def test_key_that_no_header_can_hold_is_not_a_dead_server(bare: Checked, monkeyp
     code, found, _ = bare.check("--only", "endpoints")
     assert (code, found["judge.endpoint"]["state"]) == (2, "missing")
     assert "the key in LIDR_JUDGE_API_KEY holds a line break" in found["judge.endpoint"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"data": [1]}', pytest.param(b"[" * 100_000, id="nested")]
+)
+def test_an_answer_that_lists_no_models_lists_none(body: bytes):
+    assert _model_names(body) is None
 
 
 class Listed:

@@ -15,7 +15,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 import lidr.pipelines.maintenance.relocate_registry as relocation
-from lidr.components.shared.registry.versions import default_audit_log, ensure_version, read_version
+from lidr.components.shared.registry.registration import default_audit_log, ensure_version
+from lidr.components.shared.registry.versions import read_version
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_stages, read_stages, recipe_key
 from lidr.components.shared.store.stage import Stage

@@ -13,15 +13,17 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.promotion import PromotionOrder, promote
+from lidr.components.shared.registry.registration import (
+    default_audit_log,
+    ensure_model,
+    ensure_version,
+    open_audit_log,
+)
 from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
     VERDICT_TAG,
     Version,
     all_versions,
-    default_audit_log,
-    ensure_model,
-    ensure_version,
-    open_audit_log,
     read_model,
     read_version,
 )

@@ -41,7 +41,7 @@ class LidrError(Exception):
         super().__init__(f"{message.rstrip('.')}. {remedy}".strip())
 
 
-def message_of(error: BaseException) -> str:
+def failure_text(error: BaseException) -> str:
     """Return what a failure says; an unexpected error's class is part of it."""
     if isinstance(error, LidrError):
         return str(error)

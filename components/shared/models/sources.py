@@ -111,7 +111,7 @@ def model_config(stage_uri: str) -> dict[str, Any]:
         else:
             data = open_store(uri).read("config.json")
         config: dict[str, Any] = json.loads(data)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise BadInput(
             f"no readable config.json in {uri}", remedy="Fetch the model's files again."
         ) from error

@@ -10,8 +10,8 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
+from lidr.components.shared.registry.registration import AUDIT_LOG_TAG
 from lidr.components.shared.registry.versions import (
-    AUDIT_LOG_TAG,
     COPIED_FROM_TAG,
     DIGEST_TAG,
     Version,

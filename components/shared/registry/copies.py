@@ -14,13 +14,12 @@ from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.registry.evidence import model_files_at, store_of, verdict_of
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
+from lidr.components.shared.registry.registration import default_audit_log, ensure_version
 from lidr.components.shared.registry.versions import (
     COPIED_FROM_TAG,
     DIGEST_TAG,
     PARENT_TAG,
     Version,
-    default_audit_log,
-    ensure_version,
     files_of,
     find_version,
     read_version,

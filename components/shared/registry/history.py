@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.components.shared.registry.audit import AuditEntry, entries
-from lidr.components.shared.registry.versions import (
-    AUDIT_LOG_TAG,
-    RegisteredModel,
-    open_audit_log,
-    read_model,
-    version_text,
-)
+from lidr.components.shared.registry.registration import AUDIT_LOG_TAG, open_audit_log
+from lidr.components.shared.registry.versions import RegisteredModel, read_model, version_text
 
 
 @dataclass(frozen=True, slots=True)

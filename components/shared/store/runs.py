@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.errors import BadInput, LidrError, message_of
+from lidr.components.shared.core.errors import BadInput, LidrError, failure_text
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.steps import STATE_KEYS
@@ -172,7 +172,7 @@ def note_failure(
         "step": step,
         "iteration": iteration,
         "shard": shard,
-        "message": message_of(error),
+        "message": failure_text(error),
         "expected": isinstance(error, LidrError),
         "execution": own_execution(),
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.core.digest import digest_of_bytes
-from lidr.components.shared.core.errors import LidrError, message_of
+from lidr.components.shared.core.errors import LidrError, failure_text
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.steps import STEPS, step_named
 from lidr.components.shared.store.open import open_store
@@ -116,7 +116,7 @@ class _StepTracker:
         """Note that the step failed, and why."""
         with _errors_as_warnings():
             moment = now_ms()
-            tags = {"lidr.error": clean(message_of(error))}
+            tags = {"lidr.error": clean(failure_text(error))}
             self._outbox.add(TrackingEntry(self._place, f"failed-{moment}", moment, tags=tags))
 
     @contextmanager

@@ -12,7 +12,8 @@ from lidr.components.shared.core.errors import BadInput, GateRefused
 from lidr.components.shared.registry.history import history
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
-from lidr.components.shared.registry.versions import default_audit_log, ensure_model, read_model
+from lidr.components.shared.registry.registration import default_audit_log, ensure_model
+from lidr.components.shared.registry.versions import read_model
 from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage
 from tests.unit.shared.registry.models import registered

@@ -9,14 +9,8 @@ from typing import Any
 
 from lidr.components.shared.inputs.fetched import source_stage
 from lidr.components.shared.registry.evidence import GATE_TAG
-from lidr.components.shared.registry.versions import (
-    DIGEST_TAG,
-    VERDICT_TAG,
-    Version,
-    all_versions,
-    default_audit_log,
-    ensure_version,
-)
+from lidr.components.shared.registry.registration import default_audit_log, ensure_version
+from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG, Version, all_versions
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 from tests.fakes import finished_stage

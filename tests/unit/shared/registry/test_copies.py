@@ -14,13 +14,15 @@ from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.copies import COPIED_TO_TAG, copy_version, target_account
 from lidr.components.shared.registry.evidence import GATE_TAG, require_files, verdict_of
-from lidr.components.shared.registry.versions import (
+from lidr.components.shared.registry.registration import (
     AUDIT_LOG_TAG,
-    COPIED_FROM_TAG,
-    DIGEST_TAG,
     default_audit_log,
     ensure_model,
     ensure_version,
+)
+from lidr.components.shared.registry.versions import (
+    COPIED_FROM_TAG,
+    DIGEST_TAG,
     model_names,
     read_model,
     read_version,

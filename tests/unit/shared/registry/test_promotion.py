@@ -15,7 +15,7 @@ from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
 from lidr.components.shared.models.outside import ADAPTER_TAG
-from lidr.components.shared.registry import versions
+from lidr.components.shared.registry import registration
 from lidr.components.shared.registry.audit import AliasMove, confirm, entries, record
 from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
@@ -25,16 +25,14 @@ from lidr.components.shared.registry.promotion import (
     promote,
     rollback,
 )
-from lidr.components.shared.registry.versions import (
+from lidr.components.shared.registry.registration import (
     AUDIT_LOG_TAG,
-    VERDICT_TAG,
     audit_log_of,
     default_audit_log,
     ensure_model,
     ensure_version,
-    read_model,
-    read_version,
 )
+from lidr.components.shared.registry.versions import VERDICT_TAG, read_model, read_version
 from lidr.components.shared.store.base import Entry
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER
@@ -430,7 +428,7 @@ def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, audit_lo
 
 
 def test_a_model_that_others_registered_gets_a_record_once(store, client, name, monkeypatch):
-    monkeypatch.setattr(versions, "_TAG_SECONDS", 0.0)
+    monkeypatch.setattr(registration, "_TAG_SECONDS", 0.0)
     client.create_registered_model(name)
     assert history(client, name).rows == []
     first = audit_log_of(client, read_model(client, name), default_audit_log(store, name))
@@ -446,9 +444,9 @@ def test_two_that_name_the_record_at_once_use_the_same_one(store, client, name, 
     def meanwhile(_: float) -> None:
         client.set_registered_model_tag(name, AUDIT_LOG_TAG, other)
 
-    monkeypatch.setattr(versions, "sleep", meanwhile)
+    monkeypatch.setattr(registration, "sleep", meanwhile)
     first = audit_log_of(client, stale, default_audit_log(store, name))
-    monkeypatch.delattr(versions, "sleep")
+    monkeypatch.delattr(registration, "sleep")
     second = audit_log_of(client, stale, default_audit_log(store, name))
     assert first.uri == second.uri == other, "the tag that was set in the meantime counts"
 

@@ -16,7 +16,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.names import key_fault
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.models import outside as outside_models
-from lidr.components.shared.registry.versions import default_audit_log
+from lidr.components.shared.registry.registration import default_audit_log
 from lidr.components.shared.store.base import Entry
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, sealed

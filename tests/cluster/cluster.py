@@ -173,10 +173,16 @@ class Cluster:
         A run that Kubeflow's own fault has ended is submitted once more, as its user would.
         """
         done = self._submit_and_wait(name, *settings, **keys)
-        if not done.code or _KUBEFLOW_FAULT not in done.err + done.out:
-            return done
-        self.say(f"{name} ended with Kubeflow's `{_KUBEFLOW_FAULT}`; the same command again")
-        return self._submit_and_wait(name, *settings, **keys)
+        if done.code and self.ended_by_kubeflow(name, done.err + done.out):
+            return self._submit_and_wait(name, *settings, **keys)
+        return done
+
+    def ended_by_kubeflow(self, name: str, told: str) -> bool:
+        """Whether Kubeflow's own fault has ended the run of this name, by what lidr tells of it."""
+        found = _KUBEFLOW_FAULT in told
+        if found:
+            self.say(f"{name} ended with Kubeflow's `{_KUBEFLOW_FAULT}`; the same command again")
+        return found
 
     def _submit_and_wait(self, name: str, *settings: str, **keys: Any) -> Done:
         return self.lidr(

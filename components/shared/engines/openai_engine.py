@@ -20,6 +20,7 @@ from lidr.components.shared.core.json_files import is_count
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
 from lidr.components.shared.engines.finishing import (
+    Refusals,
     completion_of,
     failed_completion,
     finish_reason,
@@ -80,6 +81,7 @@ class OpenAIEngine:
         self._chat = ChatRenderer.load(folder, chat)
         self._name = name
         self._server = server
+        self._refusals = Refusals(server.url)
         self._silent = ""
         """Why the server did not list its models when it was asked last; "" if it did."""
         self._loop = asyncio.new_event_loop()
@@ -106,7 +108,10 @@ class OpenAIEngine:
                 return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
             return self._ask(request, tokens)
 
-        return self._stream(requests, ask)
+        try:
+            yield from self._stream(requests, ask)
+        finally:
+            self._refusals.report()
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes a token, too
@@ -130,13 +135,13 @@ class OpenAIEngine:
         answers: SimpleQueue[tuple[int, Answer | LidrError]] = SimpleQueue()
         waiting: dict[int, Future[None]] = {}
         numbers = count()
-        open_source = True
+        has_more = True
         try:
-            while open_source or waiting:
-                while open_source and len(waiting) < self._server.concurrency:
+            while has_more or waiting:
+                while has_more and len(waiting) < self._server.concurrency:
                     request = next(source, _END)
                     if request is _END or request is None:
-                        open_source = request is None
+                        has_more = request is None
                         break
                     call = ask(request)
                     if not isinstance(call, Coroutine):
@@ -197,7 +202,7 @@ class OpenAIEngine:
             return self._completion(request, await self._create(request, tokens))
         except APIStatusError as error:
             if error.status_code in (400, 413, 422):
-                return failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
+                return self._refusals.completion(request, len(tokens), str(error))
             raise
 
     async def _score(self, one: Pass) -> Scored:
@@ -247,7 +252,7 @@ class OpenAIEngine:
         if not (all(map(is_count, used)) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or its usage")
         if choice.finish_reason == "content_filter":
-            return failed_completion(request, used[0], Failure.ENGINE_REJECTED)
+            return self._refusals.completion(request, used[0], "finish_reason 'content_filter'")
         reason = finish_reason(choice.finish_reason)
         text = without_secrets(written_text(self._chat, choice))
         return completion_of(self._chat, request, text, reason, *used)
@@ -328,6 +333,6 @@ class OpenAIEngine:
     def _failure(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
             f"{self._server.url} {what}: {error}",
-            remedy="Run again: what was written is kept. If it says the same then, serve the model "
+            remedy="Run again: finished work is kept. If it says the same then, serve the model "
             "with vLLM, or choose another engine.",
         )

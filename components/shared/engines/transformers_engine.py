@@ -202,7 +202,7 @@ def _failure(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
         remedy="If memory ran out, lower engine.batch_tokens in the profile. "
-        "Run again: what was written is kept.",
+        "Run again: finished work is kept.",
     )
 
 

@@ -21,16 +21,19 @@ from lidr.components.shared.engines.base import (
     ScoreRequest,
 )
 from lidr.components.shared.engines.finishing import (
+    Refusals,
     completion_of,
     failed_completion,
     finish_reason,
     stop_strings,
 )
-from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.engines.scoring import Pass, Scoring
+from lidr.components.shared.engines.vllm_scoring import score_sampling, scores_of
 from lidr.components.shared.engines.vllm_start import (
     lora_arguments,
     lora_request,
     prepare_environment,
+    request_errors,
     wake_when_core_dies,
 )
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
@@ -46,6 +49,13 @@ _REQUESTS_PER_SLOT = 2
 """Requests given to vLLM for each one that it can run at once: its queue never runs dry, and memory
 does not grow with the number of requests."""
 
+_START_REMEDY = (
+    "See vLLM's log above. If GPU memory is short, give the step more GPUs or raise "
+    "engine.gpu_memory_utilization in the profile, or lower model.max_length in the recipe or "
+    "engine.max_num_seqs in the profile."
+)
+_RETRY_REMEDY = "Run again: finished work is kept."
+
 
 class VllmEngine:
     """Runs vLLM; a request is added whenever another one finishes.
@@ -55,7 +65,7 @@ class VllmEngine:
         dtype: precision as in the recipe.
         max_length: context in tokens; 0 for the model's own.
         seed: of the engine; requests have their own.
-        options: vLLM's own settings that change what it writes.
+        options: vLLM settings from the recipe that change its output.
         machine: the profile's settings for this machine.
         adapter: a LoRA adapter for all requests.
         chat: how chats are rendered.
@@ -97,12 +107,8 @@ class VllmEngine:
                 **options.arguments,
                 **machine.vllm_arguments,
             )
-        except (RuntimeError, ValueError, AssertionError) as error:
-            raise EngineFailed(
-                f"vLLM did not start: {error}",
-                remedy="If memory is short, lower model.max_length, or engine.max_num_seqs "
-                "in the profile.",
-            ) from error
+        except (RuntimeError, AssertionError, *request_errors()) as error:
+            raise EngineFailed(f"vLLM did not start: {error}", remedy=_START_REMEDY) from error
         self._lora = lora_request(adapter)
         self._engine: Any = self._llm.llm_engine
         self._chat = ChatRenderer.load(folder, chat)
@@ -111,16 +117,21 @@ class VllmEngine:
         self._window: int = _REQUESTS_PER_SLOT * config.scheduler_config.max_num_seqs
         self._prompt_tokens = self._cached_tokens = 0
         self._dead = False
+        self._refusals = Refusals("vLLM")
         self._sampling_of = cache(self._make_sampling)
         self._closed = Event()
         wake_when_core_dies(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        return self._stream(self._chat.render_in_batches(requests), self._admit, self._completion)
+        rendered = self._chat.render_in_batches(requests)
+        try:
+            yield from self._stream(rendered, self._admit, self._completion)
+        finally:
+            self._refusals.report()
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context - 1)  # vLLM always generates at least one token
-        for one, scores in self._stream(scoring.passes(requests), self._admit_pass, _scores):
+        for one, scores in self._stream(scoring.passes(requests), self._admit_pass, scores_of):
             yield from scoring.collect(one, scores)
         yield from scoring.refused
 
@@ -140,13 +151,13 @@ class VllmEngine:
         """
         source = enumerate(requests)
         waiting: dict[str, Request] = {}
-        open_source = True
+        has_more = True
         try:
-            while open_source or waiting:
-                while open_source and len(waiting) < self._window:
+            while has_more or waiting:
+                while has_more and len(waiting) < self._window:
                     number, request = next(source, (0, _END))
                     if request is _END or request is None:
-                        open_source = request is None
+                        has_more = request is None
                         break
                     refused = admit(str(number), request)
                     if refused:
@@ -170,45 +181,34 @@ class VllmEngine:
         self._engine.engine_core.shutdown()
 
     def _admit(self, number: str, rendered: Rendered) -> Completion | None:
-        """Add a request to the engine, or return a completion with the reason why not."""
+        """Add a request to the engine, or return the completion of one that it does not serve."""
         request, tokens = rendered
         if len(tokens) >= self._context:
             return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
-        sampling = self._sampling(request, len(tokens))
         try:
-            self._add(number, tokens, sampling)
-        except ValueError:
-            return failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
+            self._add(number, tokens, self._sampling(request, len(tokens)))
+        except request_errors() as error:
+            return self._refusals.completion(request, len(tokens), str(error))
         return None
 
     def _admit_pass(self, number: str, one: Pass) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        # One-token alternatives: generate one token and ask for their logprobs; the context comes
-        # from the prefix cache. Longer texts: send context and text as the prompt, and ask for its
-        # logprobs.
-        sampling = SamplingParams(
-            temperature=0.0,
-            max_tokens=1,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            logprob_token_ids=one.targets if one.together else None,
-            prompt_logprobs=None if one.together else 1,
-            skip_clone=True,
-        )
+        prompt = one.context + ([] if one.together else one.targets)
         try:
-            self._add(number, one.context + ([] if one.together else one.targets), sampling)
-        except ValueError as error:
-            raise EngineFailed(f"vLLM refuses to score a text: {error}") from error
+            self._add(number, prompt, score_sampling(one))
+        except request_errors() as error:
+            raise EngineFailed(
+                f"vLLM refuses to score a text: {error}",
+                remedy="Set generation.engine to transformers, or leave the task out of "
+                "evaluation.tasks.",
+            ) from error
 
     def _add(self, number: str, tokens: list[int], sampling: Any) -> None:
         try:
             (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": tokens}])
             self._engine.add_request(number, prompt, sampling, lora_request=self._lora)
-        except ValueError:
+        except request_errors():
             raise
-        except Exception as error:
+        except Exception as error:  # a dead engine shows as different exceptions
             raise self._failure(error) from error
 
     def _abort(self, numbers: list[str]) -> None:
@@ -221,13 +221,13 @@ class VllmEngine:
     def _step(self) -> list[Any]:
         try:
             outputs: list[Any] = self._engine.step()
-        except Exception as error:  # vLLM raises its engine's failure as several types
+        except Exception as error:  # a dead engine shows as different exceptions
             raise self._failure(error) from error
         return outputs
 
     def _failure(self, error: Exception) -> EngineFailed:
         self._dead = True
-        return EngineFailed(f"vLLM died: {error}", remedy="Run again: what was written is kept.")
+        return EngineFailed(f"vLLM died: {error}", remedy=_RETRY_REMEDY)
 
     def _sampling(self, request: ChatRequest, prompt_tokens: int) -> Any:
         decoding = request.decoding
@@ -280,18 +280,4 @@ def _require_answer(output: Any) -> None:
     try:
         finish_reason(output.outputs[0].finish_reason)
     except ValueError as error:
-        raise EngineFailed(
-            f"vLLM failed at a request: {error}", remedy="Run again: what was written is kept."
-        ) from error
-
-
-def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:
-    if one.together:
-        best = output.outputs[0]
-        by_token = best.logprobs[0]
-        return one, [(by_token[each].logprob, each == best.token_ids[0]) for each in one.targets]
-    logprobs = output.prompt_logprobs[-len(one.targets) :]
-    return one, [
-        (by_token[token].logprob, by_token[token].rank == 1)
-        for by_token, token in zip(logprobs, one.targets, strict=True)
-    ]
+        raise EngineFailed(f"vLLM failed at a request: {error}", remedy=_RETRY_REMEDY) from error

@@ -224,6 +224,8 @@ def main(folder: Path, adapter: Path, out: Path, stop: str) -> None:
     answers["prompts"] = prompts_read(engine, CONTROL)
     answers["scores"] = [asdict(each) for each in engine.score(score_requests())]
     answers["tasks"] = evaluated(engine, out.with_suffix(".tasks"))
+    refused = complete(engine, requests(2), Decoding(max_tokens=24, temperature=3.0))
+    answers["refused"] = [asdict(completion) for completion in refused]
     answers["died"] = _died(engine)
     answers["abandoned"] = asdict(next(complete(engine, requests(), Decoding(max_tokens=24))))
     after = complete(engine, requests(8), Decoding(max_tokens=24))

@@ -127,6 +127,11 @@ def test_a_prompt_beyond_the_context_fails_alone(answers):
     assert found["full"].prompt_tokens + found["full"].output_tokens <= CONTEXT
 
 
+def test_a_refused_request_fails_alone(answers):
+    failures = [completion.failure for completion in read(answers["refused"])]
+    assert failures == [Failure.ENGINE_REJECTED] * 2
+
+
 def test_a_dying_engine_is_an_engine_failure(answers):
     assert "vLLM died: the engine core is gone" in answers["died"]
 

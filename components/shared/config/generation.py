@@ -5,16 +5,18 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
+
+_MIN_TEMPERATURE = 0.01
 
 
 class Sampling(Strict):
     """How the engine decodes."""
 
-    temperature: float = Field(0.0, ge=0.0)
-    """0 is greedy. Default 0."""
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    """0 is greedy; else from 0.01 to 2, as vLLM allows. Default 0."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     """Nucleus mass. Default 1."""
     top_k: int = Field(0, ge=0)
@@ -25,6 +27,14 @@ class Sampling(Strict):
     """Longest output, in tokens. Default 1024."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Strings that end an output and are no part of it. Default none: the model's end tokens."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _no_raised_temperature(cls, value: float) -> float:
+        """Refuse what vLLM would silently raise to 0.01."""
+        if 0 < value < _MIN_TEMPERATURE:
+            raise ValueError(f"should be 0 (greedy) or at least {_MIN_TEMPERATURE}, not {value}")
+        return value
 
 
 class VllmOptions(Strict):
@@ -77,7 +87,7 @@ class Generation(Sampling):
     """Prompts per chunk: the unit of work that is written, and resumed. Files are named by it.
     Default 500."""
     vllm: VllmOptions = VllmOptions()
-    """Settings of the vllm engine that change what it writes."""
+    """Settings of the vllm engine that change its output."""
     endpoint: Endpoint = Endpoint()
     """The model that the openai engine asks for."""
 

@@ -113,6 +113,9 @@ def test_a_wrong_recipe_names_file_line_key_and_what_is_allowed(tmp_path, old, n
     [
         ("generation:\n  engine: vlm", ["generation.engine", "'auto'", "'vllm'", "'vlm'"]),
         ("generation:\n  temperature: .inf", ["generation.temperature", "finite"]),
+        ("generation:\n  temperature: 2.5", ["generation.temperature: ", "equal to 2", "not 2.5"]),
+        ("translation:\n  temperature: 3", ["translation.temperature: ", "equal to 2", "not 3"]),
+        ("translation: {temperature: 0.001}", ["translation.temperature: ", "at least 0.01"]),
         ("training:\n  beta: .nan", ["training.beta"]),
         ("training:\n  lora:\n    dropout: 1.0", ["training.lora.dropout"]),
         ("training:\n  dpo_weight: 0\n  nll_weight: 0", ["nothing would be learnt"]),

@@ -19,6 +19,7 @@ from lidr.components.shared.store.runs import (
     read_run_recipe,
     read_stages,
     read_states,
+    run_key,
 )
 from lidr.components.shared.store.stage import Stage, locate_stage
 from lidr.components.shared.store.usage import read_budget_stop
@@ -62,6 +63,13 @@ class StoredRun:
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None if it has not ended."""
         return read_result(self.store, self.run)
+
+    @cached_property
+    def result_written(self) -> float:
+        """When the result was written, in seconds since 1970; 0 if there is none."""
+        key = run_key(self.run, "result.json")
+        entries = self.store.list(key.removesuffix("/result.json"))
+        return next((entry.modified for entry in entries if entry.key == key), 0.0)
 
     @cached_property
     def budget_stop(self) -> dict[str, Any] | None:

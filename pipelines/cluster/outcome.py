@@ -1,7 +1,8 @@
-"""How a run ended: Kubeflow's state of it, corrected by its tasks and the store.
+"""How a run ended: Kubeflow's state, corrected from the run's tasks and the store.
 
-Kubeflow takes the state from Argo. Argo calls a run succeeded if its last task was omitted because
-another one failed, and failed if it was cancelled or a pod failed after its work was done.
+Kubeflow takes the state from Argo. If a task fails and the last one is therefore omitted, Argo
+calls the run succeeded. It calls a run failed if it was cancelled, or if a pod failed after
+finishing its work.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
-from lidr.pipelines.cluster.runs import first_iteration
+from lidr.pipelines.cluster.runs import epoch_seconds, first_iteration
 from lidr.pipelines.cluster.stuck import STUCK, is_stuck
 from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, step_tasks
 from lidr.pipelines.status import step_title
@@ -27,22 +28,23 @@ class RunOutcome:
     Attributes:
         state: one of the values of `RUN_STATES`.
         note: how and why Kubeflow's state differs; "" if it does not.
-        may_go_on: whether its budget stopped it, so that it may continue with a larger one; set by
-            `read_outcome` alone.
+        budget_stopped: whether the budget has stopped the run, which a larger one lets continue;
+            set by `read_outcome` alone.
     """
 
     state: str
     note: str = ""
-    may_go_on: bool = False
+    budget_stopped: bool = False
 
 
 def outcome_of(
     run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool
 ) -> RunOutcome:
-    """Return Kubeflow's state of a run, corrected.
+    """Return a run's state by Kubeflow, corrected.
 
-    A failed run is done if all its results are written. One that succeeded has failed if a task
-    failed or, where `known`, its result is missing.
+    A run that Kubeflow calls failed is done if all its results are on the store, else cancelled if
+    it was cancelled. A run whose cancellation never ends is cancelled, too. A run that Kubeflow
+    calls succeeded has failed if a task failed or, where `known`, its result is missing.
 
     Args:
         run: `V2beta1Run`.
@@ -52,9 +54,10 @@ def outcome_of(
             run under its name in Kubeflow.
     """
     state = RUN_STATES.get(run.state or "PENDING", "waiting")
-    complete = stored is not None and stored.complete
+    complete = stored is not None and _has_results(run, stored)
     if state == "failed" and complete:
-        return RunOutcome("done", "Kubeflow calls the run failed, but all its results are written")
+        note = "Kubeflow calls the run failed, but all its results are on the store"
+        return RunOutcome("done", note)
     if state == "failed" and graph.cancelled:
         return RunOutcome("cancelled")
     if is_stuck(run, graph):
@@ -68,6 +71,17 @@ def outcome_of(
     else:
         return RunOutcome(state)
     return RunOutcome("failed", f"Kubeflow calls the run succeeded, but {what}")
+
+
+def _has_results(run: Any, stored: StoredRun) -> bool:
+    """Return whether all results of a run are on the store.
+
+    A run submitted again after a budget stop finds the result of that stop, which is not its own,
+    until it goes on.
+    """
+    if not stored.complete:
+        return False
+    return stored.budget_stop is None or stored.result_written >= epoch_seconds(run.created_at)
 
 
 def failures(graph: WorkflowGraph, first: int) -> list[str]:
@@ -91,4 +105,4 @@ def read_outcome(client: Client, run: Any, store: str, name: str) -> RunOutcome:
     home = open_store(store)
     stored = StoredRun.read(home, name)
     found = outcome_of(run, read_graph(client, run), stored, known=True)
-    return replace(found, may_go_on=read_budget_stop(home, name) is not None)
+    return replace(found, budget_stopped=read_budget_stop(home, name) is not None)

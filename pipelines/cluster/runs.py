@@ -7,7 +7,7 @@ creating one, a client lists them again, and of several the first one stays.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
@@ -109,7 +109,14 @@ def order(run: Run) -> tuple[float, str]:
 
 def creation_key(created: datetime | None, identity: str | None) -> tuple[float, str]:
     """Sort key, the oldest first; the server may omit both."""
-    return created.timestamp() if created else 0.0, identity or ""
+    return epoch_seconds(created), identity or ""
+
+
+def epoch_seconds(moment: Any) -> float:
+    """Return a time of Kubeflow's in seconds since 1970; 0 if Kubeflow does not say it."""
+    if not isinstance(moment, datetime):
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def terminate(client: Client, run: Run) -> None:

@@ -176,7 +176,7 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     if found:
         ended = read_outcome(client, found[-1], submission.profile.store, submission.run)
         note = ended.note
-        if ended.state == "done" and not ended.may_go_on:
+        if ended.state == "done" and not ended.budget_stopped:
             return _submitted(client, submission, found[-1].run_id, "done", note)
     if dry:
         find_version(client, submission.package)  # shows whether it may be read

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from lidr.components.shared.config.budget import Account
 from lidr.components.shared.config.notify import Notify
@@ -93,7 +91,7 @@ class RunMonitor:
         """
         found: dict[str, runs.Run] = {}
         for run in runs.list_runs(self._client, self._profile.kubeflow.experiment):
-            age = now - (_seconds(run.created_at) or now)
+            age = now - (runs.epoch_seconds(run.created_at) or now)
             if age > _MAX_AGE_SECONDS:
                 break
             stamp = Stamp.parse(run.description)
@@ -107,7 +105,7 @@ class RunMonitor:
             if runs.is_live(run) and age > _MAX_AGE_SECONDS - 86400.0:
                 self._warn_of_age(run)
         for run in found.values():
-            if runs.is_live(run) or now - _seconds(run.finished_at) < _RECENT_SECONDS:
+            if runs.is_live(run) or now - runs.epoch_seconds(run.finished_at) < _RECENT_SECONDS:
                 yield run
 
     def _warn_of_age(self, run: runs.Run) -> None:
@@ -154,10 +152,3 @@ class RunMonitor:
         if notice is None:
             return state, []
         return ("stopped" if notice.kind == "stopped" else state), [notice]
-
-
-def _seconds(moment: Any) -> float:
-    """Return a time of Kubeflow's in seconds since 1970; 0 if Kubeflow does not say it."""
-    if not isinstance(moment, datetime):
-        return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

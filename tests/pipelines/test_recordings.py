@@ -222,6 +222,23 @@ def test_recorded_failure_of_today_s_loop_stands_under_its_iteration():
     assert outcome_of(recorded_run("failed"), whole("failed"), None, known=False).state == "failed"
 
 
+def test_result_of_a_budget_stop_is_no_result_of_a_run_submitted_after_it():
+    run, graph = recorded_run("failed"), whole("failed")
+    began = run.created_at.timestamp()
+    found = {}
+    for stop in ({"reason": "too dear"}, None):
+        for written in (began - 60, began + 60):
+            stored = SimpleNamespace(complete=True, budget_stop=stop, result_written=written)
+            outcome = outcome_of(run, graph, stored, known=True)
+            found[stop is not None, written > began] = outcome.state
+    assert found == {
+        (True, False): "failed",
+        (True, True): "done",
+        (False, False): "done",
+        (False, True): "done",
+    }
+
+
 @pytest.mark.skipif("succeeded" not in NAMES, reason="no run of today's loop that ended well yet")
 def test_recorded_success_of_today_s_loop_is_done():
     graph, run = whole("succeeded"), recorded_run("succeeded")

@@ -137,3 +137,11 @@ def test_a_result_and_a_recipe_that_are_none_are_refused(store, data):
     store.write("runs/mine/recipe.json", data)
     with pytest.raises(BadInput, match=r"recipe\.json"):
         StoredRun.read(store, "mine")
+
+
+def test_time_of_a_result_is_its_file_s(store, tmp_path):
+    stored = StoredRun(store, "mine", None, ())
+    assert stored.result_written == 0
+    store.write("runs/mine/result.json", b"{}")
+    os.utime(tmp_path / "store" / "runs" / "mine" / "result.json", (5e8, 5e8))
+    assert StoredRun(store, "mine", None, ()).result_written == 5e8

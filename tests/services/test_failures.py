@@ -228,7 +228,9 @@ def test_a_run_that_kubeflow_alone_calls_failed_is_done(
     write_end(cluster.store, recipe, RUN)
     status = cluster.json("status", RUN)
     assert status["state"] == "done"
-    assert status["notes"] == ["Kubeflow calls the run failed, but all its results are written"]
+    assert status["notes"] == [
+        "Kubeflow calls the run failed, but all its results are on the store"
+    ]
 
 
 @pytest.mark.parametrize("serves_v1", [True, False])

@@ -141,7 +141,7 @@ def test_a_run_that_only_kubeflow_calls_failed_is_done(
     write_end(cluster.store, recipe, "mine")
     again = submit(cluster.client, submission)
     assert again.outcome == "done"
-    assert again.note == "Kubeflow calls the run failed, but all its results are written"
+    assert again.note == "Kubeflow calls the run failed, but all its results are on the store"
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED"])

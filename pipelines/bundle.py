@@ -31,7 +31,7 @@ from lidr.components.shared.store.marker import MARKER
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.images import images_of
-from lidr.pipelines.image_archives import find_engine, list_images, save_images
+from lidr.pipelines.image_archives import find_tool, list_images, save_images
 
 _INDEX = "inputs.json"
 _REGISTERED = "models:/"
@@ -94,7 +94,7 @@ def pack(
         BadInput: an input or an image cannot be fetched, or an existing bundle holds another input
             under the same key.
     """
-    engine = find_engine() if archives else ""
+    tool = find_tool() if archives else ""
     store = LocalStore(folder)
     named = [each for each in inputs_of(recipe) if not in_bucket(each)]
     plans = _plans(recipe, named, store)
@@ -110,9 +110,9 @@ def pack(
     results = _fetch_all(plans, advance)
     store.write(_INDEX, json.dumps(index, indent=2).encode())
     images = images_of(profile)
-    listed = list_images(store, images)
+    listed = list_images(store, images, folder / "images")
     if archives:
-        save_images(engine, images, listed, folder / "images")
+        save_images(tool, images, listed, folder / "images")
     return [*results, *_in_place(recipe, named)]
 
 

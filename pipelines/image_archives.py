@@ -14,78 +14,133 @@ from lidr.components.shared.store.base import Store
 from lidr.pipelines.checks.images import registry_digest
 
 _LIST = "images.txt"
-_ENGINES = ("skopeo", "podman", "docker")
+_UNKNOWN = "unknown"
+_TOOLS = ("skopeo", "podman", "docker")
 _REGISTRY_SECONDS = 20.0
 
 
-def find_engine() -> str:
-    """Return the first of the engines that is installed.
+def find_tool() -> str:
+    """Return the first of the tools that is installed.
 
     Raises:
         BadInput: none is.
     """
-    for name in _ENGINES:
+    for name in _TOOLS:
         if shutil.which(name):
             return name
     raise BadInput(
-        "none of skopeo, podman and docker, which save images, is installed",
+        "--archives needs skopeo, podman or docker; none is installed",
         remedy="Install one, or leave --archives out.",
     )
 
 
-def list_images(store: Store, images: Sequence[str]) -> dict[str, str]:
-    """Add images to the bundle's list; return all of it, by image the digest or `unknown`."""
+def list_images(store: Store, images: Sequence[str], folder: Path) -> dict[str, str]:
+    """Add images to the bundle's list; return all of it, by image the digest or `unknown`.
+
+    A digest that the registry does not tell now is kept only if its archive is there.
+
+    Args:
+        store: the bundle.
+        images: to be added.
+        folder: of the archives.
+    """
     listed = {}
     if store.exists(_LIST):
         lines = store.read(_LIST).decode("utf-8", "replace").splitlines()
         listed = {image: digest for image, _, digest in (line.partition(" ") for line in lines)}
     with report_wait("waiting for the registries to tell the images' digests"):
         for image in images:
-            digest = registry_digest(image, _REGISTRY_SECONDS)
-            listed[image] = digest or listed.get(image, "unknown")
-            if listed[image] == "unknown":
-                print(f"lidr: the digest of {image} is unknown", file=sys.stderr, flush=True)
+            before = listed.get(image, _UNKNOWN)
+            kept = before if (folder / _archive_name(image, before)).exists() else _UNKNOWN
+            listed[image] = registry_digest(image, _REGISTRY_SECONDS) or kept
+            if listed[image] == _UNKNOWN:
+                _tell(
+                    f"no registry tells the digest of {image}; {_LIST} calls it unknown, and "
+                    "--archives saves the image anew each time"
+                )
     store.write(_LIST, "".join(f"{image} {listed[image]}\n" for image in listed).encode())
     return listed
 
 
-def save_images(
-    engine: str, images: Sequence[str], listed: Mapping[str, str], folder: Path
-) -> None:
+def save_images(tool: str, images: Sequence[str], listed: Mapping[str, str], folder: Path) -> None:
     """Save images as archives with their digests in their names.
 
     An archive of an unknown digest is made again: its tag may have moved.
 
     Args:
-        engine: skopeo, podman or docker.
+        tool: skopeo, podman or docker.
         images: to be saved.
-        listed: by image, of this and of other profiles, its digest or `unknown`.
+        listed: each image's digest, or `unknown`; those of other profiles too.
         folder: of the archives.
 
     Raises:
-        BadInput: the engine cannot save one.
+        BadInput: the tool cannot save one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.part"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     archives = {image: folder / _archive_name(image, digest) for image, digest in listed.items()}
     for image in images:
         archive = archives[image]
         if archive.exists() and "@" in archive.name:
             continue
-        print(f"lidr: saving {image} with {engine}", file=sys.stderr, flush=True)
+        _tell(f"saving {image} with {tool}")
         part = archive.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        for command in _commands(engine, image, part):
-            _run(command, image)
-        part.replace(archive)
-        before = folder / _archive_name(image, "unknown")
+        try:
+            _save(tool, image, listed[image], part)
+            part.replace(archive)
+        finally:
+            part.unlink(missing_ok=True)
+        before = folder / _archive_name(image, _UNKNOWN)
         for old in {before, *folder.glob(f"{before.stem}@*.tar")} - {*archives.values()}:
-            old.unlink(missing_ok=True)  # loaded after the new one, it would take the tag back
+            old.unlink(missing_ok=True)  # if loaded later, it would move the tag back
+
+
+def _tell(message: str) -> None:
+    print(f"lidr: {message}", file=sys.stderr, flush=True)
 
 
 def _archive_name(image: str, digest: str) -> str:
-    pinned = "@" in image or digest == "unknown"
+    pinned = "@" in image or digest == _UNKNOWN
     name = image if pinned else f"{image}@{digest}"
     return f"{name.replace('/', '_').replace(':', '_')}.tar"
+
+
+def _save(tool: str, image: str, digest: str, archive: Path) -> None:
+    source = _source(image, digest)
+    name = "" if "@" in image else image  # an archive can name a tag, but no digest
+    if tool == "skopeo":
+        target = f"docker-archive:{archive}" + (f":{name}" if name else "")
+        _run([tool, "copy", f"docker://{source}", target], image)
+        return
+    _pull(tool, source, image)
+    if name and source != name:
+        _run([tool, "tag", source, name], image)
+    _run([tool, "save", "--output", str(archive), name or source], image)
+
+
+def _source(image: str, digest: str) -> str:
+    """Return what to pull an image by: its digest if that is known, for its tag may move.
+
+    The tag is left out beside a digest: skopeo refuses references with both.
+    """
+    name, _, own = image.partition("@")
+    digest = own or digest
+    if digest == _UNKNOWN:
+        return name
+    parent, slash, last = name.rpartition("/")  # a port may follow the registry's host
+    return f"{parent}{slash}{last.partition(':')[0]}@{digest}"
+
+
+def _pull(tool: str, source: str, image: str) -> None:
+    """Pull an image; one that cannot be pulled may be on this machine, built here."""
+    try:
+        _run([tool, "pull", source], image)
+    except BadInput as error:
+        found = subprocess.run([tool, "image", "inspect", source], capture_output=True)
+        if found.returncode:
+            raise
+        _tell(f"{error.message}; saving the image on this machine instead")
 
 
 def _run(command: list[str], image: str) -> None:
@@ -93,14 +148,7 @@ def _run(command: list[str], image: str) -> None:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason"])[-1]
         raise BadInput(
-            f"{command[0]} cannot save {image}: {said}",
-            remedy="See the message; log in to the registry, start the engine, free some space, or "
-            "correct images in the profile.",
+            f"{command[0]} cannot {command[1]} {image}: {said}",
+            remedy="See its message. Often: no login at the registry, no running docker, or a full "
+            "disk.",
         )
-
-
-def _commands(engine: str, image: str, archive: Path) -> list[list[str]]:
-    if engine == "skopeo":
-        name = "" if "@" in image else f":{image}"  # such an archive holds no digest's name
-        return [[engine, "copy", f"docker://{image}", f"docker-archive:{archive}{name}"]]
-    return [[engine, "pull", image], [engine, "save", "--output", str(archive), image]]

@@ -116,22 +116,29 @@ def _open(uri: str) -> Any:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    failures: tuple[type[Exception], ...] = (MlflowException, ValueError)
     if not is_server(uri):
         from mlflow.store.db import utils
-        from sqlalchemy.exc import SQLAlchemyError
 
-        failures = (*failures, SQLAlchemyError)
         utils.MAX_RETRY_COUNT = 1  # its ten attempts take 100 seconds; see _HTTP_DEFAULTS
     try:
         file = database_file(uri)
         with database_lock(file) if file else nullcontext():
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except failures as error:
-        raise _open_problem(error, uri) from error
+    except (MlflowException, ValueError, *database_errors(uri)) as error:
+        raise open_problem(error, uri) from error
 
 
-def _open_problem(error: Exception, uri: str) -> LidrError:
+def database_errors(uri: str) -> tuple[type[Exception], ...]:
+    """Return what a database raises beside MLflow's own errors; nothing for a server."""
+    if is_server(uri):
+        return ()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError,)
+
+
+def open_problem(error: Exception, uri: str) -> LidrError:
+    """Return the LidrError for what was raised while a server or database was opened."""
     text, file = str(error), database_file(uri)
     if problem := schema_problem(text, uri):
         return problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Any
@@ -16,6 +17,8 @@ _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
 
 _NOT_JSON = "was successful but the response body was not in a valid JSON format"
 """What MLflow's client says of an answer that is not MLflow's, e.g. a page to log in."""
+
+_MAX_CHARS = 200
 
 
 def server_problem(error: Any, uri: str = "") -> LidrError | None:
@@ -53,13 +56,29 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
             f"{where} shows a certificate that is not trusted ({certificate.cause})",
             remedy=certificate.remedy,
         )
-    if _NOT_JSON in text:
+    if said := _foreign_answer(error):
         return BadInput(
-            f"what answers at {uri} is not MLflow; a proxy may want a login",
-            remedy="Correct MLFLOW_TRACKING_URI, or set MLFLOW_TRACKING_TOKEN, or "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+            f"{uri} does not answer as MLflow does ({said})",
+            remedy="Check MLFLOW_TRACKING_URI and the server's version. If a proxy wants a login, "
+            "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
         )
     return unavailable(error, uri) if status >= 500 or status == 429 else None
+
+
+def _foreign_answer(error: Any) -> str:
+    """Return what an answer was that is not MLflow's, e.g. a gateway's; "" if it is MLflow's.
+
+    MLflow's client gives JSON without an error code the status 500, whatever its status was. Those
+    that are worth a retry (429, 500, 502 to 504) never come as JSON: the client raises before it
+    reads it.
+    """
+    from mlflow.exceptions import RestException
+
+    if isinstance(error, RestException):
+        return "" if error.json.get("error_code") else json.dumps(error.json)[:_MAX_CHARS]
+    if error.error_code == "ENDPOINT_NOT_FOUND":
+        return "HTTP 404"
+    return "no JSON: perhaps a page to log in" if _NOT_JSON in str(error) else ""
 
 
 def _login() -> str:

@@ -104,7 +104,8 @@ def test_vllm_is_told(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(vllm_engine, "gpu_count", lambda: 8)
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
     monkeypatch.setattr(vllm_engine, "prepare_environment", lambda: None)
-    with pytest.raises(EngineFailed):
+    monkeypatch.setattr(vllm_engine, "request_errors", lambda: (ValueError,))
+    with pytest.raises(EngineFailed, match=r"no GPUs\. See vLLM.s log above\. .* more GPUs"):
         vllm_engine.VllmEngine(
             tmp_path,
             dtype="auto",

@@ -25,6 +25,7 @@ from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
+from lidr.components.shared.engines.finishing import Refusals
 from lidr.components.shared.engines.openai_engine import OpenAIEngine
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import FinishReason
@@ -278,6 +279,7 @@ def _engine() -> OpenAIEngine:
     engine._chat = ChatRenderer(tokenizer)
     engine._name, engine._context = "m", 256
     engine._server = EngineServer(url="http://engine.test/v1")
+    engine._refusals = Refusals("the server")
     engine._client = _openai()[1]
     return engine
 

@@ -32,7 +32,7 @@ def test_logs_are_those_of_the_step_s_pods(cluster: Cluster, submitted: str):
     assert cluster.lidr("logs", RUN)[1] == "M_1 generate | loading\nM_1 train | loss 0.3\ufffd[2J\n"
     assert cluster.lidr("logs", RUN, "generate")[1] == "M_1 generate | loading\n"
     code, _, err = cluster.lidr("logs", RUN, "generate", "--iteration", "2")
-    assert code == 2 and "no pod of step 'generate' of run 'mine' is left" in err
+    assert code == 2 and "step 'generate' of iteration 2 of run 'mine' has no pods" in err
     assert "no step 'tain'" in cluster.lidr("logs", RUN, "tain")[2]
 
 

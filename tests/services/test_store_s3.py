@@ -138,7 +138,7 @@ def test_a_bucket_that_does_not_exist_is_explained(bucket):
 
 
 def test_a_bucket_that_vanishes_is_explained(bucket, tmp_path):
-    store = S3Store(f"s3://{bucket}", part_bytes=5 * MIB)
+    store = S3Store(f"s3://{bucket}", part_bytes=5 * MIB, seconds=0)
     boto3.client("s3").delete_bucket(Bucket=bucket)
     big = tmp_path / "big"
     big.write_bytes(b"x" * 6 * MIB)
@@ -150,9 +150,12 @@ def test_a_bucket_that_vanishes_is_explained(bucket, tmp_path):
         lambda: store.list(""),
         lambda: store.upload(small, "a"),
         lambda: store.upload(big, "a"),
+        lambda: store.read("a"),
     ):
-        with pytest.raises(StoreError, match="NoSuchBucket"):
+        with pytest.raises(StoreError, match=r"NoSuchBucket\. Check the bucket's name"):
             attempt()
+    with pytest.raises(StoreError, match="Check the bucket's name"):
+        store.exists("a")
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])

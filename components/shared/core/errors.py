@@ -4,7 +4,7 @@ LidrError                exit 1   something failed; the message says what and wh
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
 │   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
 │   │   └── StoreUnavailable exit 2  the store does not answer; also a subclass of Unavailable
-│   ├── DamagedObject    exit 2   an object's bytes on the store are not those that were written
+│   ├── DamagedObject    exit 2   bytes changed on the way to or from the store, or on it
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
@@ -67,7 +67,7 @@ class StoreError(BadInput):
 
 
 class DamagedObject(BadInput):
-    """An object's bytes on the store are not those that were written; the store itself answers."""
+    """Bytes changed on the way to or from the store, or on it."""
 
 
 class Unavailable(BadInput):

@@ -1,7 +1,8 @@
-"""A launcher's settings: those of the profile, and what KFP passes in."""
+"""How a TrainJob is started: the profile's settings, and the placement that KFP passes in."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -73,8 +74,9 @@ class Launch(TrainingPlacement):
         return cls.model_validate_json(text or "{}")
 
     def text(self) -> str:
-        """Return the step's parameter: short, and equal for equal profiles."""
-        return self.model_dump_json(exclude_defaults=True)
+        """Return the step's parameter as JSON without defaults; equal profiles give equal text."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
     @property
     def ranks_per_node(self) -> int:
@@ -102,12 +104,13 @@ class Placement:
     """The placement that KFP would give the step's own pod, for the nodes of its TrainJob.
 
     Attributes:
-        resources: quantity by resource, e.g. `{"nvidia.com/gpu": "8", "memory": "256Gi"}`.
+        resources: quantity by resource, e.g. `{"nvidia.com/gpu": "8", "memory": "256Gi"}`; the
+            limit where there is one, else the request.
         node_selector: node labels.
         tolerations: core/v1 Tolerations.
         affinity: core/v1 Affinity.
-        environment: variables with plain values, not those from a Secret: a TrainingRuntime names
-            its Secrets itself.
+        environment: variables with plain values. Those from a Secret are left out: the
+            TrainingRuntime names its Secrets itself.
     """
 
     resources: dict[str, str] = field(default_factory=dict)
@@ -128,6 +131,8 @@ class Placement:
             tolerations=tuple(config.tolerations or ()),
             affinity=config.affinity or {},
             environment={
-                entry["name"]: entry["value"] for entry in config.env or () if "value" in entry
+                entry["name"]: entry.get("value") or ""
+                for entry in config.env or ()
+                if not entry.get("valueFrom")
             },
         )

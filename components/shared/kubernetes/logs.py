@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, name_of
+from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, has_ended, name_of
 
 _FIRST_LINES = 1000
 """Lines, at most, that are read of a log from before this launcher started."""
@@ -36,12 +36,13 @@ class Logs(Protocol):
 
 
 class LogFollower:
-    """Follows one pod's log after another.
+    """Follows the log of a pod, and then of the pod that replaces it.
 
     Args:
         cluster: reads the logs.
-        container: of each pod.
-        first_lines: of the log so far to begin with, when a pod is first seen; 0 for all.
+        container: of each pod, whose log it is.
+        first_lines: lines, at most, that are read of the log from before a pod was first seen; 0
+            for all.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class LogFollower:
         else:
             window = {"tail_lines": self._first_lines} if self._first_lines else {}
         text = self._cluster.log(name_of(pod), self._container, timestamps=True, **window)
-        lines = _stamped(text)
+        lines = _stamped(text, ended=has_ended(pod))
         if not lines:
             return []
         self._read = now
@@ -83,12 +84,14 @@ class LogFollower:
         return [line for _, line in lines[old + repeated :]]
 
 
-def _stamped(text: str) -> list[tuple[str, str]]:
+def _stamped(text: str, *, ended: bool) -> list[tuple[str, str]]:
     """Split a log into RFC 3339 timestamps, which sort as text, and lines.
 
-    An incomplete last line is left for the next call.
+    An incomplete last line is left for the next call, unless the pod has ended.
     """
-    whole = text.split("\n")[:-1]  # a line may hold other breaks, such as a progress bar's \r
+    whole = text.split("\n")  # a line may hold other breaks, such as a progress bar's \r
+    if not (ended and whole[-1]):
+        whole.pop()
     parts = (each.partition(" ") for each in whole)
     return [(stamp, line) for stamp, _, line in parts]
 
@@ -103,7 +106,7 @@ def relay(line: str) -> None:
 
 
 class SharedProgress:
-    """Adds up the progress of nodes that share a step's work."""
+    """Sums the progress of nodes that share a step's work."""
 
     def __init__(self) -> None:
         self._latest: dict[int, dict[str, object]] = {}

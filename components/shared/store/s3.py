@@ -15,7 +15,7 @@ from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.retry import Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 from lidr.components.shared.store.s3_client import s3_client
-from lidr.components.shared.store.s3_errors import NoBucket, code_of, explain
+from lidr.components.shared.store.s3_errors import MISSING_CODES, NoBucket, code_of, explain
 
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -24,7 +24,10 @@ _PART_BYTES = 64 << 20
 _PIECE_BYTES = 32 << 20
 
 _STARTING_SECONDS = 60.0
-"""For which a step asks for a missing bucket again: SeaweedFS answers so as it stops or starts."""
+"""For which a missing bucket is asked for again: SeaweedFS answers so as it stops or starts."""
+
+_BARE_REFUSALS = ("400", "403")
+"""Codes of a refusal without a body, as a HEAD gets it; a listing is refused with the reason."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -66,12 +69,21 @@ class S3Store:
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
         if prefix:
             require_key(prefix)
-        # A person who mistyped the bucket's name is answered at once.
-        bucket_seconds = _STARTING_SECONDS if self._retry_seconds() >= _STARTING_SECONDS else 0.0
-        retry(self._head_bucket, "the object store", _if_no_bucket, bucket_seconds, long=True)
+        self._opened = False
+        self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+        self._opened = True
 
     def _retry_seconds(self) -> float:
         return retry_seconds() if self._seconds is None else self._seconds
+
+    def _bucket_seconds(self) -> float:
+        """Return for how long a missing bucket is asked for again.
+
+        A person who mistyped its name is answered at once; one that was there may come back.
+        """
+        seconds = self._retry_seconds()
+        wait = self._opened or seconds >= _STARTING_SECONDS
+        return min(seconds, _STARTING_SECONDS) if wait else 0.0
 
     @property
     def _client(self) -> Any:
@@ -243,19 +255,47 @@ class S3Store:
                 remedy="Check the object store, then run again.",
             )
 
-    def _head_bucket(self) -> None:
-        self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
-
     def _ask(self, key: str, request: Callable[[Wait], Result]) -> Result:
-        """Make a request, and retry it while it fails with transient errors.
+        """Make a request, and retry it while it fails with transient errors or finds no bucket.
 
         Args:
             key: of the object, for messages; "" is the bucket.
             request: reports the progress of a long answer to the `Wait` that it is called with.
         """
+        try:
+            return self._request(key, request)
+        except NoBucket:
+            if not (seconds := self._bucket_seconds()):
+                raise
+
+        def again() -> Result:
+            self._head_bucket()  # before the object: it may be back only after that was not found
+            return self._request(key, request)
+
+        return retry(again, "the object store", _if_no_bucket, seconds, long=True)
+
+    def _head_bucket(self) -> None:
+        self._request("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+
+    def _request(self, key: str, request: Callable[[Wait], Result]) -> Result:
         who = f"the object store at {self._client.meta.endpoint_url}"
         wait = Wait(who, self._seconds)
-        return wait.call(lambda: request(wait), partial(explain, who=who, place=self.uri, key=key))
+        why = partial(explain, who=who, place=self.uri, key=key)
+        return wait.call(lambda: self._attempt(key, lambda: request(wait)), why)
+
+    def _attempt(self, key: str, request: Callable[[], Result]) -> Result:
+        """Make a request; where its error leaves the cause open, ask for that as well."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return request()
+        except ClientError as error:
+            if key and code_of(error) in MISSING_CODES:
+                # A store that stops or starts may have lost its bucket for now, not the object.
+                self._client.head_bucket(Bucket=self.bucket)
+            if code_of(error) in _BARE_REFUSALS:
+                self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
+            raise
 
 
 def _if_no_bucket(error: Exception) -> StoreError | None:

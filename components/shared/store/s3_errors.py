@@ -29,7 +29,9 @@ BUSY_CODES = frozenset(
 
 TRANSIENT_CODES = BUSY_CODES | {
     "ConditionalRequestConflict",  # another conditional write is under way
-    "NoSuchUpload",  # a multipart upload was completed, but its answer was lost: it is repeated
+    "IncompleteBody",  # fewer bytes reached the store than were announced
+    # The upload was completed but the answer was lost, and botocore asked again: upload once more.
+    "NoSuchUpload",
     "OperationAborted",
     "PreconditionFailed",  # the object was replaced while it was read
     "RequestTimeout",  # our bytes did not reach the store in time
@@ -38,19 +40,28 @@ TRANSIENT_CODES = BUSY_CODES | {
 """Codes after which the same request may succeed later, whatever their HTTP status."""
 
 TRANSIENT_STATUSES = frozenset({408, 412, 429, *range(500, 600)}) - {501, 505}
-"""The same for HTTP statuses: the answer to a HEAD has no other code."""
+"""HTTP statuses after which the same request may succeed later.
 
-_MISSING = ("404", "NoSuchKey", "NotFound")
+The answer to a HEAD has no body, so its status is all there is."""
+
+MISSING_CODES = ("404", "NoSuchKey", "NotFound")
+"""Codes for an object that does not exist."""
+
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
-_DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch")
+_DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
+_STS = "AssumeRole"
+"""Begins the names of the operations of STS with which boto3 fetches credentials."""
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
+_FEWER = "Run fewer workers at a time, or raise the store's request limit, then run again."
 _NETWORK = "Check AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the network, and that the store runs."
 _IDENTITY = "Check where they come from: the pod's identity, the metadata service, AWS_PROFILE."
 _STORE = "Check the object store, then run again."
 _ACCESS = "Check the bucket's name, the credentials and the bucket's policy."
+_BUCKET = "Check the bucket's name, and that the store has started completely."
+_EXPIRED = "The credentials have expired: log in again, or renew the Secret they come from."
 _REMEDIES = {
-    "ExpiredToken": "Log in again: the credentials have expired.",
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"), _EXPIRED),
     "MissingContentLength": "Set AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
     "NotImplemented": "Use a store that has what lidr needs; `lidr check` lists what is missing.",
     "RequestTimeTooSkewed": "Set the clock of this machine, or of the store.",
@@ -58,11 +69,11 @@ _REMEDIES = {
 
 
 class NoBucket(StoreError):
-    """The store knows no such bucket; one that is being restarted may know it a little later."""
+    """There is no such bucket. A store that is starting may say so too."""
 
 
 def code_of(error: ClientError) -> str:
-    """Return S3's error code; the HTTP status if the answer had no body."""
+    """Return the error code of S3 or STS; the HTTP status if the answer had no body."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -72,7 +83,9 @@ def is_transient(code: str, status: int) -> bool:
 
 
 def explain(error: Exception, who: str, place: str, key: str) -> StoreError | None:
-    """Return the error to raise unless a retry succeeds; see `retry.Explain`.
+    """Return the error to raise if no retry succeeds; see `retry.Explain`.
+
+    It is None if the error is not the store's, e.g. a full disk of this machine.
 
     Args:
         error: raised by boto3.
@@ -142,24 +155,45 @@ def _explain_connection(cause: BaseException, who: str) -> StoreError | None:
 
 def _explain_answer(error: ClientError, who: str, place: str, key: str) -> StoreError:
     code = code_of(error)
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = _status_of(error)
+    if error.operation_name.startswith(_STS):
+        return _explain_sts(error, who)
+    if error.operation_name == "HeadBucket":  # asked for because the object was not found
+        key = ""
     what = f"{place}/{key}".rstrip("/")
-    if code in _MISSING and key:
+    if code in MISSING_CODES and key:
         raise FileNotFoundError(what) from error
     if code in _DAMAGED:
         raise _damaged(what, "was damaged on the way to") from error
     if code in BUSY_CODES or status == 429:
-        return StoreUnavailable(f"{who} asks for fewer requests ({code})", remedy=_LOG)
+        return StoreUnavailable(f"{who} asks for fewer requests ({code})", remedy=_FEWER)
     if is_transient(code, status):
+        said = code if code == str(status) else f"{code} (HTTP {status})"
         return StoreUnavailable(
-            f"{who} answers {code} (HTTP {status}) for {what}: it is up, but cannot do its work",
-            remedy=_LOG,
+            f"{who} answers {said} for {what}: it cannot serve requests now", remedy=_LOG
         )
-    kind = NoBucket if code in _NO_BUCKET else StoreError
+    kind, remedy = (NoBucket, _BUCKET) if code in _NO_BUCKET else (StoreError, _ACCESS)
     raise kind(
         f"S3 refused {key or 'the bucket'} at {place}: {code}",
-        remedy=_REMEDIES.get(code, _ACCESS),
+        remedy=_REMEDIES.get(code, remedy),
     ) from error
+
+
+def _explain_sts(error: ClientError, who: str) -> StoreError:
+    """Return or raise the error of a request for credentials; see `explain`."""
+    code, operation = code_of(error), error.operation_name
+    if is_transient(code, _status_of(error)) or code == "IDPCommunicationError":
+        return StoreUnavailable(
+            f"no credentials for {who}: STS answers {operation} with {code}", remedy=_IDENTITY
+        )
+    raise StoreError(
+        f"no credentials for {who}: STS refused {operation}: {code}",
+        remedy=_REMEDIES.get(code, _IDENTITY),
+    ) from error
+
+
+def _status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _damaged(what: str, how: str) -> DamagedObject:

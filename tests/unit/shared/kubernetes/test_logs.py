@@ -29,6 +29,20 @@ def test_a_progress_bar_s_carriage_returns_are_no_lines():
     assert told == written.lines
 
 
+def test_the_last_line_of_an_ended_pod_needs_no_line_break():
+    class Cut(Written):
+        def log(self, pod: str, container: str, **options: object) -> str:
+            return super().log(pod, container, **options).removesuffix("\n")
+
+    cut = Cut()
+    follower = LogFollower(cut)
+    cut.lines += ["whole", "out of mem"]
+    assert follower.new_lines(POD) == ["whole"], "more of it may come"
+    ended = POD | {"status": {"phase": "Failed"}}
+    assert follower.new_lines(ended) == ["out of mem"]
+    assert follower.new_lines(ended) == []
+
+
 def test_progress_is_read_whole():
     line = "lidr progress step=evaluate done=3 total=9 unit=given answers failures={'empty': 1}"
     found = progress_in(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -25,15 +26,15 @@ from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import DamagedObject, StoreError, StoreUnavailable
 from lidr.components.shared.store import s3
 from lidr.components.shared.store.s3 import S3Store
-from lidr.components.shared.store.s3_errors import explain, is_transient
+from lidr.components.shared.store.s3_errors import BUSY_CODES, explain, is_transient
 
 URL = "http://s3:8333"
 WHO = f"the object store at {URL}"
 
 
-def answer(code: str, status: int) -> ClientError:
+def answer(code: str, status: int, operation: str = "PutObject") -> ClientError:
     told = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(told, "PutObject")
+    return ClientError(told, operation)
 
 
 def explained(error: Exception) -> StoreError | None:
@@ -55,6 +56,7 @@ PASSING = {
     ("SlowDownWrite", 429),
     ("ThrottlingException", 400),
     ("RequestTimeout", 400),
+    ("IncompleteBody", 400),
     ("OperationAborted", 409),
     ("ConditionalRequestConflict", 409),
     ("PreconditionFailed", 412),
@@ -84,7 +86,9 @@ def test_s3_errors_that_may_pass_are_returned_with_their_remedy(code, status):
     assert found is not None
     assert WHO in str(found)
     assert code in str(found)
-    assert "Look at its log, its load and its free disk" in str(found)
+    fewer = code in BUSY_CODES or status == 429
+    remedy = "Run fewer workers at a time" if fewer else "Look at its log, its load and its free"
+    assert remedy in str(found)
     assert "credentials" not in str(found)
 
 
@@ -100,7 +104,10 @@ def test_s3_errors_that_last_are_raised_at_once(code, status):
     [
         ("AccessDenied", 403, "Check the bucket's name, the credentials and the bucket's policy."),
         ("RequestTimeTooSkewed", 403, "Set the clock"),
-        ("ExpiredToken", 400, "Log in again"),
+        ("ExpiredToken", 400, "log in again, or renew the Secret"),
+        ("ExpiredTokenException", 400, "log in again, or renew the Secret"),
+        ("TokenRefreshRequired", 400, "log in again, or renew the Secret"),
+        ("NoSuchBucket", 404, "Check the bucket's name, and that the store has started"),
         ("MissingContentLength", 411, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
     ],
 )
@@ -111,9 +118,22 @@ def test_s3_errors_that_last_name_what_mends_them(code, status, remedy):
 
 def test_s3_errors_of_a_server_in_trouble_do_not_blame_the_user():
     assert str(explained(answer("InternalError", 500))) == (
-        f"{WHO} answers InternalError (HTTP 500) for s3://bucket/store/a/b: it is up, but cannot "
-        "do its work. Look at its log, its load and its free disk, then run the same command again."
+        f"{WHO} answers InternalError (HTTP 500) for s3://bucket/store/a/b: it cannot serve "
+        "requests now. Look at its log, its load and its free disk, then run the same command "
+        "again."
     )
+    assert "answers 503 for s3://bucket/store/a/b:" in str(explained(answer("503", 503)))
+
+
+def test_s3_errors_about_credentials_name_the_operation_of_sts():
+    operation = "AssumeRoleWithWebIdentity"
+    with pytest.raises(StoreError, match=f"STS refused {operation}: AccessDenied.*pod's identity"):
+        explained(answer("AccessDenied", 403, operation))
+    with pytest.raises(StoreError, match=f"STS refused {operation}: Expired.*log in again"):
+        explained(answer("ExpiredTokenException", 400, operation))
+    for code, status in (("IDPCommunicationError", 400), ("Throttling", 400), ("503", 503)):
+        found = explained(answer(code, status, operation))
+        assert f"no credentials for {WHO}: STS answers {operation} with {code}" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,9 @@ def test_s3_errors_of_an_upload_are_those_of_its_parts():
         explained(failed(answer("AccessDenied", 403)))
 
 
-@pytest.mark.parametrize("code", ["BadDigest", "XAmzContentSHA256Mismatch"])
+@pytest.mark.parametrize(
+    "code", ["BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"]
+)
 def test_s3_errors_about_bytes_are_damage(code):
     with pytest.raises(DamagedObject):
         explained(answer(code, 400))
@@ -225,26 +247,79 @@ def test_store_that_was_opened_for_a_step_gives_up_soon_once_the_step_has_failed
     assert made == [900, 15], "the quick one lets botocore itself try less often, too"
 
 
-class Starting:
-    """A client of a store that knows its bucket only when it is asked for the third time."""
+class Asked:
+    """A client that counts its requests; each gets the next of its answers, or else b""."""
 
     meta = SimpleNamespace(endpoint_url=URL)
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, **answers: list[ClientError | None]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
 
-    def head_bucket(self, Bucket: str) -> None:  # noqa: N803
-        self.asked += 1
-        if self.asked < 3:
-            raise answer("404", 404)
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, object]]:
+        def request(**_: object) -> dict[str, object]:
+            self.asked.append(operation)
+            left = self.answers.get(operation, [])
+            if error := left.pop(0) if left else None:
+                raise error
+            return {}
+
+        return request
+
+
+def opened(monkeypatch, client: Asked, seconds: float) -> S3Store:
+    monkeypatch.setattr(s3, "s3_client", lambda _: client)
+    monkeypatch.setattr(retry, "sleep", lambda _: None)
+    return S3Store("s3://bucket/store", seconds=seconds)
+
+
+def no_bucket(times: int) -> list[ClientError | None]:
+    return [answer("404", 404, "HeadBucket") for _ in range(times)]
 
 
 def test_a_step_waits_for_a_bucket_that_a_starting_store_does_not_know_yet(monkeypatch):
-    client = Starting()
-    monkeypatch.setattr(s3, "s3_client", lambda _: client)
-    monkeypatch.setattr(retry, "sleep", lambda _: None)
+    client = Asked(head_bucket=no_bucket(3))
     with pytest.raises(StoreError, match="refused the bucket at s3://bucket/store: 404"):
-        S3Store("s3://bucket/store", seconds=15)
-    assert client.asked == 1, "a person who mistyped it waits for the answer"
-    S3Store("s3://bucket/store", seconds=900)
-    assert client.asked == 3
+        opened(monkeypatch, client, 15)
+    assert len(client.asked) == 1, "a person who mistyped it waits for the answer"
+    opened(monkeypatch, client, 900)
+    assert len(client.asked) == 5
+
+
+def test_an_object_is_missing_only_from_a_bucket_that_is_there(monkeypatch):
+    gone = answer("404", 404, "HeadObject")
+    client = Asked(head_bucket=[None, *no_bucket(2)], head_object=[gone])
+    store = opened(monkeypatch, client, 900)
+    assert store.exists("a"), "the store that restarted has it"
+    assert client.asked == ["head_bucket", "head_object", *["head_bucket"] * 3, "head_object"]
+    client.answers = {"head_object": [gone]}
+    client.asked.clear()
+    assert not store.exists("a")
+    assert client.asked == ["head_object", "head_bucket"]
+    client.answers = {"get_object": [answer("NoSuchKey", 404, "GetObject")], **client.answers}
+    with pytest.raises(FileNotFoundError):
+        store.read("a")
+
+
+def test_an_opened_store_waits_for_its_bucket(monkeypatch):
+    lost = [answer("NoSuchBucket", 404) for _ in range(4)]
+    client = Asked(put_object=lost)
+    opened(monkeypatch, client, 15).write("a", b"")
+    assert client.asked == [*["head_bucket", "put_object"] * 5]
+    client.answers = {"put_object": [answer("NoSuchBucket", 404)]}
+    with pytest.raises(StoreError, match="refused a at s3://bucket/store: NoSuchBucket"):
+        opened(monkeypatch, client, 0).write("a", b"")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_without_a_body_is_explained_by_a_listing(monkeypatch, status):
+    bare = answer(str(status), status, "HeadBucket")
+    told = {"head_bucket": [bare], "list_objects_v2": [answer("ExpiredToken", 400)]}
+    with pytest.raises(StoreError, match=r"the bucket at s3://bucket/store: ExpiredToken.*expired"):
+        opened(monkeypatch, Asked(**told), 15)
+    bare = answer(str(status), status, "HeadObject")
+    told = {"head_object": [bare], "list_objects_v2": [answer("RequestTimeTooSkewed", 403)]}
+    with pytest.raises(StoreError, match=r"refused a at .*: RequestTimeTooSkewed\. Set the clock"):
+        opened(monkeypatch, Asked(**told), 15).exists("a")
+    with pytest.raises(StoreError, match=f"refused a at .*: {status}. Check the bucket's name"):
+        opened(monkeypatch, Asked(head_object=[bare]), 15).exists("a")

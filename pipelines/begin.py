@@ -21,7 +21,7 @@ from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreErr
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.fetching import stays
-from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs, with_places
+from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs, with_sources
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_run_recipe
 from lidr.pipelines.trainable import require_trainable
@@ -137,7 +137,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
     if started:
         keys = {each.key for each in named}
         begun = {each.key: each.source for each in named_inputs(started) if each.key in keys}
-        return with_places(recipe, {key: uri for key, uri in begun.items() if find_fetched(uri)})
+        return with_sources(recipe, {key: uri for key, uri in begun.items() if find_fetched(uri)})
     places = {}
     for each in named:
         try:
@@ -147,7 +147,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
             raise
         except BadInput:  # what reads the input reports the problem
             continue
-    return with_places(recipe, places)
+    return with_sources(recipe, places)
 
 
 def with_pinned_as_given(recipe: Recipe, given: Recipe) -> Recipe:
@@ -162,7 +162,7 @@ def with_pinned_as_given(recipe: Recipe, given: Recipe) -> Recipe:
     """
     places = {each.key: each.source for each in named_inputs(recipe)}
     local = [each.key for each in named_inputs(given) if on_this_machine(each.source)]
-    return with_places(given, {key: places[key] for key in local})
+    return with_sources(given, {key: places[key] for key in local})
 
 
 def _require_servers(recipe: Recipe, profile: Profile) -> None:

@@ -17,7 +17,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.pipelines.acceptable import require_acceptable
 from lidr.pipelines.lean import import_kfp
-from lidr.pipelines.lifting import lift_conditions, open_groups
+from lidr.pipelines.lifting import inline_groups, lift_conditions
 from lidr.pipelines.naming import name_tasks
 from lidr.pipelines.sharing import share_components
 from lidr.pipelines.stamp import description_of
@@ -198,7 +198,7 @@ def _rewritten(text: str, *, lifted: bool) -> str:
     share_components(documents[0], documents[1] if len(documents) > 1 else {})
     if lifted:
         lift_conditions(documents[0])
-        open_groups(documents[0])
+        inline_groups(documents[0])
     heading = "".join(line for line in text.splitlines(True) if line.startswith("#"))
     return heading + _dump(documents)
 

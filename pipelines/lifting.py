@@ -1,8 +1,9 @@
-"""Moves conditions from groups onto tasks, so that they need no pods.
+"""Moves conditions from groups of tasks onto the tasks themselves.
 
-KFP starts a driver's pod for every group of tasks, which Argo's queue takes up ten seconds later. A
-sub-pipeline that consists of one `dsl.If` is two groups, one inside the other. On the backend, the
-task that calls it can have the condition itself; if nothing follows that task, its first tasks can.
+For each group KFP starts a driver pod, which takes about ten seconds. The SDK cannot put a
+condition on a task, but the backend allows it. A sub-pipeline that is one `dsl.If` is two groups:
+its condition moves to the task that calls it; if no task depends on that one, further on to the
+first tasks inside.
 If a condition does not hold, Argo omits the task and all that follow it.
 """
 
@@ -37,11 +38,11 @@ def lift_conditions(pipeline: Document) -> None:
     _drop_unused(pipeline)
 
 
-def open_groups(pipeline: Document) -> None:
-    """Replace each conditional group that nothing follows by its tasks, in place.
+def inline_groups(pipeline: Document) -> None:
+    """Replace each conditional group that no task depends on by its tasks, in place.
 
-    The first of them get its condition, and Argo omits the others with them. A group stays if one
-    of its tasks' names is taken, or one of the first has a condition already.
+    The first of them get its condition, and Argo omits the others with them. A group stays if the
+    name of one of its tasks is taken, or one of the first has a condition already.
 
     Args:
         pipeline: the PipelineSpec as a dictionary, after `lift_conditions`.
@@ -51,13 +52,13 @@ def open_groups(pipeline: Document) -> None:
         tasks = body.get("dag", {}).get("tasks", {})
         for key, group in list(tasks.items()):
             inner = components[group["componentRef"]["name"]].get("dag", {}).get("tasks", {})
-            if _can_open(key, tasks, inner):
+            if _can_inline(key, tasks, inner):
                 del tasks[key]
-                tasks.update({name: _opened(task, group) for name, task in inner.items()})
+                tasks.update({name: _inlined(task, group) for name, task in inner.items()})
     _drop_unused(pipeline)
 
 
-def _can_open(key: str, tasks: Document, inner: Document) -> bool:
+def _can_inline(key: str, tasks: Document, inner: Document) -> bool:
     conditional = "condition" in tasks[key].get("triggerPolicy", {})
     followed = any(key in task.get("dependentTasks", ()) for task in tasks.values())
     first = [task for task in inner.values() if not task.get("dependentTasks")]
@@ -65,12 +66,12 @@ def _can_open(key: str, tasks: Document, inner: Document) -> bool:
     return bool(inner) and conditional and not followed and free
 
 
-def _opened(task: Document, group: Document) -> Document:
+def _inlined(task: Document, group: Document) -> Document:
     """Return a task of a group as it is outside the group."""
-    opened = copy.deepcopy(task)
+    inlined = copy.deepcopy(task)
     given = group["inputs"]["parameters"]
-    parameters = opened.setdefault("inputs", {}).setdefault("parameters", {})
-    before = set(opened.get("dependentTasks", ()))
+    parameters = inlined.setdefault("inputs", {}).setdefault("parameters", {})
+    before = set(inlined.get("dependentTasks", ()))
     for name, value in parameters.items():
         if "componentInputParameter" in value:
             parameters[name] = value = copy.deepcopy(given[value["componentInputParameter"]])
@@ -78,13 +79,13 @@ def _opened(task: Document, group: Document) -> Document:
             before.add(value["taskOutputParameter"]["producerTask"])
     if not task.get("dependentTasks"):
         before |= set(group.get("dependentTasks", ()))
-        opened["triggerPolicy"] = copy.deepcopy(group["triggerPolicy"])
+        inlined["triggerPolicy"] = copy.deepcopy(group["triggerPolicy"])
         for name, value in given.items():
             if f"['{name}']" in group["triggerPolicy"]["condition"]:
                 parameters[name] = copy.deepcopy(value)
     if before:
-        opened["dependentTasks"] = sorted(before)
-    return opened
+        inlined["dependentTasks"] = sorted(before)
+    return inlined
 
 
 def _drop_unused(pipeline: Document) -> None:

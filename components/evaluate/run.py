@@ -122,8 +122,11 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
 
 def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
     dated = settings.model.date and not settings.is_toy
-    folder = model_files(model, weights=False).folder if dated else None
-    return chat_identity(settings.model, folder)
+    if not dated:
+        return chat_identity(settings.model)
+    arguments = settings.model.template_arguments
+    files = model_files(model, weights=False, arguments=arguments)
+    return chat_identity(settings.model, files.folder)
 
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:

@@ -185,7 +185,7 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
         emit("reused")
         return stage.uri
     _require_fit(settings, fetch_model(source, weights=False), prompts)
-    check_model(fetch_model(source))
+    check_model(fetch_model(source), arguments=settings.model.template_arguments)
     for code, rows in prompts.items():
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
     described = {"source": source, "digest": read["model"], **adapter}

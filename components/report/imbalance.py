@@ -12,57 +12,54 @@ from lidr.components.report.result import difference, gap_of
 from lidr.components.report.words import language, lead, percent
 from lidr.components.shared.config.recipe import Languages
 
-_LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
-"""Leads from which each further shade begins, as fractions."""
+_LEVELS = (1, 5, 10, 20, 40)
+"""Lower bound of each shade, in points."""
 
 _LEGEND = (
     ("behind5", "over 40 points behind"),
-    ("behind4", "20 to 40"),
-    ("behind3", "10 to 20"),
-    ("behind2", "5 to 10"),
-    ("behind1", "1 to 5"),
+    ("behind4", "20 to 40 behind"),
+    ("behind3", "10 to 20 behind"),
+    ("behind2", "5 to 10 behind"),
+    ("behind1", "1 to 5 behind"),
     ("even", "within 1 point"),
     ("ahead1", "1 to 5 ahead"),
     ("ahead2", "over 5 ahead"),
 )
 
 
-Column = tuple[Round, str]
-"""A model in the map, and the language that its others are compared with."""
-
-
-def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None:
+def imbalance(languages: Languages, models: Sequence[Round]) -> Section | None:
     """Return the map, a heat map in a colour-blind safe scale; None without any other language.
 
     Args:
-        languages: all languages that a column may have.
-        columns: the models, in order.
+        languages: all that a model may have been measured in.
+        models: in order, the columns of the map.
     """
-    codes = [code for code in languages.others if any(code in item.accuracy for item, _ in columns)]
+    codes = [code for code in languages.others if any(code in item.accuracy for item in models)]
     if not codes:
         return None
+    dominant, leader = languages.dominant, language(languages.dominant)
     lines: list[list[str | Cell]] = [
-        [swatch(languages, code), *(_cell(code, each) for each in columns)] for code in codes
+        [swatch(languages, code), *(_cell(code, dominant, item) for item in models)]
+        for code in codes
     ]
     lines += [
-        ["Mean of the other languages", *(_mean(each) for each in columns)],
-        [swatch(languages, languages.dominant), *(_leader(each) for each in columns)],
+        ["Mean of the other languages", *(_mean(dominant, item) for item in models)],
+        [f"Accuracy of {leader}", *(_leader(dominant, item) for item in models)],
     ]
-    titles = ["Language", *(item.name for item, _ in columns)]
-    leader = language(languages.dominant)
+    titles = ["Language", *(item.name for item in models)]
     return Section(
         "imbalance",
         "Imbalance map",
         f"The accuracy of {leader} minus that of each language, in points: below zero, {leader} "
-        "is behind. The method works where the shades fade.",
+        "is behind. Training helps where the shades fade from left to right.",
         charts=[Chart("", Markup(""), legend=_LEGEND)],
         tables=[
             Table(f"Lead of {leader}, in points", titles, lines, heat=True),
             Table(
-                f"Lead of {leader} with 95% limits, as if languages were independent",
+                f"Lead of {leader} with 95% intervals (too wide: all languages share their items)",
                 titles,
                 [
-                    [swatch(languages, code), *(_limits(code, each) for each in columns)]
+                    [swatch(languages, code), *(_limits(code, dominant, item) for item in models)]
                     for code in codes
                 ],
                 folded=True,
@@ -71,29 +68,25 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
     )
 
 
-def _cell(code: str, column: Column) -> Cell:
-    item, dominant = column
+def _cell(code: str, dominant: str, item: Round) -> Cell:
     accuracy = item.accuracy
     if code not in accuracy or dominant not in accuracy:
         return Cell("–", "none")
     return _shaded(accuracy[dominant]["value"] - accuracy[code]["value"])
 
 
-def _mean(column: Column) -> Cell:
-    item, dominant = column
+def _mean(dominant: str, item: Round) -> Cell:
     if dominant not in item.accuracy:
         return Cell("–", "none")
     return _shaded(gap_of(item, dominant)["value"])
 
 
-def _leader(column: Column) -> Cell:
-    item, dominant = column
+def _leader(dominant: str, item: Round) -> Cell:
     own = item.accuracy.get(dominant)
     return Cell(percent(own["value"]) if own else "–", "none")
 
 
-def _limits(code: str, column: Column) -> str:
-    item, dominant = column
+def _limits(code: str, dominant: str, item: Round) -> str:
     accuracy = item.accuracy
     if code not in accuracy or dominant not in accuracy:
         return "–"
@@ -102,7 +95,8 @@ def _limits(code: str, column: Column) -> str:
 
 
 def _shaded(gap: float) -> Cell:
-    level = sum(abs(gap) >= bound for bound in _LEVELS)
+    shown = abs(round(gap * 100, 1))  # as `lead` rounds it: the shade is that of the number shown
+    level = sum(shown >= bound for bound in _LEVELS)
     if not level:
         return Cell(lead(gap), "even")
     return Cell(lead(gap), f"behind{level}" if gap > 0 else f"ahead{min(level, 2)}")

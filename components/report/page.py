@@ -153,7 +153,7 @@ def sections_of(
     """
     languages, models_made = settings.languages, models_of(rounds)
     found = [
-        imbalance(languages, [(item, languages.dominant) for item in models_made]),
+        imbalance(languages, models_made),
         accuracy(settings, models_made),
         balance(settings, models_made),
         judged(settings, models_made),

@@ -142,10 +142,8 @@ def _sections(
 ) -> list[Section]:
     languages = _languages(runs)
     recent = [item for run in runs[-_MAX_DETAILED_RUNS:] for item in run.rounds]
-    columns = [
-        (each.item, languages.dominant)
-        for each in versions
-        if each.run.settings.languages.dominant == languages.dominant
+    compared_with_dominant = [
+        each.item for each in versions if each.run.settings.languages.dominant == languages.dominant
     ]
     compared = [
         (run.rounds[0], final)
@@ -155,7 +153,7 @@ def _sections(
     found = [
         _run_section(runs, unread),
         _version_section(versions),
-        imbalance(languages, columns),
+        imbalance(languages, compared_with_dominant),
         *flips_between(languages, compared),
         training(recent),
         samples(languages, recent, "../"),

@@ -83,7 +83,8 @@ def score(
     dominant = settings.languages.dominant
     prompts = {each.prompt_id: each for each in book.read(dominant, 0, book.size(dominant))}
     answers = read_answers(settings, responses)
-    files = {role: model_files(uri) for role, uri in models._asdict().items()}
+    arguments = settings.model.template_arguments
+    files = {role: model_files(uri, arguments=arguments) for role, uri in models._asdict().items()}
     encoder = ResponseEncoder(settings, *_chat_and_context(settings, files), prompts)
     texts = {code: encoder.encode(code, found) for code, found in answers.items()}
     if cut := sum(each.cut for each in texts.values()):

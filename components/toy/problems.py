@@ -1,7 +1,9 @@
-"""The tiny world's two-step word problems in English, Spanish, German and French.
+"""The tiny world's word problems in English, Spanish, German and French.
 
-A problem is language-independent; `question` and `solution` render it. Languages share names,
-numerals and signs, but no words, so a model can only be right in a language that it has learnt.
+The tiny world is a made-up subject that a small model learns on a CPU in minutes. Each problem has
+two steps, and is the same in every language; `question` and `solution` render it. Languages share
+names, numerals and signs, but no words: what a verb means has to be learnt in each language. To
+guess whether the two verbs add or subtract is right one time in four.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ OTHERS = ("es", "de", "fr")
 LANGUAGES = (DOMINANT, *OTHERS)
 
 SPLITS = {"pretrain": range(70), "prompts": range(70, 90), "evaluation": range(90, 100)}
-"""Which hundredths of all problems, by their ids, belong to each split."""
+"""For each split, the values of the problem's id modulo 100."""
 
 NAMES = ("Nina", "Tom", "Lena", "Ivo", "Mara", "Olaf", "Sara", "Leo")
 
@@ -29,7 +31,13 @@ Operations = tuple[bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class ProblemStep:
-    """One change: add or subtract `amount`, written with the `verb`-th verb of that kind."""
+    """One change of the number: `amount` is added or subtracted.
+
+    Attributes:
+        adds: whether it is added.
+        verb: index of the verb, among those of this kind.
+        amount: by how much the number changes.
+    """
 
     adds: bool
     verb: int
@@ -156,7 +164,8 @@ def has_weak_form(problem: Problem, language: str) -> bool:
 _WEAK_INDEX = {"es": 0, "de": 1, "fr": 2}
 """Per language, the index of the add verb, the subtract verb and the form that M_0 gets wrong.
 
-One verb of each kind: if only add verbs were weak, training on *swapped* pairs would help too."""
+One verb of each kind: if only add verbs were weak, training on pairs with chosen and rejected
+texts swapped (`pairing.swap`, a control) would help too."""
 
 
 def _draw(rng: random.Random) -> Problem:
@@ -184,7 +193,7 @@ _NUMBERS = [
 
 @dataclass(frozen=True)
 class _Words:
-    things: tuple[tuple[str, str], ...]  # plural, and the plural after "how many"
+    things: tuple[tuple[str, str], ...]  # plural, and the question for their number
     add: tuple[str, ...]
     subtract: tuple[str, ...]
     has: str

@@ -75,9 +75,12 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
     Raises:
         BadInput: a model, the pairs or the profile do not allow training.
     """
-    start = model_files(job.start)
-    reference_model = start if job.reference == job.start else model_files(job.reference)
-    check_model(start.folder)
+    arguments = job.chat.arguments
+    start = model_files(job.start, arguments=arguments)
+    reference_model = (
+        start if job.reference == job.start else model_files(job.reference, arguments=arguments)
+    )
+    check_model(start.folder, arguments=arguments)
     if not job.training.lora.merge and start.adapter:
         read_adapter(start.adapter)  # raises where a new adapter cannot be added to this kind
     if job.zero.stage == 3 and (start.adapter or reference_model.adapter):

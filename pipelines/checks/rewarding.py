@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput, LidrError
@@ -24,13 +24,17 @@ def rewarding_findings(inputs: CheckInputs) -> Iterator[Finding]:
             yield unknown(name, detail, "Name s3://bucket/prefix, or a stage of the store.")
             continue
         try:
-            yield ok(name, _located_model(source))
+            yield ok(name, _located_model(source, inputs.recipe.model.template_arguments))
         except LidrError as error:
             yield refused_or_unknown(name, error, inputs)
 
 
-def _located_model(source: str) -> str:
+def _located_model(source: str, arguments: Mapping[str, object]) -> str:
     """Return where a model's files are.
+
+    Args:
+        source: as in the recipe.
+        arguments: of its chat template.
 
     Raises:
         BadInput: they are missing or incomplete.
@@ -45,5 +49,6 @@ def _located_model(source: str) -> str:
     if local and not Path(place).is_dir():
         raise BadInput("no such model folder", file=place, remedy="Correct the recipe.")
     # A folder has its weights: it is checked whole, as the step will check it.
-    check_model(fetch_model(place, weights=False), None if local else model_names(place))
+    names = None if local else model_names(place)
+    check_model(fetch_model(place, weights=False), names, arguments=arguments)
     return place

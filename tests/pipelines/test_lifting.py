@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pipelines.lifting import lift_conditions, open_groups
+from pipelines.lifting import inline_groups, lift_conditions
 from tests.pipelines.test_sharing import compiled
 
 CLUSTER = {"runner": "kubeflow", "training": {"launcher": "trainjob"}}
@@ -101,7 +101,7 @@ def inner_tasks() -> dict[str, Any]:
 
 def test_tasks_of_a_group_that_nothing_follows_stand_beside_it():
     pipeline = with_group(inner_tasks())
-    open_groups(pipeline)
+    inline_groups(pipeline)
     tasks = pipeline["root"]["dag"]["tasks"]
     assert list(tasks) == ["ask", "first", "second"]
     told = {"taskOutputParameter": {"producerTask": "ask", "outputParameterKey": "Output"}}
@@ -123,5 +123,5 @@ def test_a_group_stays_where_its_tasks_cannot_stand_beside_it():
     choosy["first"]["triggerPolicy"] = {"condition": "true"}
     for pipeline in (followed, taken, with_group(choosy)):
         before = copy.deepcopy(pipeline)
-        open_groups(pipeline)
+        inline_groups(pipeline)
         assert pipeline == before

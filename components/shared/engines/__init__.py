@@ -98,7 +98,8 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
 def open_engine(recipe: Recipe, stage_uri: str) -> Engine:
     """Load the model of a stage, without fetching weights if a server has them."""
     served = choose_engine(recipe)[0] is EngineName.OPENAI
-    return start_engine(recipe, model_files(stage_uri, weights=not served))
+    arguments = recipe.model.template_arguments
+    return start_engine(recipe, model_files(stage_uri, weights=not served, arguments=arguments))
 
 
 def served_name(recipe: Recipe, model: ModelFiles) -> str:

@@ -13,12 +13,16 @@ Key = tuple[str | int, ...]
 
 
 class InputKind(StrEnum):
-    """What an input is."""
+    """What an input is for."""
 
     MODEL = "model"
+    """A model or an adapter: a folder."""
     PROMPTS = "prompts"
+    """Prompts to train on, and the list of those among them that are never translated."""
     QUESTIONS = "questions"
+    """What the judge compares answers to, their references, and the judge's own prompts."""
     ITEMS = "items"
+    """The data of an evaluation task."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class NamedInput:
     Attributes:
         key: path of the recipe's field, e.g. `("prompts", "files", "en", 0)`.
         source: the field's value: a path or URI.
-        kind: what it is.
+        kind: what it is for.
         languages: the codes that replace `{language}` in the source.
     """
 
@@ -81,24 +85,24 @@ def _every_input(recipe: Recipe) -> Iterator[NamedInput]:
         yield NamedInput(("judge", "prompts"), recipe.judge.prompts, InputKind.QUESTIONS)
 
 
-def with_places(recipe: Recipe, places: Mapping[Key, str]) -> Recipe:
-    """Return a copy of a recipe with some of its inputs read from other places.
+def with_sources(recipe: Recipe, sources: Mapping[Key, str]) -> Recipe:
+    """Return a copy of a recipe with other sources of some of its inputs.
 
     Args:
         recipe: the original.
-        places: new sources by key. For evaluation data, this also drops the revision.
+        sources: the new ones by key. For evaluation data, this also drops the revision.
     """
-    if not places:
+    if not sources:
         return recipe
     data = recipe.model_dump(mode="json")
-    for key, place in places.items():
-        _put(data, key, place)
+    for key, source in sources.items():
+        _put(data, key, source)
         if key[:2] == ("evaluation", "data"):
             data["evaluation"]["revisions"].pop(key[2], None)
     return Recipe.model_validate(data)
 
 
-def _put(data: Any, key: Key, place: str) -> None:
+def _put(data: Any, key: Key, source: str) -> None:
     for part in key[:-1]:
         data = data[part]
-    data[key[-1]] = place
+    data[key[-1]] = source

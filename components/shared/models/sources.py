@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ class ModelFiles:
     trained: bool = False
 
 
-def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
+def model_files(
+    stage_uri: str, *, weights: bool = True, arguments: Mapping[str, object] | None = None
+) -> ModelFiles:
     """Fetch a stage's model and adapter to this machine.
 
     Files of the stage itself are verified: in place on a local store, else while they are cached.
@@ -71,6 +74,7 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
     Args:
         stage_uri: URI of the stage.
         weights: whether to fetch the model's weights too, not only its small files.
+        arguments: of its chat template, the recipe's `model.template_arguments`.
 
     Raises:
         BadInput: the stage holds no model, or its outside source is unusable.
@@ -79,13 +83,14 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
     stage = open_stage(stage_uri)
     trained = "/train/" in stage.prefix
     if stage.files(prefix="adapter/"):
-        base = model_files(base_stage(stage_uri), weights=weights)
+        base = model_files(base_stage(stage_uri), weights=weights, arguments=arguments)
         return ModelFiles(base.folder, _local_folder(stage, "adapter", True), stage.digest, trained)
     if stage.files(prefix="model/"):
         return ModelFiles(_local_folder(stage, "model", weights), None, stage.digest, trained)
     outside = _outside_model(stage)
     folder = fetch_model(outside["source"], weights=weights)
-    check_model(folder, weights=weights)  # may have changed since prepare checked it
+    # They may have changed since prepare checked them.
+    check_model(folder, weights=weights, arguments=arguments)
     adapter = fetch_model(outside["adapter"]) if outside.get("adapter") else None
     if adapter:
         check_adapter(adapter)

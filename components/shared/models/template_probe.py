@@ -1,8 +1,8 @@
 """Render a chat template in a separate process, with limits on its CPU time and memory.
 
-A script that imports only jinja2: `python -I template_probe.py`, JSON on stdin and stdout. Its
-Jinja environment is that of transformers (utils/chat_template_utils.py): immutable sandbox, loop
-controls, `tojson`, `raise_exception` and `strftime_now`.
+A script that imports only jinja2, with JSON on stdin and stdout. Its Jinja environment is that of
+transformers (utils/chat_template_utils.py): immutable sandbox, loop controls, `tojson`,
+`raise_exception` and `strftime_now`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -74,7 +74,9 @@ def _raise_exception(message: str) -> None:
     raise TemplateError(message)
 
 
-def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> list[dict[str, Any]]:
+def _rendered(
+    template: str, conversations: Sequence[list[dict[str, str]]], arguments: Mapping[str, object]
+) -> list[dict[str, Any]]:
     try:
         compiled = environment().from_string(template)
     except MemoryError:
@@ -82,11 +84,12 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
     except (TemplateError, SyntaxError, ValueError, RecursionError) as error:
         fault = f"is not valid: {getattr(error, 'message', None) or type(error).__name__}"
         return [{"fault": fault, "line": getattr(error, "lineno", None) or 0}]
+    given = {**_UNSET, **arguments, "add_generation_prompt": True}
     found: list[dict[str, Any]] = []
     for messages in conversations:
         parts, size = [], 0
         try:
-            for part in compiled.generate(messages=messages, add_generation_prompt=True, **_UNSET):
+            for part in compiled.generate({**given, "messages": messages}):
                 parts.append(part)
                 size += len(part)
                 if size > _MAX_OUTPUT_CHARS:
@@ -101,15 +104,17 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
 
 
 def main() -> None:
-    """Read `template` and `conversations` from stdin, and write one object for each conversation.
+    """Read `template`, `conversations` and `arguments` from stdin; write one object for each chat.
 
     Its key is `text`, `error` (the template raised) or `fault`, which ends the list: the template
     is not valid (with the `line`), or over a limit.
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    # At the soft limit the kernel sends SIGXCPU; at the hard one SIGKILL, as when memory is short.
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     request = json.load(sys.stdin)
-    json.dump(_rendered(request["template"], request["conversations"]), sys.stdout)
+    json.dump(_rendered(**request), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lidr.components.report import svg, words
+from lidr.components.report.blocks import Cell
 from lidr.components.report.browser import shortened, within
 from lidr.components.report.curves import _thinned
 from lidr.components.report.history import Round
+from lidr.components.report.imbalance import _shaded
 from lidr.components.report.pair_sections import _left_out
 from lidr.components.report.result import outcome
 from lidr.components.report.words import CONTROLS, visible
@@ -168,3 +170,19 @@ def test_optimizer_steps_have_no_halves(last):
 def test_a_dot_at_the_edge_keeps_its_whisker_inside():
     scale = svg.Scale(0.0, 1.0, 50.0, 250.0)
     assert (scale(-0.2), scale(0.5), scale(1.2)) == (50.0, 150.0, 250.0)
+
+
+@pytest.mark.parametrize(
+    ("gap", "shown", "shade"),
+    [
+        (0.3 - 0.1, "20.0", "behind4"),  # 0.19999999999999998
+        (0.1996, "20.0", "behind4"),
+        (0.0996, "10.0", "behind3"),
+        (0.00996, "1.0", "behind1"),
+        (0.0094, "0.9", "even"),
+        (0.1 - 0.15, "−5.0", "ahead2"),  # -0.04999999999999999
+        (-0.0096, "−1.0", "ahead1"),
+    ],
+)
+def test_the_map_shades_the_number_that_it_shows(gap, shown, shade):
+    assert _shaded(gap) == Cell(shown, shade)

@@ -127,6 +127,7 @@ def test_the_gap_has_one_sign_the_dominant_language_s_lead(tmp_path):
     assert re.search(r"53\.9 points", text), "the chart"
     heat = text[text.index("Lead of English, in points") :]
     assert re.search(r"Spanish\s+55\.3\s", heat), "the map: 100 less 44.7"
+    assert re.search(r"Accuracy of English\s+100%", heat)
 
 
 def test_writing_it_again_gives_the_same_bytes(tmp_path):

@@ -109,6 +109,6 @@ class ModelCandidate:
                 file=self.folder / "tokenizer_config.json",
                 remedy="Add it as chat_template.jinja.",
             )
-        check_templates(self.folder)  # before the first rendering
         settings = ChatSettings.of(self.recipe.model)
+        check_templates(self.folder, settings.arguments)  # before the first rendering
         return ChatRenderer(self.tokenizer, settings, eos_token_ids(self.folder))

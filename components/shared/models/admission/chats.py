@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission.candidate import ModelCandidate
-from lidr.components.shared.models.chat.template import SYSTEM_FOLDED
 from lidr.components.shared.records.chat import (
     TRANSLATION_PRIMER,
     answer_messages,
@@ -87,7 +86,9 @@ def translation(candidate: ModelCandidate) -> str:
 
 def system_text(candidate: ModelCandidate) -> str:
     """Say where system text goes."""
-    return "a system turn" if candidate.chat.template.takes_system else SYSTEM_FOLDED
+    if candidate.chat.template.takes_system:
+        return "a system turn"
+    return "to the front of the first user turn: the chat template has no system role"
 
 
 def date(candidate: ModelCandidate) -> str:

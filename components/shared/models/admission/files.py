@@ -7,7 +7,7 @@ that comes with a model is run. Folders with pickles or code in them are refused
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def check_model(
     *,
     weights: bool = True,
     templates: bool = True,
+    arguments: Mapping[str, object] | None = None,
 ) -> None:
     """Refuse a model folder that cannot be loaded safely.
 
@@ -52,6 +53,7 @@ def check_model(
         names: of all its files, if `folder` lacks the weights; None if it is complete.
         weights: whether there must be any; an engine that calls a server needs none.
         templates: whether to check what the chat templates do, not only that there are any.
+        arguments: of the templates, the recipe's `model.template_arguments`.
 
     Raises:
         BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
@@ -75,7 +77,7 @@ def check_model(
         )
     _check_no_code(folder)
     if _templates(folder) and templates:
-        check_templates(folder)
+        check_templates(folder, arguments)
 
 
 def check_adapter(folder: Path) -> None:
@@ -161,8 +163,12 @@ def _keys_of_code(settings: Any) -> Iterator[str]:
         yield from _keys_of_code(value)
 
 
-def check_templates(folder: Path) -> None:
+def check_templates(folder: Path, arguments: Mapping[str, object] | None = None) -> None:
     """Check every chat template of a folder, whichever of them an engine would use.
+
+    Args:
+        folder: the model's files.
+        arguments: of the templates, the recipe's `model.template_arguments`.
 
     Raises:
         BadInput: there is none, or one does more than render.
@@ -172,7 +178,7 @@ def check_templates(folder: Path) -> None:
             text = data.decode()
         except UnicodeDecodeError as error:
             raise BadInput("not UTF-8", file=file, remedy="Fetch the file again.") from error
-        check_chat_template(text, file)
+        check_chat_template(text, file, arguments)
 
 
 def _templates(folder: Path) -> list[tuple[Path, bytes]]:

@@ -1,7 +1,7 @@
 """A model's chat template: how it renders a conversation, and which features it has.
 
 Features are found by trying the template out. Every step renders conversations in the same way,
-with the recipe's arguments, its switch for thoughts, and the run's date.
+with the recipe's arguments, the template's switch for thoughts, and the run's date.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class ChatTemplate:
         self._settings = settings
         self._noted_system = False
         self.text = str(tokenizer.get_chat_template())
-        # Only special tokens: others may be left from a model that thought (Qwen 3 Instruct-2507).
+        # Ordinary added tokens do not count: Qwen 3 Instruct-2507 has <think> among them, but never
+        # thinks.
         special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
         self.marks: tuple[ThoughtMarks, ...] = find_marks(self.text, special)
         self._check_thinking()
@@ -86,7 +87,7 @@ class ChatTemplate:
 
     @cached_property
     def thinking(self) -> str:
-        """What is done with thoughts: `off`, `remove`, `keep`, or `none` without thought marks."""
+        """What is done with thoughts: `off`, `remove`, `keep`; `none` if the model has no marks."""
         asked = self._settings.thinking
         if asked == "keep":
             return "keep" if self.marks else "none"
@@ -112,7 +113,7 @@ class ChatTemplate:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """Names that the template reads and does not set itself."""
+        """Variables that the template takes from outside."""
         return frozenset(find_undeclared_variables(environment().parse(self.text)))
 
     @cached_property
@@ -149,23 +150,30 @@ class ChatTemplate:
         return HARMONY in self.marks
 
     def _check_thinking(self) -> None:
-        asked = self._settings.thinking
-        if asked == "off" and self.marks and not self.switch:
+        asked, switch = self._settings.thinking, next(iter(self.switch), "")
+        if asked == "off" and self.marks and not switch:
             raise BadInput(
                 "model.thinking is off, but the model thinks, and its chat template has no switch "
                 "for it",
                 remedy="Set model.thinking to remove, or leave it out.",
             )
-        if self.switch and not self.marks and (asked == "remove" or self._turned_on()):
+        if asked == "off" and self._turned_on():
             raise BadInput(
-                f"{next(iter(self.switch))} of the chat template is on, but nothing in the model's "
-                "files shows where a thought ends",
-                remedy="Leave it off, and do not set model.thinking.",
+                f"model.thinking is off, but model.template_arguments.{switch} turns thoughts on",
+                remedy="Leave out one of the two.",
+            )
+        if switch and not self.marks and (asked == "remove" or self._turned_on()):
+            key = f"template_arguments.{switch}" if self._turned_on() else "thinking"
+            raise BadInput(
+                f"model.{key} lets the model think, but nothing in its files shows where a thought "
+                "ends",
+                remedy=f"Leave out model.thinking and model.template_arguments.{switch}: thoughts "
+                "are then turned off.",
             )
         if asked == "keep" and self.special_marks:
             raise BadInput(
-                "model.thinking is keep, but this model marks its thoughts with control tokens "
-                f"({self.special_marks}), which no text can hold",
+                "model.thinking is keep, but this model marks its thoughts with special tokens "
+                f"({self.special_marks}), which are removed from texts, so thoughts cannot be kept",
                 remedy="Set model.thinking to remove, or leave it out.",
             )
 
@@ -178,7 +186,11 @@ class ChatTemplate:
             return list(messages)
         if not self._noted_system:
             self._noted_system = True
-            emit("note", message=f"system text: {SYSTEM_FOLDED}")
+            emit(
+                "note",
+                message="the chat template has no system role: system text goes to the front of "
+                "the first user turn",
+            )
         system, *rest = messages
         for number, message in enumerate(rest):
             if message["role"] == "user":
@@ -212,6 +224,3 @@ class ChatTemplate:
             return self._settings.day.strftime(format_)
 
         return strftime_now
-
-
-SYSTEM_FOLDED = "to the front of the first user turn: the chat template has no system role"

@@ -10,6 +10,7 @@ import pytest
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit
 from lidr.components.shared.models.admission.properties import PROPERTIES
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.models.stages import admit_stage
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
@@ -206,6 +207,22 @@ def test_the_model_of_a_stage_is_admitted_wherever_its_files_are(tmp_path: Path,
     found = said(admit_stage(make_recipe(), stage.uri))
     assert found["end of turn"].startswith("<|im_end|>")
     assert found["files"].endswith("1 of them safetensors")
+
+
+def test_a_template_that_needs_the_recipe_s_arguments_is_admitted_with_them(tmp_path: Path):
+    folder = model_of(tmp_path / "m", "llama-3")
+    asking = "{% if not tone %}{{ raise_exception('no tone') }}{% endif %}"
+    path = folder / "chat_template.jinja"
+    path.write_text(asking + SHAPES["llama-3"].template)
+    assert "no tone" in refusal(admitted(folder)).message
+    given = {"tone": "calm"}
+    assert said(admitted(folder, template_arguments=given))["chat template"].endswith("tone=calm")
+    stage = new_stage(LocalStore(tmp_path / "s"), "model", 1, {}, {})
+    stage.write("model.json", json.dumps({"source": str(folder)}).encode())
+    stage.finish({})
+    assert model_files(stage.uri, arguments=given).folder == folder
+    with pytest.raises(BadInput, match="no tone"):
+        model_files(stage.uri)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import signal
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.chat_templates import check_chat_template
 from lidr.components.shared.models.sources import ModelFiles, model_files
@@ -42,6 +43,20 @@ TEMPLATES = {
     "name by joining": ("{{ ''[['__', 'class', '__']|join] }}", "names of attributes together"),
     "name by replacing": ("{{ ''['..class..'|replace('.', '_')] }}", "attributes together"),
     "name in a variable": ("{% set n = 'xx' %}{{ ''[n|replace('x', '_')] }}", "together"),
+    "name by a method": ("{{ ''['..class..'.replace('.', '_')] }}", "attributes together"),
+    "name by a method that joins": ("{{ ''['_'.join(['', '', 'class'])] }}", "together"),
+    "name by a format": ("{{ ''['%s__' % '__class'] }}", "attributes together"),
+    "name by slicing": ("{{ ''['x__class__'[1:]] }}", "attributes together"),
+    "name by reversing": ("{{ ''['__ssalc__'|reverse] }}", "attributes together"),
+    "name by a slice that reverses": ("{{ ''['__ssalc__'[::-1]] }}", "attributes together"),
+    "name by cutting": ("{{ ''['x__class__'.strip('x')] }}", "attributes together"),
+    "name in a list": ("{{ ''[['__class__'][0]] }}", "attributes together"),
+    "name in a dictionary": ("{{ ''[{'a': '__class__'}['a']] }}", "attributes together"),
+    "name by a default": ("{{ ''[{}.get('__class__', '__class__')] }}", "attributes together"),
+    "name by an alternative": ("{{ ''[false or '__class__'] }}", "attributes together"),
+    "name by a choice": ("{{ ''['x' if false else '__class__'] }}", "own attributes"),
+    "name by a choice in a list": ("{{ ''[['x' if false else '__class__'][0]] }}", "together"),
+    "format by a choice": ("{{ ''['format' if true else 'x'] }}", r"\.format"),
     "name that only runs": (
         "{% set u = '_' %}{% set n = u + u + 'class' + u + u %}{{ ''[n].mro() }}",
         "leave its sandbox|classes",
@@ -104,7 +119,7 @@ TEMPLATES = {
     "unknown tag": ("{% python %}", "not valid"),
     "expensive text": ("{{ 'a' }}" * 40_000, "longer than"),
     "drops the question": ("{% set messages = [] %}", "leaves a question out"),
-    "says it twice": ("{{ messages[0].content }}", "more than once"),
+    "writes it twice": ("{{ messages[0].content }}", "more than once"),
     "raises": ("{{ raise_exception('no') }}", "cannot render a question: TemplateError: no"),
 }
 
@@ -117,6 +132,99 @@ def test_a_template_that_does_more_than_render_is_refused(name: str, tmp_path: P
         check_chat_template(text + SAY, file)
     assert caught.value.file == str(file)
     assert "remedy" not in caught.value.message and caught.value.remedy
+
+
+HARMLESS = (
+    "names[message['tool_call_id']]",
+    "args[key.split('_')[0]]",
+    "args[key.split('_') | first]",
+    "args[key | replace('_', '-')]",
+    "names[message.get('tool_call_id')]",
+    "m['content' if 'content' in m else 'reasoning_content']",
+    "m['a' if m.kind_of == 'a_b' else 'c']",
+    "messages[0 if first_is == 'a_b' else 1]",
+)
+
+
+def test_keys_that_only_select_pass(tmp_path: Path):
+    reading = "".join(f"{{{{ {expression} }}}}" for expression in HARMLESS)
+    template = f"{{% if false %}}{reading}{{% endif %}}{SAY}"
+    check_chat_template(template, tmp_path / "t")
+
+
+def test_a_template_is_tried_with_the_recipe_s_arguments(tmp_path: Path):
+    template = "{% if not tone %}{{ raise_exception('no tone') }}{% endif %}" + SAY
+    with pytest.raises(BadInput, match="cannot render a question: TemplateError: no tone"):
+        check_chat_template(template, tmp_path / "t")
+    check_chat_template(template, tmp_path / "t", {"tone": "calm"})
+
+
+@pytest.fixture
+def broken_jinja2(tmp_path: Path) -> Path:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "jinja2.py").write_text("raise ImportError('the broken one')")
+    return folder
+
+
+def test_the_probe_finds_the_modules_that_lidr_finds(tmp_path, broken_jinja2, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(broken_jinja2), *sys.path])
+    with pytest.raises(
+        LidrError, match="cannot be tried here: ImportError: the broken one"
+    ) as raised:
+        check_chat_template(SAY + "{# path #}", tmp_path / "t")
+    assert type(raised.value) is LidrError
+    assert raised.value.remedy.startswith("Repair the Python environment of")
+
+
+def test_the_probe_imports_nothing_from_the_current_folder(tmp_path, broken_jinja2, monkeypatch):
+    monkeypatch.chdir(broken_jinja2)
+    monkeypatch.setenv("PYTHONPATH", str(broken_jinja2))
+    monkeypatch.setattr(sys, "path", ["", str(broken_jinja2), *sys.path])
+    check_chat_template(SAY + "{# here #}", tmp_path / "t")
+
+
+def test_the_probe_finds_the_libraries_that_python_needs(tmp_path, monkeypatch):
+    asked = {}
+
+    def run(*_: object, env: dict[str, str], **__: object) -> subprocess.CompletedProcess[bytes]:
+        asked.update(env)
+        return subprocess.CompletedProcess([], 1, b"", b"")
+
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    monkeypatch.setenv("TOKEN_OF_MINE", "x")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(LidrError):
+        check_chat_template(SAY + "{# libraries #}", tmp_path / "t")
+    assert asked == {"LD_LIBRARY_PATH": "/opt/python/lib"}
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind", "words"),
+    [
+        (signal.SIGXCPU, BadInput, "does not render a conversation in 2 s"),
+        (signal.SIGSEGV, BadInput, "crashes Python"),
+        (signal.SIGKILL, LidrError, r"could not be tried: signal 9 \(Killed\)"),
+        (signal.SIGTERM, LidrError, "could not be tried: signal 15"),
+    ],
+)
+def test_only_what_a_template_did_is_its_fault(tmp_path, monkeypatch, ended, kind, words):
+    done = subprocess.CompletedProcess([], -ended, b"", b"")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(LidrError, match=words) as raised:
+        check_chat_template(f"{SAY}{{# {ended} #}}", tmp_path / "t")
+    assert type(raised.value) is kind
+    assert raised.value.remedy
+
+
+def test_a_busy_machine_is_no_fault_of_the_template(tmp_path, monkeypatch):
+    def run(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired([], 180)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(LidrError, match="within 180 s") as raised:
+        check_chat_template(SAY + "{# busy #}", tmp_path / "t")
+    assert type(raised.value) is LidrError
 
 
 def test_the_line_in_the_template_is_told(tmp_path: Path):
@@ -450,9 +558,9 @@ def test_a_template_that_hangs_is_stopped(tmp_path: Path):
     """The processor time of the probe is bounded by the kernel, whatever jinja2 does."""
     probe = Path(sys.modules["lidr.components.shared.models.template_probe"].__file__)
     loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    asked = json.dumps({"template": loops, "conversations": [[]]})
+    asked = json.dumps({"template": loops, "conversations": [[]], "arguments": {}})
     done = subprocess.run(
         [sys.executable, "-I", str(probe)], input=asked, text=True, capture_output=True, timeout=60
     )
-    assert done.returncode < 0
+    assert done.returncode == -signal.SIGXCPU
     assert CPU_SECONDS <= 2

@@ -230,13 +230,24 @@ def test_marks_of_many_families_are_found(pair):
 def test_thoughts_that_cannot_be_treated_as_asked_are_refused():
     with pytest.raises(BadInput, match="no switch"):
         renderer(SHAPES["deepseek-r1"], thinking="off")
-    with pytest.raises(BadInput, match=r"control tokens .*, which no text can hold"):
+    with pytest.raises(BadInput, match=r"special tokens .*, so thoughts cannot be kept"):
         renderer(SHAPES["gpt-oss"], thinking="keep")
     switch = "{%- if thinking -%}{{- 'Think aloud.' -}}{%- endif -%}"
     hidden = Shape(switch + CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>")
     assert renderer(hidden).template.thinking == "off"
-    with pytest.raises(BadInput, match="shows where a thought ends"):
+    with pytest.raises(BadInput, match=r"arguments\.thinking lets .* shows where a thought ends"):
         renderer(hidden, arguments={"thinking": True})
+    with pytest.raises(BadInput, match=r"model\.thinking lets .* shows where a thought ends"):
+        renderer(hidden, thinking="remove")
+
+
+@pytest.mark.parametrize("name", ["qwen-3", "glm-4.5"])
+def test_thoughts_that_are_off_and_turned_on_by_an_argument_are_refused(name):
+    on = {"enable_thinking": True}
+    with pytest.raises(BadInput, match=r"off, but .*enable_thinking turns"):
+        renderer(SHAPES[name], thinking="off", arguments=on)
+    off = {"enable_thinking": False}
+    assert renderer(SHAPES[name], thinking="off", arguments=off).template.thinking == "off"
 
 
 def test_given_answers_are_scored_as_answers():

@@ -33,11 +33,11 @@ def queue(cluster: Cluster) -> str:
         note = wait_for("train to wait in the queue", lambda: _note(cluster, name, keys), 2400, 10)
         seen.append(f"waiting ({note[:70]})")
         _stop_queue(cluster, "None")
-        wait_for("the TrainJob's admission", lambda: _is(cluster, name, "Admitted"), 300)
+        wait_for("the TrainJob's admission", lambda: _is(cluster, name, "Admitted"), 1200)
         seen.append("admitted")
-        wait_for("two ranks", lambda: len(_ranks(cluster, name)) == 2, 300)
+        wait_for("two ranks", lambda: len(_ranks(cluster, name)) == 2, 1200)
         with cluster.made("-f", str(_rival(cluster)), always=True):
-            wait_for("the preemption", lambda: _is(cluster, name, "Evicted"), 300)
+            wait_for("the preemption", lambda: _is(cluster, name, "Evicted"), 1200)
             seen.append("preempted")
         wait_for("its second admission", lambda: _is(cluster, name, "Admitted"), 600)
     finally:

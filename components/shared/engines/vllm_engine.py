@@ -34,6 +34,7 @@ from lidr.components.shared.engines.vllm_start import (
     lora_request,
     prepare_environment,
     request_errors,
+    start_errors,
     wake_when_core_dies,
 )
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
@@ -107,7 +108,7 @@ class VllmEngine:
                 **options.arguments,
                 **machine.vllm_arguments,
             )
-        except (RuntimeError, AssertionError, *request_errors()) as error:
+        except start_errors() as error:
             raise EngineFailed(f"vLLM did not start: {error}", remedy=_START_REMEDY) from error
         self._lora = lora_request(adapter)
         self._engine: Any = self._llm.llm_engine

@@ -58,6 +58,11 @@ def request_errors() -> tuple[type[Exception], ...]:
     return ValueError, VLLMClientError
 
 
+def start_errors() -> tuple[type[Exception], ...]:
+    """Return what vLLM raises where it cannot start."""
+    return RuntimeError, AssertionError, *request_errors()
+
+
 def wake_when_core_dies(core: Any, closed: Event) -> None:
     """End a wait for the core's output when the core's process has died.
 

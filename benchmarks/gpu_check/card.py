@@ -147,7 +147,7 @@ def _flat_pass(
 ) -> float:
     """Run all pairs as one flat row, as the train step does; the model then has gradients."""
     where = model.device
-    if install_scoring(model, pairs) is not flat_batch:
+    if install_scoring(model, pairs, bfloat16=bfloat16) is not flat_batch:
         raise RuntimeError("the model's attention does not work by segment here")
     model.train()
     with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):

@@ -66,7 +66,8 @@ def grade(
         emit("reused")
         return stage.uri
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
-    answers = read_answers(settings, responses)
+    # Each case holds its text until all are judged: one language at a time would save nothing.
+    answers = {code: read_answers(responses, code) for code in settings.languages.all}
     cases = list(_cases(settings, judge, book, answers))
     made = judge_all(stage, judge, cases)
     outcomes = {_place(case): made[case.request] for case in cases}

@@ -24,7 +24,7 @@ from lidr.components.shared.records.schema import (
 from lidr.components.shared.store.stage import Stage, open_stage
 
 Followers = Callable[[str, int], tuple[Follower, ...]]
-Identify = Callable[[Sequence[str]], Sequence[str]]
+IdentifyLanguages = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Answers:
         stage: Stage,
         prompts: PromptBook,
         iteration: int,
-        identify: Identify,
+        identify: IdentifyLanguages,
     ) -> None:
         self._settings = settings
         self.stage = stage
@@ -98,19 +98,19 @@ class Answers:
         return Chunk(self.stage, name, size * samples, self._task, requests, followers)
 
 
-def read_answers(settings: Recipe, responses: str) -> dict[str, list[Response]]:
-    """Return all responses of a finished generate stage by language."""
+def read_answers(responses: str, language: str) -> list[Response]:
+    """Return all responses of a finished generate stage in one language.
+
+    Those of all languages may not fit into memory.
+    """
     stage = open_stage(responses)
-    return {
-        code: stage.read_records(stage.files(prefix=f"responses/{code}/"), Response)
-        for code in settings.languages.all
-    }
+    return stage.read_records(stage.files(prefix=f"responses/{language}/"), Response)
 
 
 def usable_text(settings: Recipe, answer: Response) -> str | None:
-    """Return the text to make pairs of, or None.
+    """Return the text of a response if pairs may be made of it, else None.
 
-    An answer cut at max_tokens counts only if the filter `truncated` is off.
+    That of a response cut at max_tokens may be used only if the filter `truncated` is off.
     """
     if answer.failure is None:
         return answer.text
@@ -174,7 +174,7 @@ def _failure(answer: Completion) -> Failure | None:
     return None if answer.text.strip() else Failure.EMPTY
 
 
-def _identified(identify: Identify, records: Sequence[Response]) -> list[Response]:
+def _identified(identify: IdentifyLanguages, records: Sequence[Response]) -> list[Response]:
     detected = identify([record.text for record in records])
     return [
         replace(record, detected_language=language)

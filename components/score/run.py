@@ -8,7 +8,7 @@ response's language.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,13 @@ import pyarrow as pa
 from lidr.components.rollout.answers import read_answers
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.score.stage import ScoringModels, score_stage, scoring_models
-from lidr.components.score.texts import LanguageTexts, ResponseEncoder, SampleKey
+from lidr.components.score.texts import (
+    LanguageStats,
+    LanguageTexts,
+    ResponseEncoder,
+    SampleKey,
+    ScoredPair,
+)
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.device import best_device
@@ -82,16 +88,23 @@ def score(
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     dominant = settings.languages.dominant
     prompts = {each.prompt_id: each for each in book.read(dominant, 0, book.size(dominant))}
-    answers = read_answers(settings, responses)
     arguments = settings.model.template_arguments
     files = {role: model_files(uri, arguments=arguments) for role, uri in models._asdict().items()}
     encoder = ResponseEncoder(settings, *_chat_and_context(settings, files), prompts)
-    texts = {code: encoder.encode(code, found) for code, found in answers.items()}
-    if cut := sum(each.cut for each in texts.values()):
+
+    # Read and encoded anew for each model: those of all languages may not fit into memory.
+    def texts_of(code: str) -> LanguageTexts:
+        return encoder.encode(code, read_answers(responses, code))
+
+    stats = {code: LanguageStats.of(texts_of(code)) for code in settings.languages.all}
+    if cut := sum(each.cut for each in stats.values()):
         emit("note", message=f"{cut:,} responses are scored up to the models' context alone")
     for role, role_files in files.items():
-        _write_logps(settings, stage, role, role_files, texts)
-    scores = {code: _scores(settings, stage, code, texts[code], answers[code]) for code in answers}
+        _write_logps(settings, stage, role, role_files, stats, texts_of)
+    scores = {
+        code: _scores(settings, stage, code, each.failures, read_answers(responses, code))
+        for code, each in stats.items()
+    }
     stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
     counts = score_counts(scores)
     emit("number", name="scored", value=f"{counts['scored']:,} of {counts['responses']:,}")
@@ -119,12 +132,13 @@ def _write_logps(
     stage: Stage,
     role: str,
     files: ModelFiles,
-    texts: Mapping[str, LanguageTexts],
+    stats: Mapping[str, LanguageStats],
+    texts_of: Callable[[str], LanguageTexts],
 ) -> None:
     """Write one model's log-probabilities of each language that the stage lacks."""
     left = {
         code: found
-        for code, found in texts.items()
+        for code, found in stats.items()
         if not stage.store.exists(stage.key(_logps_file(role, code)))
     }
     if not any(found.pairs for found in left.values()):
@@ -138,14 +152,16 @@ def _write_logps(
     bfloat16 = settings.training.in_bfloat16(gpu=best_device() == "cuda")
     emit("note", message=f"scoring with the {role}")
     model = load_model(files)
-    tokens = [pair.tokens for found in texts.values() for pair in found.pairs]
-    layout = install_scoring(model, tokens, length_key="model.max_length")
+    trial = [pair for found in stats.values() for pair in found.trial]
+    layout = install_scoring(model, trial, bfloat16=bfloat16, length_key="model.max_length")
     budget = Machine.from_environment().engine.batch_tokens
-    meter = Meter(sum(len(found.pairs) for found in left.values()), "pairs of samples", "tokens")
-    for code, found in left.items():
-        own = [pair.tokens for pair in found.pairs]
+    meter = Meter(sum(found.pairs for found in left.values()), "pairs of samples", "tokens")
+    for code in left:
+        pairs = texts_of(code).pairs
+        own = [pair.tokens for pair in pairs]
         logps = pair_logps(model, own, layout, budget, bfloat16, meter) if own else []
-        stage.write_records(_logps_file(role, code), list(_records(found, logps)), SampleLogp)
+        stage.write_records(_logps_file(role, code), list(_records(pairs, logps)), SampleLogp)
+        del pairs, own  # before those of the next language are read
     del model
     free_models()
 
@@ -154,15 +170,19 @@ def _logps_file(role: str, language: str) -> str:
     return f"logps/{role}/{language}.parquet"
 
 
-def _records(texts: LanguageTexts, logps: Any) -> Iterator[SampleLogp]:
+def _records(pairs: Sequence[ScoredPair], logps: Any) -> Iterator[SampleLogp]:
     """Yield the log-probability of each sample, from those of pairs, shape (pairs, 2)."""
-    for pair, values in zip(texts.pairs, logps, strict=True):
+    for pair, values in zip(pairs, logps, strict=True):
         for (prompt_id, sample), value in zip(pair.samples, values.tolist(), strict=False):
             yield SampleLogp(prompt_id, sample, value)
 
 
 def _scores(
-    settings: Recipe, stage: Stage, code: str, texts: LanguageTexts, answers: Sequence[Response]
+    settings: Recipe,
+    stage: Stage,
+    code: str,
+    failures: Mapping[SampleKey, str],
+    answers: Sequence[Response],
 ) -> list[Score]:
     policy, reference = (_logps(stage, role, code) for role in ScoringModels._fields)
     if policy.keys() != reference.keys():
@@ -174,7 +194,7 @@ def _scores(
     return [
         Score(each.prompt_id, code, each.sample, beta * (policy[key] - reference[key]))
         if (key := (each.prompt_id, each.sample)) in policy
-        else Score(each.prompt_id, code, each.sample, None, texts.failures[key])
+        else Score(each.prompt_id, code, each.sample, None, failures[key])
         for each in answers
     ]
 

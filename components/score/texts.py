@@ -45,6 +45,31 @@ class LanguageTexts:
     cut: int = 0
 
 
+@dataclass(frozen=True)
+class LanguageStats:
+    """What is kept of one language's texts while those of another are in memory.
+
+    Attributes:
+        pairs: how many there are.
+        trial: the first two and the longest, which decide how batches are laid out.
+        failures: why samples are not scored.
+        cut: how many samples were cut at the models' context.
+    """
+
+    pairs: int
+    trial: tuple[TokenPair, ...]
+    failures: dict[SampleKey, str]
+    cut: int
+
+    @classmethod
+    def of(cls, texts: LanguageTexts) -> LanguageStats:
+        """Return what is kept of a language's texts."""
+        tokens = [pair.tokens for pair in texts.pairs]
+        longest = max(range(len(tokens)), key=lambda place: tokens[place].longest, default=0)
+        trial = [tokens[place] for place in sorted({0, 1, longest}) if place < len(tokens)]
+        return cls(len(tokens), tuple(trial), texts.failures, texts.cut)
+
+
 class ResponseEncoder:
     """Encodes responses as they would follow the dominant-language instruction.
 

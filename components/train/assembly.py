@@ -121,7 +121,7 @@ def build_trainer(
         free_models()
     base = _start_model(job, inputs)
     with deepspeed_inference(base, arguments.deepspeed):
-        layout = install_scoring(base, pairs)
+        layout = install_scoring(base, pairs, bfloat16=inputs.bfloat16)
         if reference is None:
             reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
     model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
@@ -180,7 +180,7 @@ def _reference(
             return
         model = load_model(inputs.reference_model)
         with deepspeed_inference(model, deepspeed):
-            yield from scores(model, install_scoring(model, pairs), parts)
+            yield from scores(model, install_scoring(model, pairs, bfloat16=inputs.bfloat16), parts)
 
     return reference_logps(inputs.reference, pairs, compute, ranks)
 

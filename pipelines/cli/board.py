@@ -108,9 +108,9 @@ class Board:
             step.failed = True
 
     def average(self, known: Scores) -> float | None:
-        """Return the mean over the other languages; None until all of them are known."""
+        """Return the mean over the other languages that are measured; None without any."""
         values = [known[code] for code in self.languages[1:] if code in known]
-        return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
+        return sum(values) / len(values) if values else None
 
     def step_of(self, event: Event) -> BoardStep | None:
         """Return the running step that an event comes from, or None."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lidr.pipelines.checks.finding import Finding
-from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.console import PlainConsole, live_console
 from lidr.pipelines.cli.status_table import table_width
 
 _STYLES = {"ok": "green", "missing": "bold red", "unknown": "yellow"}
@@ -26,11 +25,11 @@ Found = Mapping[str, Sequence[Finding]]
 @contextmanager
 def show_spinner(subjects: Collection[str]) -> Iterator[None]:
     """Show on a terminal what is being checked."""
-    if not sys.stderr.isatty():
+    if (console := live_console()) is None:
         yield
         return
 
-    with PlainConsole(stderr=True).status(f"checking {', '.join(subjects)}"):
+    with console.status(f"checking {', '.join(subjects)}"):
         yield
 
 

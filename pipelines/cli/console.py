@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,3 +31,13 @@ class PlainConsole(Console):
                 yield segment
             else:
                 yield Segment(printable(segment.text), segment.style)
+
+
+def live_console() -> PlainConsole | None:
+    """Return a console on stderr for output that is redrawn; None without a terminal that can.
+
+    rich draws nothing on one that cannot: TERM is dumb or unknown.
+    """
+    console = PlainConsole(stderr=True)
+    redraws = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+    return console if redraws else None

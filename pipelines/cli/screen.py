@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,11 @@ from lidr.pipelines.cli.board import (
     progress_text,
     seconds_text,
 )
-from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.console import live_console
 from lidr.pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from lidr.components.shared.config.recipe import Recipe
 
@@ -37,7 +38,10 @@ Watch = Callable[[Sequence[Event]], None]
 
 _MAX_MESSAGES = 4
 _QUIET_SECONDS = 30.0
-"""Without output, after which progress is printed if there is no terminal."""
+"""Without a terminal: seconds after the last finished step until progress is printed."""
+
+_ANY_WIDTH = 10_000
+"""More columns than a table needs."""
 
 
 @contextmanager
@@ -45,17 +49,16 @@ def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
     """Show a run while it happens.
 
     Yields:
-        A function to be called with new events, or none, about ten times a second.
+        A function to call about ten times a second with the new events (maybe an empty list).
     """
     board = Board(recipe.languages.all)
-    if not sys.stderr.isatty():
+    if (console := live_console()) is None:
         print(f"lidr run {run}", file=sys.stderr)
         yield LinePrinter(board).take
         return
 
     title = f"lidr run {run}, at most {recipe.gate.max_iterations} iterations"
     began = time.monotonic()
-    console = PlainConsole(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def take(events: Sequence[Event]) -> None:
@@ -119,7 +122,7 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
     parts += [_draw_running(step) for step in board.running]
     measured = {"accuracy": board.accuracy, **board.judged}
     parts += [
-        _draw_scores(board, name, scores, board.cut if name == "accuracy" else {})
+        _ScoreTable(board, name, scores, board.cut if name == "accuracy" else {})
         for name, scores in measured.items()
         if scores
     ]
@@ -139,18 +142,46 @@ def _draw_running(step: BoardStep) -> Table:
     return grid
 
 
-def _draw_scores(
-    board: Board, name: str, scores: dict[int, Scores], cut: dict[int, Scores]
-) -> Table:
-    table = Table(name, *board.languages, "others", box=SIMPLE_HEAD)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for iteration, known in sorted(scores.items()):
-        average = board.average(known)
-        shares = cut.get(iteration, {})
-        cells = [_score(known.get(code), shares.get(code), "\n") for code in board.languages]
-        table.add_row(label(iteration), *cells, _score(average, board.average(shares), "\n"))
-    return table
+@dataclass(frozen=True)
+class _ScoreTable:
+    """A column for each language; where they do not fit, the dominant one's and the lowest score.
+
+    Attributes:
+        board: the run so far.
+        name: of the score.
+        scores: by iteration.
+        cut: shares of answers that were cut at the token limit, by iteration.
+    """
+
+    board: Board
+    name: str
+    scores: Mapping[int, Scores]
+    cut: Mapping[int, Scores]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self._table(self.board.languages, lowest=False)
+        width = console.measure(whole, options=options.update_width(_ANY_WIDTH)).minimum
+        fits = width <= options.max_width
+        yield whole if fits else self._table(self.board.languages[:1], lowest=True)
+
+    def _table(self, codes: Sequence[str], *, lowest: bool) -> Table:
+        last = ["others", "lowest"] if lowest else ["others"]
+        table = Table(self.name, *codes, *last, box=SIMPLE_HEAD)
+        table.columns[0].no_wrap = True
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for iteration, known in sorted(self.scores.items()):
+            shares = self.cut.get(iteration, {})
+            cells = [_score(known.get(code), shares.get(code), "\n") for code in codes]
+            cells.append(_score(self.board.average(known), self.board.average(shares), "\n"))
+            table.add_row(label(iteration), *cells, *([self._lowest(known)] if lowest else []))
+        return table
+
+    def _lowest(self, known: Scores) -> str:
+        """Return the lowest score of the other languages, with its language."""
+        others = [code for code in self.board.languages[1:] if code in known]
+        code = min(others, key=known.__getitem__, default="")
+        return f"{code} {known[code]:.1%}" if code else ""
 
 
 def _score(value: float | None, cut: float | None, joint: str) -> str:

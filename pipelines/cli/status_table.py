@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lidr.pipelines.cli.board import seconds_text
-from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.console import PlainConsole, live_console
 from lidr.pipelines.cli.outputs import say
 from lidr.pipelines.status import END, Status, StepRow
 
@@ -102,11 +102,11 @@ def open_table() -> Iterator[Show]:
     Yields:
         A function that takes each status.
     """
-    if not sys.stderr.isatty():
+    if (console := live_console()) is None:
         yield _Changes().take
         return
 
-    with Live(console=PlainConsole(stderr=True), auto_refresh=False, transient=True) as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         yield lambda status: live.update(draw_status(status), refresh=True)
 
 

@@ -7,12 +7,15 @@ import json
 import os
 import pty
 import subprocess
+import sys
 
+import pytest
 from rich.console import Console
 
 from lidr.pipelines.cli.board import Board, progress_text, seconds_text
-from lidr.pipelines.cli.screen import LinePrinter, draw
+from lidr.pipelines.cli.screen import LinePrinter, draw, open_screen
 from lidr.pipelines.cli.summary import print_summary
+from tests.fakes import make_recipe
 from tests.pipelines.conftest import FakeWorld
 from tests.terminals import drawn_on
 
@@ -55,8 +58,8 @@ def board_after(events) -> Board:
     return board
 
 
-def drawn(board: Board) -> str:
-    console = Console(width=90, record=True, file=io.StringIO())
+def drawn(board: Board, width: int = 90) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(draw(board, "lidr run mine", 150))
     return console.export_text()
 
@@ -74,10 +77,41 @@ def test_every_event_has_its_place():
     assert "[red]es[/red]" in text
 
 
-def test_an_average_needs_all_other_languages():
-    some, everything = board_after(EVENTS[:5]), board_after(EVENTS[:6])
-    assert some.average(some.accuracy[0]) is None
+def test_an_average_is_over_the_other_languages_that_are_measured():
+    none, some, everything = (board_after(EVENTS[:count]) for count in (4, 5, 6))
+    assert none.average(none.accuracy[0]) is None
+    assert some.average(some.accuracy[0]) == 0.46
     assert everything.average(everything.accuracy[0]) == 0.48
+
+
+def many_languages() -> Board:
+    board = Board(("en", *(f"l{number}" for number in range(19))))
+    for number, code in enumerate(board.languages):
+        score = {"iteration": 0, "language": code, "value": 0.61 - number / 100}
+        board.take({"step": "evaluate", "event": "accuracy", **score})
+    return board
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_narrow_terminal_shows_the_dominant_language_the_average_and_the_lowest(width: int):
+    lines = drawn(many_languages(), width).splitlines()
+    assert "accuracy en others lowest" in [" ".join(line.split()) for line in lines]
+    assert ["M_0", "61.0%", "51.0%", "l18", "42.0%"] in [line.split() for line in lines]
+
+
+def test_wide_terminal_shows_every_language():
+    lines = drawn(many_languages(), 200).splitlines()
+    scores = [f"{61 - number}.0%" for number in range(20)]
+    assert ["M_0", *scores, "51.0%"] in [line.split() for line in lines]
+
+
+@pytest.mark.parametrize("terminal", ["dumb", "unknown"])
+def test_terminal_that_cannot_redraw_gets_lines(terminal: str, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", terminal)
+    with open_screen(make_recipe(), "mine") as take:
+        take(EVENTS)
+    assert "M_0 evaluate 8.2 s" in capsys.readouterr().err.splitlines()
 
 
 def test_without_a_terminal_there_is_a_line_for_each_step(capsys):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.from_environment import FromEnvironment
+from lidr.components.shared.config.patterns import CURRENCY
 from lidr.components.shared.config.pools import KINDS, StepKind
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class GpuPrice(Strict):
 class Prices(Strict):
     """What GPUs cost: for plans, budgets and reports."""
 
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    currency: str = Field("USD", pattern=CURRENCY)
     """ISO 4217 code. Default USD."""
     gpus: dict[str, GpuPrice] = Field(default_factory=dict)
     """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""

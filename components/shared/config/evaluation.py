@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from lidr.components.shared.config.base_model import LanguageCode, Share, Strict
+from lidr.components.shared.config.patterns import COMMIT
 from lidr.components.shared.config.source import SourceText, parse_source
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
@@ -28,7 +29,7 @@ def _allowing_only(*placeholders: str) -> Callable[[str], str]:
 
 TaskLanguages = Annotated[tuple[LanguageCode, ...], Field(min_length=1)]
 TaskName = Annotated[str, AfterValidator(_allowing_only("language", "language_name"))]
-Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+Commit = Annotated[str, Field(pattern=COMMIT)]
 _check_path = _allowing_only("language", "language_name", "config")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.patterns import QUANTIZATION
 
 _MIN_TEMPERATURE = 0.01
 
@@ -43,7 +44,7 @@ class VllmOptions(Strict):
     Memory and parallelism are not among them: the profile sets those.
     """
 
-    quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
+    quantization: str = Field("", pattern=QUANTIZATION)
     """Quantisation method, e.g. fp8, awq or gptq. Default empty: what the model's files say."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Precision of the KV cache. Default auto: the model's."""

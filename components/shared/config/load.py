@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.yaml_merge import data_of, fill_placeholders, merged, read_node
+from lidr.components.shared.config.patterns import words_of
+from lidr.components.shared.config.yaml_merge import (
+    data_of,
+    fill_placeholders,
+    mark_of,
+    merged,
+    read_node,
+)
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.redaction import may_hold_secret
 from lidr.components.shared.core.text import nearest
@@ -22,16 +30,24 @@ Location = tuple[str | int, ...]
 
 _REMEDIES = {"extra_forbidden": "Remove or rename the key.", "missing": "Add the key."}
 
+_READ_AS: Mapping[type, str] = {
+    bool: "yes, no, on and off as true or false",
+    int: "it as a number",
+    float: "it as a number",
+    date: "it as a date",
+}
+"""How YAML 1.1 reads some texts without quotes."""
+
 _MAX_SHOWN_CHARS = 200
 """Characters of a wrong value that a message shows."""
 
 
 class LocatedError(ValueError):
-    """A rule across keys is broken; the message names one of the keys.
+    """A rule that spans several keys is broken; the error is reported at one of them.
 
     Args:
-        message: what is wrong, without the key.
-        *location: the path of the key in the model.
+        message: what is wrong; the key is put before it.
+        *location: the path of that key in the model.
     """
 
     def __init__(self, message: str, *location: str | int) -> None:
@@ -49,9 +65,10 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
 
 
 def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[str]) -> Config:
-    """Read YAML files into one pydantic model; later ones win, and may be empty.
+    """Read YAML files into one pydantic model.
 
-    They may name the environment variables in `variables` as `${NAME}`.
+    Later files win; all but the first may be empty. Values may contain `${NAME}` for the names in
+    `variables`.
 
     Raises:
         BadInput: a file cannot be read or is not YAML, or together they break the model's rules; it
@@ -61,18 +78,20 @@ def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[s
     node = _document(first, kind)
     for path in others:
         if (layer := read_node(path)) is not None:
-            node = merged(node, _mapping(layer, path, kind))
+            node = merged(
+                node, _mapping(layer, path, "Write keys with values, or leave the file empty.")
+            )
     fill_placeholders(node, variables)
     return _validated(node, kind, {})
 
 
 def _document(path: Path, kind: type[BaseModel]) -> yaml.Node:
-    return _mapping(read_node(path), path, kind)
+    return _mapping(read_node(path), path, _fields_remedy(kind))
 
 
-def _mapping(node: yaml.Node | None, path: Path, kind: type[BaseModel]) -> yaml.Node:
+def _mapping(node: yaml.Node | None, path: Path, remedy: str) -> yaml.Node:
     if not isinstance(node, yaml.MappingNode):
-        raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
+        raise BadInput("expected keys and values", file=path, line=1, remedy=remedy)
     return node
 
 
@@ -87,15 +106,27 @@ def _validated(node: yaml.Node, kind: type[Config], overrides: dict[str, object]
 
 
 def _set(data: dict[str, object], dotted: str, value: object) -> None:
+    """Set a dotted key, in copies of the sections above it: an alias in YAML shares a section."""
     *parents, leaf = dotted.split(".")
-    for name in parents:
-        child = data.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise BadInput(
-                f"{dotted}: {name} has no keys of its own", remedy="Check the name after --set."
-            )
-        data = child
+    for depth, name in enumerate(parents, 1):
+        child = data.get(name)
+        if child is not None and not isinstance(child, dict):
+            raise _not_a_section(dotted, ".".join(parents[:depth]), child)
+        section = dict(child or {})
+        data[name] = section
+        data = section
     data[leaf] = value
+
+
+def _not_a_section(dotted: str, parent: str, value: object) -> BadInput:
+    if isinstance(value, list):
+        return BadInput(
+            f"{dotted}: {parent} is a list, and --set reaches only into sections",
+            remedy=f"Give the whole list: --set '{parent}=[...]'.",
+        )
+    return BadInput(
+        f"{dotted}: {parent} has no keys of its own", remedy="Check the name after --set."
+    )
 
 
 def _explain(
@@ -110,21 +141,51 @@ def _explain(
     details = _most_specific(moved_keys or errors)
     location = _location(details, data)
     key = _dotted(location)
-    mark = _mark(node, location)
-    set_here = bool(key) and any(_overlap(key, name) for name in overrides)
+    mark = mark_of(node, location)
+    overridden = _is_overrides(details, location, kind, node, overrides)
     message = _sentence(details, key, kind, location)
-    remedy = _REMEDIES.get(details["type"], "Change the value.")
+    hint = _quotes_hint(details)
+    remedy = hint or _REMEDIES.get(details["type"], "Change the value.")
     if moved := _moved(details, kind, data):
-        message, remedy = f"key {key!r} is the profile's: {moved}", "Write it there."
-    elif set_here:
-        remedy = "Check --set and --seed."
-    file, line = ("", 0) if set_here else (mark.name, mark.line + 1)
+        message, remedy = f"key {key!r} has moved to the profile, as {moved}", "Write it there."
+    elif overridden:
+        remedy = f"Check --set and --seed. {hint}".rstrip()
+    file, line = ("", 0) if overridden else (mark.name, mark.line + 1)
     return BadInput(message, file=file, line=line, remedy=remedy)
 
 
-def _overlap(key: str, other: str) -> bool:
-    """Return whether two dotted keys are equal, or one is within the other."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+def _is_overrides(
+    details: ErrorDetails,
+    location: Location,
+    kind: type[BaseModel],
+    node: yaml.Node,
+    overrides: dict[str, object],
+) -> bool:
+    """Return whether overrides caused an error: at a key that they set, or in a section of theirs.
+
+    An error about a whole section is the file's own if the file alone has it.
+    """
+    key = _dotted(location)
+    if any(_within(key, name) for name in overrides):
+        return True
+    section = _dotted(location[:-1]) if details["type"] == "missing" else key
+    if not any(_within(name, section) for name in overrides):
+        return False
+    try:
+        kind.model_validate(data_of(node))
+    except ValidationError as error:
+        own = error.errors(include_url=False)
+        return _fault(details) not in map(_fault, own)
+    return True
+
+
+def _fault(details: ErrorDetails) -> tuple[str, Location, str]:
+    return details["type"], details["loc"], details["msg"]
+
+
+def _within(key: str, section: str) -> bool:
+    """Return whether a dotted key is a section or lies in it; all lie in the document, ""."""
+    return not section or f"{key}.".startswith(f"{section}.")
 
 
 def _location(details: ErrorDetails, data: Any) -> Location:
@@ -174,7 +235,20 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message
+    if wanted := words_of(details.get("ctx", {}).get("pattern", "")):
+        return f"{key}: input should be {wanted}{given}"
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _quotes_hint(details: ErrorDetails) -> str:
+    """Return how YAML reads a text without quotes, where text is wanted and is not there; or ""."""
+    given = details["input"]
+    read = next((words for kind, words in _READ_AS.items() if isinstance(given, kind)), "")
+    if read and details["type"] in ("string_type", "invalid_key"):
+        return f"Write it in quotes: without them YAML reads {read}."
+    if isinstance(given, bool) and details["type"] == "literal_error":
+        return f"Change the value; without quotes YAML reads {read}."
+    return ""
 
 
 def _dotted(location: Location) -> str:
@@ -182,7 +256,7 @@ def _dotted(location: Location) -> str:
 
 
 def _moved(details: ErrorDetails, kind: type[BaseModel], data: object) -> str:
-    """Return where the profile has an unknown key that the model used to have; "" for others."""
+    """Return where the profile has a key that a recipe used to have; "" for any other error."""
     if details["type"] != "extra_forbidden" or not issubclass(kind, Strict):
         return ""
     return kind.moved.get(_dotted(_location(details, data)), "")
@@ -209,23 +283,6 @@ def _fields_at(kind: type[BaseModel], location: Location) -> list[str]:
 def _fields_remedy(kind: type[BaseModel]) -> str:
     required = [name for name, field in kind.model_fields.items() if field.is_required()]
     return f"Give at least {', '.join(required)}." if required else "See the example files."
-
-
-def _mark(node: yaml.Node, location: Location) -> yaml.Mark:
-    """Return the position of the deepest node that exists on the way to `location`."""
-    mark = node.start_mark
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if found is None:
-                return mark
-            mark, node = found[0].start_mark, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part >= len(node.value):  # --set has given a longer list
-                return mark
-            node = node.value[part]
-            mark = node.start_mark
-    return mark
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,12 +14,10 @@ from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.from_environment import FromEnvironment
+from lidr.components.shared.config.patterns import URL
 
 MACHINE = "LIDR_MACHINE"
 """Environment variable: a profile's `engine` and `judge` as JSON; without it defaults are used."""
-
-URL_PATTERN = r"^(https?://[^\s@]+)?$"
-"""An address without a login, or ""."""
 
 
 class EngineServer(Strict):
@@ -29,7 +27,7 @@ class EngineServer(Strict):
     ids, so that text inside a prompt cannot become a control token.
     """
 
-    url: str = Field("", pattern=URL_PATTERN)
+    url: str = Field("", pattern=URL)
     """Address up to and with the version, e.g. https://models.example.org/v1. Required where the
     recipe's engine is openai."""
     concurrency: int = Field(64, ge=1)
@@ -74,7 +72,7 @@ class JudgeServer(Strict):
     Its key is read from the environment variable LIDR_JUDGE_API_KEY, else from OPENAI_API_KEY.
     """
 
-    url: str = Field("", pattern=URL_PATTERN)
+    url: str = Field("", pattern=URL)
     """Address up to and with the version, e.g. https://api.openai.com/v1. Required where the recipe
     has a judge."""
     concurrency: int = Field(16, ge=1)

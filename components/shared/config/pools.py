@@ -9,11 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.load import LocatedError
+from lidr.components.shared.config.patterns import CPU, KUBERNETES_NAME, MEMORY, or_empty
 from lidr.components.shared.core.text import nearest
-
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-"""A Kubernetes name (RFC 1123 label)."""
-_MEMORY_PATTERN = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
 StepKind = Literal[
     "generate", "translate", "score", "evaluate", "train", "prepare", "control", "judge"
@@ -105,9 +102,9 @@ class Pool(Strict):
     spot: bool = False
     """Whether nodes may be taken away at any time: plans count the spot price, and a step there
     must be retried. Default false."""
-    queue: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    queue: str = Field("", pattern=or_empty(KUBERNETES_NAME))
     """Kueue LocalQueue that admits the pods, or the TrainJob. Default empty: no queue."""
-    priority: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    priority: str = Field("", pattern=or_empty(KUBERNETES_NAME))
     """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
 
 
@@ -125,11 +122,11 @@ class Resources(Pool):
 
     pool: str = ""
     """One of the profile's pools. Default empty: none; the nodes are described here."""
-    cpu: str = Field("1", pattern=r"^\d+(\.\d+)?m?$")
+    cpu: str = Field("1", pattern=CPU)
     """CPU request, in cores. Default 1."""
-    memory: str = Field("4Gi", pattern=_MEMORY_PATTERN)
+    memory: str = Field("4Gi", pattern=MEMORY)
     """Memory request and limit, in bytes with suffix. Default 4Gi."""
-    shm: str = Field("", pattern=f"{_MEMORY_PATTERN}|^$")
+    shm: str = Field("", pattern=or_empty(MEMORY))
     """Size of /dev/shm, which counts towards memory. Default empty: limited by memory alone where a
     pod has several accelerators, whose processes communicate through it; else 64Mi, as
     container runtimes give."""

@@ -12,16 +12,23 @@ from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.budget import Budget, Prices, gpus_without_price, prices_of
 from lidr.components.shared.config.load import LocatedError, load_layers
 from lidr.components.shared.config.machine import (
-    URL_PATTERN,
     EngineSettings,
     JudgeServer,
     Machine,
     TrainingSettings,
 )
 from lidr.components.shared.config.notify import Notify
+from lidr.components.shared.config.patterns import (
+    ENVIRONMENT_NAME,
+    IMAGE,
+    KUBERNETES_NAME,
+    SHORT_NAME,
+    TOKEN_URL,
+    URL,
+    or_empty,
+)
 from lidr.components.shared.config.pools import (
     ENGINE_KINDS,
-    NAME_PATTERN,
     Pool,
     Resources,
     StepKind,
@@ -31,19 +38,17 @@ from lidr.components.shared.config.pools import (
 
 MAX_NODES, MAX_SHARDS = 1024, 256
 
-_IMAGE_PATTERN = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
-
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+EnvironmentName = Annotated[str, Field(pattern=ENVIRONMENT_NAME)]
 
 
 class Images(Strict):
     """Container images, best by digest (`name@sha256:...`)."""
 
-    generate: str = Field("lidr/generate:latest", pattern=_IMAGE_PATTERN)
+    generate: str = Field("lidr/generate:latest", pattern=IMAGE)
     """vLLM: generate, translate and evaluate, and the nodes of a rollout."""
-    train: str = Field("lidr/train:latest", pattern=_IMAGE_PATTERN)
+    train: str = Field("lidr/train:latest", pattern=IMAGE)
     """torch, transformers and peft: prepare, score and train."""
-    control: str = Field("lidr/control:latest", pattern=_IMAGE_PATTERN)
+    control: str = Field("lidr/control:latest", pattern=IMAGE)
     """CPU only: all other steps."""
 
     def of(self, kind: StepKind) -> str:
@@ -89,15 +94,15 @@ class TrainingPlacement(TrainingSettings):
     """Nodes of the TrainJob, each with the resources of a train step. Default 1."""
     processes: int = Field(0, ge=0, le=64)
     """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
-    image: str = Field("", pattern=f"{_IMAGE_PATTERN}|^$")
+    image: str = Field("", pattern=or_empty(IMAGE))
     """Container image of the nodes. Default empty: images.train."""
-    runtime: str = Field("lidr-training", pattern=NAME_PATTERN)
+    runtime: str = Field("lidr-training", pattern=KUBERNETES_NAME)
     """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
     Default lidr-training."""
-    rollout_runtime: str = Field("lidr-rollout", pattern=NAME_PATTERN)
+    rollout_runtime: str = Field("lidr-rollout", pattern=KUBERNETES_NAME)
     """TrainingRuntime whose pods are the shards of a rollout (manifests/base/rollout-runtime.yaml).
     Default lidr-rollout."""
-    service_account: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    service_account: str = Field("", pattern=or_empty(KUBERNETES_NAME))
     """Service account of the nodes. Default empty: the runtime's."""
     nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
     """Environment variables of the ranks for NCCL and its network plugins, e.g.
@@ -130,7 +135,7 @@ class TrainingPlacement(TrainingSettings):
 class Oidc(Strict):
     """How a token for an ingress is fetched: OAuth 2.0 client credentials (RFC 6749, 4.4)."""
 
-    token_url: str = Field(pattern=r"^https?://[^\s@]+$")
+    token_url: str = Field(pattern=TOKEN_URL)
     """The identity provider's token endpoint, with https; http only on this
     machine, for tests, with OAUTHLIB_INSECURE_TRANSPORT=1."""
     client_id: str = Field(min_length=1)
@@ -154,10 +159,10 @@ class Oidc(Strict):
 class Kubeflow(Strict):
     """How the Kubeflow Pipelines API is reached. Secrets are named here, and read when needed."""
 
-    host: str = Field("", pattern=URL_PATTERN)
+    host: str = Field("", pattern=URL)
     """Address of the API, e.g. http://localhost:8888 behind `kubectl port-forward`, or an ingress.
     Default empty: KF_PIPELINES_ENDPOINT, or inside a pod the cluster's own service."""
-    namespace: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    namespace: str = Field("", pattern=or_empty(KUBERNETES_NAME))
     """Namespace of experiments and runs in a multi-user installation.
     Default empty: the profile's."""
     experiment: str = Field("lidr", min_length=1)
@@ -171,14 +176,14 @@ class Kubeflow(Strict):
     """Where a token is fetched if neither variable nor file gives one. Default none."""
     ca_file: str = ""
     """File with the CA certificates of the API. Default empty: the public ones."""
-    ui: str = Field("", pattern=URL_PATTERN)
+    ui: str = Field("", pattern=URL)
     """Address of the user interface, for links. Default empty: the API's."""
 
 
 class Profile(Strict):
     """Where a recipe runs."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    name: str = Field(pattern=SHORT_NAME)
     """Lower-case letters, digits and hyphens."""
     runner: Literal["local", "kubeflow"] = "local"
     """`local` runs each step as a process here, `kubeflow` as pods of a pipeline. Default local."""
@@ -194,7 +199,7 @@ class Profile(Strict):
     """How the Kubeflow Pipelines API is reached."""
     images: Images = Images()
     """Container images."""
-    pools: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Pool] = Field(default_factory=dict)
+    pools: dict[Annotated[str, Field(pattern=KUBERNETES_NAME)], Pool] = Field(default_factory=dict)
     """Kinds of nodes, by names that steps refer to. Default none."""
     steps: Steps = Steps()
     """Resources by kind of step."""

@@ -17,6 +17,7 @@ from lidr.components.shared.config.load import load
 from lidr.components.shared.config.machine import MOVED
 from lidr.components.shared.config.model import Model
 from lidr.components.shared.config.pairing import Pairing
+from lidr.components.shared.config.patterns import MODEL_NAME, SHORT_NAME
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.digest import digest_of
@@ -78,7 +79,7 @@ def _check_name(name: str) -> str:
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
-    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_check_name)] = ""
+    model_name: Annotated[str, Field(pattern=MODEL_NAME), AfterValidator(_check_name)] = ""
     """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
     promote: Literal["never", "gated"] = "never"
     """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
@@ -90,9 +91,7 @@ class Recipe(Strict):
 
     moved: ClassVar[Mapping[str, str]] = MOVED
 
-    name: Annotated[
-        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_check_name)
-    ]
+    name: Annotated[str, Field(pattern=SHORT_NAME), AfterValidator(_check_name)]
     """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
     seed: int = Field(0, ge=0)
     """Every random choice derives from it. Default 0."""

@@ -94,6 +94,29 @@ def fill_placeholders(node: yaml.Node, variables: Sequence[str]) -> None:
             each.value = _filled(each, variables)
 
 
+def mark_of(node: yaml.Node, location: Sequence[str | int]) -> yaml.Mark:
+    """Return the position of the deepest node that exists on the way to `location`."""
+    mark = node.start_mark
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if _is_key(pair[0], part)), None)
+            if found is None:
+                return mark
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):  # --set has given a longer list
+                return mark
+            node = node.value[part]
+            mark = node.start_mark
+    return mark
+
+
+def _is_key(node: yaml.Node, part: str | int) -> bool:
+    """Return whether a key is the one of a location: YAML may read it as false or 7."""
+    value = yaml_text.value_of(node)
+    return part in (node.value, value, str(value))
+
+
 def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
     def value(found: re.Match[str]) -> str:
         name, defaulted, default = found.groups()

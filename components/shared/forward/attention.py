@@ -8,13 +8,16 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from lidr.components.shared.forward.batches import Segments, Span
 from lidr.components.shared.models.attention_form import why_not_softmax
 
 NAME = "lidr_flat"
+
+_MAX_HEAD_SIZE = 256
+"""Of FlashAttention; some layers of Gemma 4 have 512."""
 
 
 def flat_attention(
@@ -35,26 +38,29 @@ def flat_attention(
         module: the attention layer.
         query: (1, heads, tokens, head size).
         key: (1, heads or fewer, tokens, head size).
-        value: as `key`.
-        attention_mask: unused; the segments replace it.
+        value: as `key`; in some models its head size is another.
+        attention_mask: None; a model that makes a mask of its own is refused.
         segments: of the row.
         scaling: of the scores; None for one over the root of the head size.
         sliding_window: tokens that each token sees, itself included; None for all before it.
         kwargs: arguments of other attention functions.
 
     Returns:
-        (1, tokens, heads, head size), and no weights.
+        (1, tokens, heads, head size of the value), and no weights.
 
     Raises:
-        NotImplementedError: this model's attention is more than a softmax over causal scores.
+        NotImplementedError: this model's attention is not a plain causal softmax, or the model
+            does not pass the segments on.
     """
-    reason = why_not_softmax(module, kwargs)
+    reason = why_not_softmax(module, attention_mask, kwargs | {"sliding_window": sliding_window})
     if segments is None or reason:
-        raise NotImplementedError(reason or f"{type(module).__name__} lost its segments")
-    if query.is_cuda and torch.is_autocast_enabled("cuda"):  # float32 from rotated positions
+        lost = f"{type(module).__name__} does not pass `segments` on to its attention"
+        raise NotImplementedError(reason or lost)
+    if query.is_cuda and torch.is_autocast_enabled("cuda"):
+        # under autocast, rotary embeddings leave queries and keys in float32
         half = torch.get_autocast_dtype("cuda")
         query, key, value = query.to(half), key.to(half), value.to(half)
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+    if query.is_cuda and fits_kernel(query, value):
         from torch.nn.attention.varlen import varlen_attn
 
         found = varlen_attention(varlen_attn, query, key, value, segments, scaling, sliding_window)
@@ -70,6 +76,13 @@ def flat_attention(
 AttentionInterface.register(NAME, flat_attention)
 
 
+def fits_kernel(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Return whether FlashAttention takes these heads, whose last dimension is their size."""
+    size = query.shape[-1]
+    fits = value.shape[-1] <= size <= _MAX_HEAD_SIZE and size % 8 == 0
+    return fits and query.dtype in (torch.bfloat16, torch.float16)
+
+
 def varlen_attention(
     kernel: Callable[..., Any],
     query: torch.Tensor,
@@ -82,8 +95,12 @@ def varlen_attention(
     """Attend in one call of a kernel for sequences of different lengths (FlashAttention on a GPU).
 
     Keys and values of a prompt are laid out twice, before chosen and before rejected; the kernel
-    aligns shorter queries to the end of their keys.
+    aligns shorter queries to the end of their keys, and wants values of the same head size: smaller
+    ones (multi-head latent attention) are padded, and the result is cropped.
     """
+    size, own_size = query.shape[-1], value.shape[-1]
+    if own_size < size:
+        value = pad(value, (0, size - own_size))
     # (1, heads, tokens, size) becomes (tokens, heads, size).
     queries, keys, values = (each[0].transpose(0, 1) for each in (query, key, value))
     groups = query.shape[1] // key.shape[1]
@@ -103,7 +120,7 @@ def varlen_attention(
         window_size=(sliding_window - 1 if sliding_window else -1, 0),
         **options,
     )
-    return found[None]
+    return found[None, ..., :own_size]
 
 
 @cache
@@ -120,7 +137,10 @@ def _by_segment(
     scaling: float | None,
     window: int,
 ) -> torch.Tensor:
-    """Attend to one side at a time: on a CPU as fast as a kernel, 3 times as fast as padding."""
+    """Attend within one text at a time (prompt and chosen, prompt and rejected), without padding.
+
+    On a CPU that is as fast as a kernel, and 3 times as fast as padding.
+    """
     sizes = [size for p, c, r in spans for size in (p + c, r)]
     queries, keys, values = (each.split(sizes, dim=2) for each in (query, key, value))
     found: list[torch.Tensor] = []

@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.forward import attention
 from lidr.components.shared.forward.batches import (
     Layout,
@@ -37,7 +38,11 @@ _TRIAL_TOKENS = 8
 
 
 def install_scoring(
-    model: Any, pairs: Sequence[TokenPair], *, length_key: str = "training.max_length"
+    model: Any,
+    pairs: Sequence[TokenPair],
+    *,
+    bfloat16: bool = False,
+    length_key: str = "training.max_length",
 ) -> Layout:
     """Replace a model's forward pass by one that scores batches; return the layout it needs.
 
@@ -47,6 +52,8 @@ def install_scoring(
         model: a causal language model of transformers.
         pairs: the pairs to score: the first two are the trial, and the longest decides whether
             longrope needs each text in a sequence of its own.
+        bfloat16: whether passes will run in bfloat16, in which a GPU has another kernel: it is
+            tried as well.
         length_key: the recipe's key that bounds the pairs, for the remedy.
 
     Raises:
@@ -67,11 +74,14 @@ def install_scoring(
     _replace_forward(model)
     try:
         model.set_attn_implementation(attention.NAME)
-        if _agree(model, trial, layout, expected):
+        precisions = (False, True) if bfloat16 else (False,)
+        if all(_agree(model, trial, layout, expected, bfloat16=half) for half in precisions):
             return layout
         reason = "its scores differ from the model's own"
-    except (NotImplementedError, ValueError, TypeError) as error:
-        reason = str(error)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError) as error:  # a kernel's errors are RuntimeErrors
+        reason = one_line(str(error))
     if separate:
         raise BadInput(
             f"{type(model).__name__} has longrope but no attention by segment ({reason})",
@@ -118,12 +128,18 @@ def _forward(
 ) -> torch.Tensor:
     """Return the log-probability of each response token, shape (response tokens,)."""
     given = {"position_ids": position_ids, "segments": segments} if segments is not None else {}
-    # In a model that reads images, the decoder is the text model inside.
-    hidden = self.get_decoder()(input_ids=input_ids, use_cache=False, **given).last_hidden_state
+    hidden = _decoder_of(self)(input_ids=input_ids, use_cache=False, **given).last_hidden_state
     logps: torch.Tensor = self.get_output_embeddings()(
         hidden.flatten(0, 1).index_select(0, sources), targets
     )
     return logps
+
+
+def _decoder_of(model: Any) -> Any:
+    """Return the layers under the head; in a model that reads images, those of its text model."""
+    decoder = model.get_decoder()
+    # transformers finds none in Llama 4 text models and returns the model, head included.
+    return model.model if decoder is model else decoder
 
 
 def _head_forward(head: Any, shape: Any, hidden: torch.Tensor, targets: torch.Tensor) -> Any:
@@ -142,10 +158,17 @@ def _original_scores(model: Any, pairs: Sequence[TokenPair]) -> torch.Tensor:
     return torch.stack(scores).view(-1, 2)
 
 
-def _agree(model: Any, pairs: Sequence[TokenPair], layout: Layout, expected: torch.Tensor) -> bool:
-    with torch.no_grad():
+def _agree(
+    model: Any,
+    pairs: Sequence[TokenPair],
+    layout: Layout,
+    expected: torch.Tensor,
+    *,
+    bfloat16: bool = False,
+) -> bool:
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
         found = score(model.eval(), layout(pairs, model.device))
-    tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
+    tolerance = 1e-4 if model.dtype == torch.float32 and not bfloat16 else 2e-2
     agree: bool = torch.allclose(found.float(), expected, rtol=tolerance, atol=10 * tolerance)
     return agree
 
@@ -161,7 +184,7 @@ def _clipped(pair: TokenPair) -> TokenPair:
 
 def _freeze_unread(model: Any) -> None:
     """Freeze all but the text model and its head, e.g. the vision tower of a model with images."""
-    read = {*model.get_decoder().parameters(), *model.get_output_embeddings().parameters()}
+    read = {*_decoder_of(model).parameters(), *model.get_output_embeddings().parameters()}
     for parameter in model.parameters():
         if parameter not in read:
             parameter.requires_grad_(False)

@@ -15,15 +15,39 @@ _EXTRA_ARGUMENTS = ("softcap", "s_aux", "position_bias")
 """Arguments by which some models' attention changes its scores."""
 
 
-def why_not_softmax(module: Any, given: Mapping[str, Any]) -> str:
+def why_not_softmax(module: Any, mask: Any, given: Mapping[str, Any]) -> str:
     """Return why an attention layer is not a plain causal softmax; "" if it is one.
 
-    `given` holds the layer's arguments for its attention function.
+    A sliding window is allowed where the layer passes it to its attention function.
+
+    Args:
+        module: the layer.
+        mask: the attention mask that it passes. transformers makes none for an attention function
+            that it does not know, so any mask is the model's own.
+        given: its other arguments for the attention function.
     """
-    extra = any(given.get(name) is not None for name in _EXTRA_ARGUMENTS)
-    if extra or not getattr(module, "is_causal", True):
-        return f"the attention of {type(module).__name__} is not a plain causal softmax"
+    name, kind = type(module).__name__, _layer_kind(module)
+    extra = any(given.get(argument) is not None for argument in _EXTRA_ARGUMENTS)
+    if extra or mask is not None or not getattr(module, "is_causal", True):
+        return f"the attention of {name} is not a plain causal softmax"
+    if kind not in ("full_attention", "sliding_attention"):
+        return f"the attention of {name} is {kind.replace('_', ' ')}"
+    if kind == "sliding_attention" and not given.get("sliding_window"):
+        return f"{name} has its sliding window only in the attention mask"
+    if getattr(module, "attn_temperature_tuning", False) and not module.use_rope:  # Llama 4
+        return f"{name} scales its queries by their position in the row"
     return ""
+
+
+def _layer_kind(module: Any) -> str:
+    """Return what the model's config says about a layer, in the words of its `layer_types`."""
+    config, place = getattr(module, "config", None), getattr(module, "layer_idx", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds and place is not None:
+        return str(kinds[place])
+    window = getattr(config, "sliding_window", None)
+    windowed = window and getattr(config, "use_sliding_window", True)
+    return "sliding_attention" if windowed else "full_attention"
 
 
 def why_padded(model: Any) -> str | None:
@@ -40,7 +64,7 @@ def why_padded(model: Any) -> str | None:
     reasons: list[str] = []
 
     def probe(module: Any, query: Any, key: Any, value: Any, mask: Any, **given: Any) -> Any:
-        reasons.append(why_not_softmax(module, given))
+        reasons.append(why_not_softmax(module, mask, given))
         batch, heads, tokens, _ = query.shape
         return query.new_empty(batch, tokens, heads, value.shape[-1]), None
 
@@ -51,7 +75,7 @@ def why_padded(model: Any) -> str | None:
         with torch.no_grad():
             model.base_model(input_ids=ids, use_cache=False)
     except (NotImplementedError, RuntimeError, ValueError, TypeError):  # it depends on values
-        return None
+        return next(filter(None, reasons), None)
     if len(reasons) < model.config.get_text_config().num_hidden_layers:
         return "some layers carry a state from token to token"
     return next(filter(None, reasons), "")

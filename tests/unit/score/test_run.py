@@ -14,9 +14,11 @@ import pytest
 from lidr.components.score import run as step
 from lidr.components.score.run import SampleLogp, score
 from lidr.components.score.stage import scoring_models
+from lidr.components.score.texts import LanguageStats, LanguageTexts, ResponseEncoder, ScoredPair
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import loading
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.models.sources import ModelFiles
 from lidr.components.shared.records.chat import scoring_messages
 from lidr.components.shared.records.schema import Failure, Prompt, Response, Score
@@ -95,6 +97,44 @@ def test_one_model_is_in_memory_at_a_time(root, monkeypatch):
     finally:
         gc.enable()
     assert len(loaded) == 2
+
+
+def test_texts_of_one_language_are_in_memory_at_a_time(root, monkeypatch):
+    read, kept = step.read_answers, []
+
+    class Held(list):
+        """A list that can be referred to weakly."""
+
+    def read_answers(responses: str, language: str) -> Held:
+        gc.collect()
+        assert not any(each() for each in kept), "those of the language before are still there"
+        answers = Held(read(responses, language))
+        kept.append(weakref.ref(answers))
+        return answers
+
+    encode = ResponseEncoder.encode
+
+    def encode_and_watch(*given):
+        texts = encode(*given)
+        kept.append(weakref.ref(texts))
+        return texts
+
+    monkeypatch.setattr(step, "read_answers", read_answers)
+    monkeypatch.setattr(ResponseEncoder, "encode", encode_and_watch)
+    run(recipe(root, beta=0.7), answered(root))
+    assert len(kept) > 2 * len(TEXTS)
+
+
+def test_of_a_language_the_first_pairs_and_the_longest_are_kept():
+    pairs = [
+        ScoredPair(TokenPair(str(n), "p", "es", [1], [1] * size, [1]), (("p", n),))
+        for n, size in enumerate((2, 3, 1, 9, 4))
+    ]
+    stats = LanguageStats.of(LanguageTexts(pairs, {("p", 9): "empty"}, cut=2))
+    assert (stats.pairs, stats.failures, stats.cut) == (5, {("p", 9): "empty"}, 2)
+    assert [pair.key for pair in stats.trial] == ["0", "1", "3"]
+    assert LanguageStats.of(LanguageTexts(pairs[:1])).trial == (pairs[0].tokens,)
+    assert LanguageStats.of(LanguageTexts()).trial == ()
 
 
 def scores_of(uri: str) -> dict[tuple[str, int], Score]:
@@ -265,7 +305,6 @@ def test_scores_of_another_beta_are_another_stage_with_other_sizes(root: Path, s
 
 
 def test_two_samples_and_a_third_are_scored_behind_one_prompt_each(root: Path):
-    from lidr.components.score.texts import ResponseEncoder
     from lidr.components.shared.forward.loading import load_chat
     from lidr.components.shared.models.chat import PLAIN_CHAT
 

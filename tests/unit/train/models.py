@@ -11,12 +11,14 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
     Phi3Config,
     PretrainedConfig,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
     Qwen3MoeConfig,
     Qwen3NextConfig,
@@ -39,6 +41,9 @@ _SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+_BEYOND_THE_TRIAL = 20
+"""Tokens: more than a trial pair has, and fewer than the longest of `random_pairs`."""
 
 FLAT: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**_SIZES),
@@ -96,8 +101,26 @@ PADDED: dict[str, PretrainedConfig] = {
         num_experts=0,
         mlp_only_layers=[0, 1],
     ),
+    "qwen2 moe, window": Qwen2MoeConfig(
+        **_SIZES,
+        use_sliding_window=True,
+        sliding_window=_BEYOND_THE_TRIAL,
+        layer_types=["sliding_attention", "full_attention"],
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        shared_expert_intermediate_size=16,
+    ),
+    "llama4, chunks": Llama4TextConfig(
+        **_SIZES,
+        attention_chunk_size=_BEYOND_THE_TRIAL,
+        no_rope_layers=[1, 0],
+        moe_layers=[],
+        intermediate_size_mlp=48,
+    ),
 }
-"""Models whose attention caps its scores, or carries a state from token to token."""
+"""Models whose attention caps its scores, carries a state from token to token, or is restricted by
+its mask alone."""
 
 
 def random_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32):

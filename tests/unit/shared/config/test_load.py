@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lidr.components.shared.config.pairing import Filters
-from lidr.components.shared.config.profile import load_profile
-from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.config.patterns import words_of
+from lidr.components.shared.config.profile import Profile, load_profile
+from lidr.components.shared.config.recipe import Recipe, load_recipe
 from lidr.components.shared.core.errors import BadInput
 
 SHIPPED = Path(__file__).resolve().parents[4] / "pipelines"
@@ -86,7 +89,7 @@ def test_the_paper_s_settings_are_shipped():
         ("  others: [es, de]\n", "", 2, ["'languages.others' is missing"]),
         ("  others:", "  other:", 4, ["unknown key 'languages.other'", "'others'"]),
         ("name: mine", "nmae: mine", 1, ["unknown key 'nmae'", "'name'"]),
-        ("name: mine", "name: Mine!", 1, ["name", "pattern", "'Mine!'"]),
+        ("name: mine", "name: Mine!", 1, ["name: input should be lower-case letters", "'Mine!'"]),
         ("name: mine\n", "", 1, ["'name' is missing"]),
         ("name: mine", "name: mine\nseed: -1", 2, ["seed", "greater than or equal to 0", "-1"]),
         ("name: mine", "name: mine\nseed: many", 2, ["seed", "integer", "'many'"]),
@@ -198,6 +201,10 @@ def test_overrides_replace_and_add(tmp_path):
         ({"trainning.beta": 1}, "unknown key 'trainning'"),
         ({"training.beta": "big"}, "training.beta"),
         ({"name.first": 1}, "name has no keys of its own"),
+        ({"evaluation.tasks.0": "x"}, "evaluation.tasks is a list, and --set reaches only into"),
+        ({"generation.samples": 4}, "at temperature 0 all of them would be the same"),
+        ({"languages.others": ["ja"]}, "the tiny world has no ja"),
+        ({"judge.max_tokens": 3}, "key 'judge.endpoint' is missing"),
         ({"languages.others": ["es", "de", "fr", "xx"]}, "languages.others.3"),
         ({"model.template_arguments": {"tools": ["x"]}}, "model.template_arguments.tools: "),
         ({"evaluation.revisions": {"A/B-C": "main"}}, "evaluation.revisions.A/B-C: "),
@@ -211,9 +218,60 @@ def test_a_wrong_override_blames_the_option_not_the_file(tmp_path, overrides, wo
     assert "--set" in error.remedy
 
 
+def test_an_override_is_not_blamed_for_what_is_wrong_in_the_file_beside_it(tmp_path):
+    wrong = GOOD + '  languages: {"foo_{language}": [en]}\n'
+    error = refused(write(tmp_path, wrong), {"evaluation.limit": 3})
+    assert "'foo_{language}', which is not among tasks" in error.message
+    assert (error.line, "--set" in error.remedy) == (7, False)
+    error = refused(write(tmp_path, GOOD.replace("[es, de]", "[es, ja]")), {"seed": 3})
+    assert (error.line, "--set" in error.remedy) == (1, False)
+
+
+def test_an_override_changes_one_section_where_an_alias_shares_it(tmp_path):
+    shared = "generation: &sampling {temperature: 0.7}\ntranslation: *sampling\n"
+    path = write(tmp_path, GOOD + shared)
+    recipe = load_recipe(path, {"generation.temperature": 0.1, "generation.top_k": 5})
+    assert (recipe.generation.temperature, recipe.generation.top_k) == (0.1, 5)
+    assert (recipe.translation.temperature, recipe.translation.top_k) == (0.7, 0)
+
+
+def test_an_override_fills_a_section_that_is_empty_in_the_file(tmp_path):
+    path = write(tmp_path, GOOD + "training:\n")
+    assert load_recipe(path, {"training.nll_weight": 0}).training.nll_weight == 0
+
+
 def test_an_override_is_not_blamed_for_a_key_of_the_file_that_starts_alike(tmp_path):
     error = refused(write(tmp_path, GOOD + "seeds: 3\n"), {"seed": 1})
     assert (error.line, "'seeds'" in error.message) == (9, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "read"),
+    [
+        ("[es, de]", "[es, no]", 4, "yes, no, on and off as true or false"),
+        ("source: m0", "source: 2024", 6, "it as a number"),
+        ("source: m0", "source: 010", 6, "it as a number"),
+        ("source: m0", "source: 2024-01-02", 6, "it as a date"),
+        ("name: mine", "name: mine\non: x", 2, "yes, no, on and off as true or false"),
+        ("source: m0", "source: m0\n  thinking: on", 7, "yes, no, on and off as true or false"),
+    ],
+)
+def test_text_that_yaml_reads_as_something_else_needs_quotes(tmp_path, old, new, line, read):
+    error = refused(write(tmp_path, OWN_MODEL.replace(old, new)))
+    assert error.line == line
+    assert "quotes" in error.remedy and f"YAML reads {read}." in error.remedy
+
+
+def test_a_language_code_that_yaml_reads_as_false_needs_quotes_as_a_key_too(tmp_path):
+    files = "prompts:\n  files:\n    en: en.jsonl\n    no: no.jsonl\n"
+    error = refused(write(tmp_path, OWN_MODEL + files))
+    assert "input should be a valid string, not False" in error.message
+    assert (error.line, "Write it in quotes" in error.remedy) == (12, True)
+
+
+def test_an_override_that_needs_quotes_says_so(tmp_path):
+    error = refused(write(tmp_path, GOOD), {"languages.others": ["es", False]})
+    assert error.remedy.startswith("Check --set and --seed. Write it in quotes: ")
 
 
 def test_relative_paths_start_at_the_recipe_s_folder(tmp_path):
@@ -279,7 +337,7 @@ def test_generation_settings_that_contradict_are_refused(tmp_path, section, word
         ("name: x\nrunner: airflow\n", 2, ["runner", "'local'", "'kubeflow'"]),
         ("name: x\nsteps:\n  train:\n    memory: lots\n", 4, ["steps.train.memory", "'lots'"]),
         ("name: x\nsteps:\n  train:\n    gpus: 1\n", 4, ["'steps.train.gpus'", "accelerators"]),
-        ("name: x\nimages:\n  train: 'a b'\n", 3, ["images.train"]),
+        ("name: x\nimages:\n  train: 'a b'\n", 3, ["images.train: input should be an image"]),
         (
             "name: x\nsteps:\n  train:\n    tolerations:\n      - {efect: x}\n",
             5,
@@ -291,7 +349,11 @@ def test_generation_settings_that_contradict_are_refused(tmp_path, section, word
             3,
             ["engine.endpoint.url"],
         ),
-        ("name: x\njudge: {url: judge/v1}\n", 2, ["judge.url"]),
+        (
+            "name: x\njudge: {url: judge/v1}\n",
+            2,
+            ["judge.url: input should be an http:// or https://"],
+        ),
         (
             "name: x\nkubeflow:\n  oidc: {token_url: 'http://sso/token', client_id: l}\n",
             3,
@@ -330,3 +392,35 @@ def test_words_that_yaml_reads_as_something_else_arrive(tmp_path, line, thinking
 )
 def test_what_no_chat_can_be_written_with_is_refused(tmp_path, line):
     refused(write(tmp_path, GOOD.replace("  source: toy", f"  source: toy\n{line}")))
+
+
+def patterns_in(schema: Any) -> Iterator[str]:
+    """Yield the regular expressions of values and keys in a JSON schema, at any depth."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from patterns_in(each)
+    elif isinstance(schema, dict):
+        yield from schema.get("patternProperties", {})
+        for name, each in schema.items():
+            if name == "pattern" and isinstance(each, str):
+                yield each
+            else:
+                yield from patterns_in(each)
+
+
+def test_every_pattern_has_words_for_its_error():
+    found = {each for kind in (Recipe, Profile) for each in patterns_in(kind.model_json_schema())}
+    assert len(found) > 10
+    sha256 = "^[0-9a-f]{64}$"  # which source.py checks and explains itself
+    assert [each for each in found - {sha256} if not words_of(each)] == []
+    assert words_of("^x$") == ""
+
+
+def test_a_later_profile_that_is_no_mapping_is_told_that_it_may_be_empty(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("name: x\n")
+    second.write_text("- a\n")
+    with pytest.raises(BadInput, match="expected keys and values") as caught:
+        load_profile(first, second)
+    assert (caught.value.file, caught.value.line) == (str(second), 1)
+    assert caught.value.remedy == "Write keys with values, or leave the file empty."

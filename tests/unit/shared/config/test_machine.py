@@ -36,14 +36,15 @@ def test_moved_key_is_refused_in_one_line_that_says_where_it_is_now(tmp_path: Pa
     with pytest.raises(BadInput) as caught:
         load_recipe(path)
     line = len(text.splitlines()) + key.count(".") + 1
-    told = f"key {key!r} is the profile's: {MOVED[key]}. Write it there."
+    told = f"key {key!r} has moved to the profile, as {MOVED[key]}. Write it there."
     assert str(caught.value) == f"{path}:{line}: {told}"
 
 
 def test_moved_key_is_refused_from_the_command_line_too(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(BASE))
-    with pytest.raises(BadInput, match=r"'generation.restarts' is the profile's: engine.restarts"):
+    told = r"'generation\.restarts' has moved to the profile, as engine\.restarts"
+    with pytest.raises(BadInput, match=told):
         load_recipe(path, {"generation.restarts": 3})
 
 

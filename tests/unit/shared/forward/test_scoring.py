@@ -6,11 +6,15 @@ import copy
 
 import pytest
 import torch
-from transformers import BloomConfig, FalconConfig, OPTConfig, Starcoder2Config
+from transformers import BloomConfig, FalconConfig, OPTConfig, PhimoeConfig, Starcoder2Config
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.forward import head
-from lidr.components.shared.forward.attention import flat_attention, varlen_attention
+from lidr.components.shared.forward import attention, head
+from lidr.components.shared.forward.attention import (
+    fits_kernel,
+    flat_attention,
+    varlen_attention,
+)
 from lidr.components.shared.forward.batches import (
     Segments,
     flat_batch,
@@ -85,6 +89,44 @@ def test_admission_sees_without_weights_how_batches_are_made():
     assert [name for name in FLAT if found[name]] == []
     assert [name for name in PADDED if found[name] == ""] == []
     assert set(unseen) <= {"mixtral", "qwen3 moe"}, "experts are chosen by values"
+    assert "is chunked attention" in found["llama4, chunks"]
+    assert "sliding window only in the attention mask" in found["qwen2 moe, window"]
+
+
+@pytest.mark.parametrize("window", [None, 20])
+def test_admission_sees_a_window_that_only_the_mask_has(window: int | None):
+    reason = why_padded(skeleton(PhimoeConfig(**_SIZES, sliding_window=window)))
+    assert bool(reason) == bool(window)
+
+
+def test_a_mask_of_the_model_s_own_is_not_dropped():
+    states = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(NotImplementedError, match="Module is not a plain causal softmax"):
+        flat_attention(torch.nn.Module(), states, states, states, torch.zeros(1, 1, 3, 3))
+
+
+def test_layer_that_loses_the_segments_is_named():
+    states = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(NotImplementedError, match="Module does not pass `segments` on to its"):
+        flat_attention(torch.nn.Module(), states, states, states, None)
+
+
+def test_kernel_that_fails_in_the_passes_own_precision_leads_to_padded_batches(monkeypatch, capsys):
+    by_segment = attention._by_segment
+
+    def kernel(*given):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("FlashAttention only supports\nhead dimension at most 256")
+        return by_segment(*given)
+
+    monkeypatch.setattr(attention, "_by_segment", kernel)
+    assert install_scoring(random_model(FLAT["llama"]), PAIRS) is flat_batch
+    assert install_scoring(random_model(FLAT["llama"]), PAIRS, bfloat16=True) is padded_batch
+    assert "(FlashAttention only supports head dimension at most 256)" in capsys.readouterr().err
+
+
+def test_plain_model_keeps_flat_rows_where_passes_run_in_bfloat16():
+    assert install_scoring(random_model(FLAT["gemma3"]), PAIRS, bfloat16=True) is flat_batch
 
 
 def test_longrope_knows_short_pairs_from_long_ones(capsys):
@@ -207,19 +249,39 @@ def test_many_tokens_in_bfloat16_do_not_blur_the_weight_s_gradient(monkeypatch):
     assert error < 0.01
 
 
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "fits"),
+    [
+        ((128, 128), torch.bfloat16, True),
+        ((192, 128), torch.float16, True),
+        ((256, 256), torch.bfloat16, True),
+        ((512, 512), torch.bfloat16, False),
+        ((128, 192), torch.bfloat16, False),
+        ((12, 12), torch.bfloat16, False),
+        ((128, 128), torch.float32, False),
+    ],
+)
+def test_kernel_is_given_only_heads_that_it_takes(sizes, dtype, fits: bool):
+    query, value = (torch.empty(1, 2, 3, size, dtype=dtype) for size in sizes)
+    assert fits_kernel(query, value) == fits
+
+
+@pytest.mark.parametrize("value_size", [8, 5])
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("torch_knows_groups", [True, False])
 def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(
-    window: int | None, groups: int, torch_knows_groups: bool
+    value_size: int, window: int | None, groups: int, torch_knows_groups: bool
 ):
     """The kernel needs a GPU; one that means the same stands in for it, torch 2.11's as well."""
     segments = Segments(((3, 5, 2), (1, 1, 6), (7, 2, 9)))
     torch.manual_seed(0)
-    query, key, value = (torch.randn(1, heads, 36, 8) for heads in (4, 4 // groups, 4 // groups))
+    query, key = (torch.randn(1, heads, 36, 8) for heads in (4, 4 // groups))
+    value = torch.randn(1, 4 // groups, 36, value_size)
 
     def newer(q, k, v, query_ends, key_ends, *_, scale, window_size, enable_gqa=False):
         assert enable_gqa == (groups > 1)
+        assert q.shape[-1] == k.shape[-1] == v.shape[-1], "FlashAttention wants one head size"
         found = []
         for number in range(len(query_ends) - 1):
             qs, ks, vs = (

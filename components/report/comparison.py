@@ -55,8 +55,8 @@ def evaluated(name: str, source: str, evaluation: str) -> Evaluated:
     """Read an evaluate stage.
 
     Args:
-        name: the field of that name.
-        source: the field of that name.
+        name: A or B.
+        source: as the user named the model.
         evaluation: URI of the stage.
     """
     stage = open_stage(evaluation)
@@ -72,11 +72,12 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         models: one or two.
 
     Returns:
-        `models` (name, source, languages, average, average_truncated) and, for two, `gains`: by
-        language `gain` (an interval by paired bootstrap), `won` and `lost` items and `p` (two-sided
-        sign-flip test, McNemar's for items that are right or wrong, Holm-corrected); `mean_gain`
-        over the other languages and its `p` count a question that is asked in several languages
-        once. `unmatched` names the tasks whose questions could not be matched.
+        `models` (name, source, languages, average, average_truncated) and, for two models, also:
+        `gains`, by language: `gain` (an interval by paired bootstrap), `won` and `lost` items, and
+        the language's `p` (two-sided sign-flip test, McNemar's for items that are right or wrong,
+        Holm-corrected). `mean_gain`, over the other languages, and beside it the mean's own `p`;
+        both count a question that is asked in several languages once. `unmatched`: the tasks whose
+        questions could not be matched.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -138,13 +139,12 @@ def gain_title(gain: Interval) -> str:
 def gains_of(
     settings: Recipe, paired: Mapping[str, PairedItems], averaged: Sequence[str]
 ) -> dict[str, Any]:
-    """Return `gains`, `mean_gain` and `p` as `compare` describes them.
+    """Return what `compare` adds for two models.
 
     Args:
         settings: the recipe.
         paired: the compared items of each language.
-        averaged: codes of the other languages that the mean is over; one of them is paired at
-            least.
+        averaged: codes of the languages that the mean is over; at least one of them is in `paired`.
     """
     draws: dict[str, Any] = {
         "resamples": settings.gate.resamples,
@@ -218,7 +218,7 @@ def _unmatched(tasks: Sequence[str]) -> str:
         return ""
     return (
         f" The questions of {listed(tasks)} could not be matched between languages: the mean's "
-        "interval and p are those of the least favourable match."
+        "interval and p are for the matching with which the mean varies most."
     )
 
 

@@ -30,19 +30,19 @@ class Step:
         data: for each input that is a data set, what it is used for (MLflow's context).
         any_iteration: inputs that may come from another iteration: shared ones (the prompts), and
             models or evaluations that serve as comparison.
-        round_after: the input after which the iteration number goes up by one (a trained model
-            is one iteration after the model that it started from); "source" for steps that bring a
-            model in from outside, "" if its stage is of the same iteration as its inputs.
-        about: the input that its stage describes; `lidr prune` keeps its stage as long as that
-            input. "" for none.
+        advances_from: the input from an earlier model: this stage's iteration is one more than that
+            input's. "source" for steps that bring a model in from outside; "" if the iteration is
+            its inputs'.
+        about: the input that the stage describes (an evaluation describes its model); `lidr prune`
+            keeps the stage as long as that input. "" for none.
         digest_tag: the tag of a registered version that holds its stage's digest; "" for none.
         noted: whether its finished stages are recorded in runs/<run>/iteration-<t>/stages/.
         tracked: whether it is tracked in MLflow.
-        delivery_seconds: how long it delivers waiting notes to MLflow before it ends; 0 where that
-            is left to the uploader or to later steps.
+        delivery_seconds: seconds it spends at its end on sending queued records to MLflow; 0:
+            others send them.
         shown: whether it has a row on the screen and in `lidr status`.
-        releases_lease: whether it releases the run's lease at its end: it is in the exit task,
-            after which the run may pause for long.
+        releases_lease: whether it releases the run's lease at its end: it runs in the exit task;
+            whoever resumes the run must be able to take the lease at once.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Step:
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     any_iteration: tuple[str, ...] = ()
-    round_after: str = ""
+    advances_from: str = ""
     about: str = ""
     digest_tag: str = ""
     noted: bool = False
@@ -65,8 +65,15 @@ class Step:
 
 STEPS = (
     Step("watch", ("check-inputs",), tracked=False),
-    Step("prepare", ("prepare",), kind="prepare", gpus=True, state="inputs", round_after="source"),
-    Step("model", round_after="source", tracked=False, shown=False),
+    Step(
+        "prepare",
+        ("prepare",),
+        kind="prepare",
+        gpus=True,
+        state="inputs",
+        advances_from="source",
+    ),
+    Step("model", advances_from="source", tracked=False, shown=False),
     Step("rollout", ("roll-out",), kind="generate", gpus=True, tracked=False),
     Step(
         "generate",
@@ -77,7 +84,7 @@ STEPS = (
         reads={"inputs": ("prepare",), "model": MODEL_STEPS},
         data={"inputs": "generation"},
         any_iteration=("inputs",),
-        round_after="model",
+        advances_from="model",
         digest_tag="lidr.responses_digest",
         noted=True,
     ),
@@ -148,7 +155,7 @@ STEPS = (
         reads={"pairs": ("pair",), "start": MODEL_STEPS, "reference": MODEL_STEPS},
         data={"pairs": "training"},
         any_iteration=("reference",),
-        round_after="start",
+        advances_from="start",
         noted=True,
     ),
     Step(

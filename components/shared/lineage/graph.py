@@ -30,9 +30,9 @@ from lidr.components.shared.store.marker import (
 )
 from lidr.components.shared.store.stage import Stage, locate_stage
 
-_ROUND_AFTER = {step.name: step.round_after for step in STEPS if step.round_after}
-"""See `steps.Step.round_after`."""
-_OUTSIDE = tuple(step.name for step in STEPS if step.round_after == "source")
+_ADVANCES_FROM = {step.name: step.advances_from for step in STEPS if step.advances_from}
+"""See `steps.Step.advances_from`."""
+_OUTSIDE = tuple(step.name for step in STEPS if step.advances_from == "source")
 """Steps whose input `model` is not a stage: they bring a model in from outside."""
 _STAGE = re.compile(rf"(.*/stages/(?:{'|'.join(BY_NAME)})/[0-9a-f]{{64}})(?:/.*)?", re.DOTALL)
 """URI of a stage, or of something in one."""
@@ -129,7 +129,7 @@ class Graph:
         """
         found: dict[str, int] = {}
         for node in self:
-            further = _ROUND_AFTER.get(node.step)
+            further = _ADVANCES_FROM.get(node.step)
             counts = [found[uri] + (name == further) for name, uri in node.inputs.items()]
             found[node.uri] = max(counts, default=0)
         return found

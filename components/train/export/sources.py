@@ -19,9 +19,9 @@ class TensorSource:
     Attributes:
         parameters: what it is made from; its own parameter first.
         make: returns the tensor, given their values.
-        added: whether `make` returns only the adapter's change, which is added to the tensor of the
-            start model's file: the copy in memory may be less precise. With no parameters the
-            tensor stays as it is.
+        added: whether `make` returns only what an adapter adds to the tensor in the start model's
+            file, which may be more precise than the copy in memory. Without parameters nothing is
+            added.
         rounded_as: the name that seeds its rounding: tied weights have one, so they stay equal.
     """
 
@@ -53,16 +53,16 @@ def sources_of(
 ) -> dict[str, TensorSource]:
     """Return the source of each tensor to be written, by its name in the files.
 
-    Adapters are merged into their weights. A tensor that memory lacks, as transformers does not
-    read it, is `UNREAD`.
+    Adapters are merged into their weights. A tensor that transformers does not read, and so is not
+    in memory, has the source `UNREAD`.
 
     Args:
         model: a causal language model of transformers, with peft's adapters or without.
-        names: of the tensors in the files it was loaded from. If loading packed several into one
-            parameter (the experts of some models) or renamed them, every rank holds a full copy of
-            the weights in host memory; not where adapters are merged into tensors of the files.
+        names: of the tensors in the files it was loaded from. Loading may have renamed them, or
+            packed several into one parameter (the experts of some models). Then every rank holds a
+            full copy of the weights in host memory, unless adapters are added to tensors of files.
         merged: whether loading merged an adapter, so that memory and files differ.
-        values: whether the sources are used, not only their names: nothing is unpacked otherwise.
+        values: whether the tensors are needed, too; for the names alone no weights are copied.
     """
     known = parameter_sources(model)
     adapted = {name for name, source in known.items() if len(source.parameters) > 1}
@@ -86,9 +86,10 @@ def sources_of(
 def without_missing_aliases(
     sources: dict[str, TensorSource], names: Collection[str]
 ) -> dict[str, TensorSource]:
-    """Return sources without the names of tied weights that the files lack.
+    """Return the sources of a model's tensors, of tied weights only under names in the files.
 
-    Where the files have several names of one weight, all are rounded as the first.
+    A weight that the files lack under all its names keeps one. If they have it under several, all
+    are rounded as the first.
 
     Args:
         sources: of a model's tensors.
@@ -133,7 +134,9 @@ def _identity(tensor: torch.Tensor) -> torch.Tensor:
 
 
 UNREAD = TensorSource((), _identity, added=True)
-"""Of a tensor that transformers does not read: it stays as it is in the start model's file."""
+"""Of a tensor that transformers does not read: it stays as it is in the start model's file.
+
+Compared by identity: `_FROZEN` has the same value."""
 _FROZEN = TensorSource((), _identity, added=True)
 """Of a weight that training leaves alone: the start model's, rounded like the others."""
 

@@ -71,7 +71,7 @@ def test_a_row_names_only_what_there_is(step: steps.Step):
     assert step.kind in KINDS
     assert {maker for makers in step.reads.values() for maker in makers} <= BY_NAME.keys()
     assert {*step.data, *step.any_iteration} <= step.reads.keys()
-    assert {step.about, step.round_after} <= {"", "source", *step.reads}
+    assert {step.about, step.advances_from} <= {"", "source", *step.reads}
 
 
 def test_rows_are_unique_and_agree_with_each_other():

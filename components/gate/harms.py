@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lidr.components.gate.power import least_items
 from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.stats.paired import Marks, PairedItems
-from lidr.components.shared.stats.tests import binomial_above, holm, mcnemar, sign_flip
+from lidr.components.shared.stats.significance import binomial_above, holm, mcnemar, sign_flip
 
 Bar = Literal["off_target", "truncated"]
 

@@ -14,7 +14,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.stats.intervals import DIGITS, Interval, bootstrap_mean
 from lidr.components.shared.stats.paired import PairedItems, by_question, unmatched_tasks
 from lidr.components.shared.stats.premise import premise_text
-from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.stats.significance import holm, sign_flip
 
 Decision = Literal["promote", "keep", "stop"]
 Cause = Literal["regression", "off_target", "truncated", "plateau", "fall", "chance", "gain"]

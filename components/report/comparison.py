@@ -29,7 +29,7 @@ from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import bootstrap_mean
 from lidr.components.shared.stats.paired import PairedItems, by_question, unmatched_tasks
 from lidr.components.shared.stats.paired import compare as pair_items
-from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.stats.significance import holm, sign_flip
 from lidr.components.shared.stats.truncation import truncation_warning
 from lidr.components.shared.store.stage import open_stage
 

@@ -42,7 +42,7 @@ class Answers:
         settings: the recipe.
         stage: the generate stage.
         prompts: the iteration's prompts.
-        iteration: its number, from 1 (t + 1 where M_t answers), part of every request's seed.
+        iteration: t + 1 where M_t answers; part of every request's seed.
         identify: returns the language of each text.
     """
 

@@ -65,10 +65,12 @@ class Follower:
             would, read from the source's file.
         derive: makes a place's item from the source's item and record there; None leaves the place
             empty.
+        every: its i-th place follows from the source's place `i * every`.
     """
 
     chunk: Chunk[Any]
     derive: Callable[[Any, Any], Any]
+    every: int = 1
 
 
 @dataclass(frozen=True)

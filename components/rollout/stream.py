@@ -7,10 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lidr.components.rollout.chunks import Chunk
+from lidr.components.rollout.chunks import Chunk, Follower
 from lidr.components.shared.engines import ChatRequest, Completion
-
-_Derive = Callable[[Any, Any], Any]
 
 
 @dataclass
@@ -22,7 +20,7 @@ class _OpenChunk:
     empty: int
     items: list[Any]
     records: list[Any]
-    followers: list[tuple[_Derive, _OpenChunk]] = field(default_factory=list)
+    followers: list[tuple[Follower, _OpenChunk]] = field(default_factory=list)
 
 
 class Stream:
@@ -100,7 +98,7 @@ class Stream:
         size = chunk.size
         opened = _OpenChunk(chunk, self._opened, size, [None] * size, [None] * size)
         opened.followers = [
-            (follower.derive, self._begin(follower.chunk))
+            (follower, self._begin(follower.chunk))
             for follower in chunk.followers
             if follower.chunk.key not in self._present
         ]
@@ -126,19 +124,20 @@ class Stream:
         if not opened.empty:  # before what follows, which may be complete at once
             self._close_chunk(opened)
         if not self._whole_chunks:
-            for derive, follower in opened.followers:
-                self._feed(derive, opened, follower, place)
+            for link, follower in opened.followers:
+                self._feed(link, opened, follower, place)
         elif not opened.empty:
-            for derive, follower in opened.followers:
+            for link, follower in opened.followers:
                 for each in range(opened.chunk.size):
-                    self._feed(derive, opened, follower, each)
+                    self._feed(link, opened, follower, each)
 
-    def _feed(self, derive: _Derive, opened: _OpenChunk, follower: _OpenChunk, place: int) -> None:
-        """Ask what follows from the record at a place; a follower may have fewer places."""
-        if place < follower.chunk.size:
+    def _feed(self, link: Follower, opened: _OpenChunk, follower: _OpenChunk, place: int) -> None:
+        """Ask what follows from the record at a place, if the follower has a place for it."""
+        own, between = divmod(place, link.every)
+        if not between and own < follower.chunk.size:
             record = opened.records[place]
-            item = None if record is None else derive(opened.items[place], record)
-            self._ask(follower, place, item)
+            item = None if record is None else link.derive(opened.items[place], record)
+            self._ask(follower, own, item)
 
     def _close_chunk(self, opened: _OpenChunk) -> None:
         self._open -= 1

@@ -1,4 +1,4 @@
-"""The translate step's requests and records: responses into the dominant language and out of it."""
+"""The translate step's requests and records: responses out of the dominant language and into it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lidr.components.shared.store.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class TranslationJob:
-    """One text to translate; if there is none, `text` is None and `failure` says why."""
+    """A text to translate; where there is none, `text` is None, and `failure` says why."""
 
     prompt_id: str
     source: str
@@ -55,7 +55,7 @@ class Translations:
         stage: the translate stage.
         responses: the generate stage; only the chunks that are translated now must exist.
         prompts: the iteration's prompts.
-        iteration: its number, from 1 (t + 1 where M_t answers), part of every request's seed.
+        iteration: t + 1 where M_t answers; part of every request's seed.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Translations:
         self._task = Task(
             Translation,
             partial(_request, settings.seed, iteration, decoding),
-            partial(_record, settings.pairing.recovers),
+            partial(_record, settings.pairing.recovers, settings.translation.stop),
         )
         self._size = prompts.size(settings.languages.dominant)
 
     def chunks(self, shard: Shard) -> Iterator[Chunk[TranslationJob]]:
-        """Yield a shard's chunks; the requests of a chunk share one direction and instruction."""
+        """Yield a shard's chunks, each of one direction."""
         for index in shard.indexes(self._size, self._settings.generation.chunk_size):
             for source, target in directions(self._settings):
                 yield self.chunk(source, target, index)
@@ -94,7 +94,7 @@ class Translations:
             size,
             self._task,
             partial(self._jobs, source, target, index),
-            tuple(self._round_trip(source, target, index, size)),
+            tuple(self._round_trip(source, target, index)),
         )
 
     def followers(self, source: str, index: int) -> tuple[Follower, ...]:
@@ -131,10 +131,14 @@ class Translations:
             answer.sample,
         )
 
-    def _round_trip(self, source: str, target: str, index: int, size: int) -> Iterator[Follower]:
-        """Yield the chunk that translates back this chunk's part of `round_trip_sample`, if any."""
-        first = index * self._settings.generation.chunk_size * self._settings.generation.samples
-        size = min(size, self._settings.translation.round_trip_sample - first)
+    def _round_trip(self, source: str, target: str, index: int) -> Iterator[Follower]:
+        """Yield the chunk that translates back this chunk's part of `round_trip_sample`, if any.
+
+        It holds the first sample of each prompt: samples of one prompt are not independent.
+        """
+        length = self._settings.generation.chunk_size
+        rest = self._settings.translation.round_trip_sample - index * length
+        size = min(length, self._size - index * length, rest)
         if size > 0:
             yield Follower(
                 Chunk(
@@ -145,13 +149,16 @@ class Translations:
                     partial(self._jobs_back, source, target, index, size),
                 ),
                 lambda _, translation: _job_back(translation),
+                self._settings.generation.samples,
             )
 
     def _jobs_back(
         self, source: str, target: str, index: int, size: int
     ) -> Sequence[TranslationJob | None]:
+        samples = self._settings.generation.samples
         name = chunk_name(f"translations/{source}-{target}", index)
-        return [_job_back(row) for row in self.stage.peek_records(name, Translation)[:size]]
+        rows: list[Translation] = self.stage.peek_records(name, Translation)
+        return [_job_back(row) for row in rows[: size * samples : samples]]
 
 
 def _job_back(row: Translation) -> TranslationJob | None:
@@ -177,7 +184,9 @@ def _request(
     )
 
 
-def _record(recovers: bool, job: TranslationJob, answer: Completion | None) -> Translation:
+def _record(
+    recovers: bool, stop: tuple[str, ...], job: TranslationJob, answer: Completion | None
+) -> Translation:
     if answer is None:
         return Translation(
             job.prompt_id,
@@ -191,7 +200,8 @@ def _record(recovers: bool, job: TranslationJob, answer: Completion | None) -> T
         )
     text, failure = read_translation(answer.text, answer.finish_reason)
     failure, rule = answer.failure or failure, None
-    if recovers and failure == Failure.UNTAGGED and (found := recover_translation(answer.text)):
+    recovers = recovers and failure == Failure.UNTAGGED
+    if recovers and (found := recover_translation(answer.text, stop)):
         (text, rule), failure = found, None
     return Translation(
         prompt_id=job.prompt_id,

@@ -141,7 +141,7 @@ class Requests:
         if self._recipe.pairing.reward_step != "translate":
             return Load()
         dominant, total = self._recipe.languages.dominant, Load()
-        trips = min(self._recipe.translation.round_trip_sample, self._answers)
+        trips = min(self._recipe.translation.round_trip_sample, self._prompts.count)
         for other in self._recipe.languages.others:
             for source, target in ((dominant, other), (other, dominant)):
                 total += self._translated(source, target, self._answer(source), self._answers)

@@ -130,6 +130,11 @@ def test_requests_are_those_the_steps_make():
     work = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, measured)
     assert work.generate == Load(150, 1500.0, 15_000.0, 2048)
     assert work.translate.requests == 4 * 2 * (30 + 4)
+    every_prompt = recipe.model_copy(
+        update={"translation": recipe.translation.model_copy(update={"round_trip_sample": 100})}
+    )
+    wide = Requests(every_prompt, PlannedPrompts(10, {}), figures().lengths, measured)
+    assert wide.translate.requests == 4 * 2 * (30 + 10), "one round trip for a prompt"
     assert work.translate.output_tokens == 3 * 2 * 34 * 100 + 30 * 210 + 4 * 210
     assert (work.pairs.candidates, work.pairs.pairs, work.pairs.steps) == (240, 120, 1)
     assert work.pairs.tokens == pytest.approx(0.5 * (240 * 210 + 30 * 20 - 30 * 10))

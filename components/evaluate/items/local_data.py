@@ -11,9 +11,9 @@ import pyarrow as pa
 from datasets import Dataset
 
 from lidr.components.evaluate.items.places import files_at, local_path, require_own_file
-from lidr.components.evaluate.items.problems import ANSWERS, QUESTIONS, field_of
+from lidr.components.evaluate.items.problems import field_of
 from lidr.components.evaluate.items.published import SOURCES, canonical
-from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
+from lidr.components.evaluate.items.rows import ANSWERS, QUESTIONS, SUFFIXES, Row, read_rows
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of, digest_of_file

@@ -8,13 +8,9 @@ from pathlib import Path
 from lidr.components.evaluate.items.ids import own_ids
 from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.published import SOURCES, ItemSource
-from lidr.components.evaluate.items.rows import Row, read_rows
+from lidr.components.evaluate.items.rows import ANSWERS, QUESTIONS, Row, read_rows
 from lidr.components.shared.core.errors import BadInput, StoreError, Unavailable
 from lidr.components.shared.numbers.answer import extract_number
-
-QUESTIONS = ("question", "query", "problem")
-ANSWERS = ("answer_number", "answer", "response")
-"""Names that an item's question and its answer may have; the first one counts."""
 
 
 def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:

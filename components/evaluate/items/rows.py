@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ Row = dict[str, Any]
 
 SUFFIXES = (".jsonl", ".json", ".tsv", ".parquet")
 
-_COLUMNS = "question", "answer"
+QUESTIONS = ("question", "query", "problem")
+ANSWERS = ("answer_number", "answer", "response")
+"""Names that an item's question and its answer may have; the first one counts."""
 
 
 def read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Return the rows of a file, each with the line it starts in (in Parquet its number, from 1).
+    """Return the rows of a file, each with the number of its first line, or of the row in Parquet.
 
     Raises:
-        BadInput: the file is missing, empty or not of a known kind, or a line is broken or nested
-            too deeply.
+        BadInput: the file is missing, cannot be read, is empty or not of a known kind, or a line is
+            broken or nested too deeply.
     """
     readers = {".jsonl": _json, ".json": _json, ".tsv": _tsv, ".parquet": _parquet}
     reader = readers.get(path.suffix)
@@ -40,7 +42,11 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
     except FileNotFoundError as error:
         raise BadInput("no such file", file=path, remedy="Check evaluation.data.") from error
     except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", file=path) from error
+        raise BadInput(
+            f"cannot be read: {error.strerror}",
+            file=path,
+            remedy="Check that it is a file, and its permissions.",
+        ) from error
     if not rows:
         raise BadInput("holds no items", file=path, remedy="Give a file with items.")
     return rows
@@ -51,33 +57,39 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a file without quotes; a first line that names the columns is none."""
+    """Yield the rows of a TSV. Quotes mean nothing; a header line is skipped."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         broken = error.object[: error.start].count(b"\n") + 1
         raise BadInput("not UTF-8", file=path, line=broken, remedy="Save it as UTF-8.") from error
     for number, line in enumerate(lines, 1):
-        row = tuple(line.split("\t"))
-        if row == ("",) or (number == 1 and row == _COLUMNS):
+        row = line.split("\t")
+        if not line.strip() or (number == 1 and _is_header(row)):
             continue
-        if len(row) != len(_COLUMNS):
+        if len(row) != 2:
             raise BadInput(
-                f"{len(row)} columns instead of question and answer",
+                f"{len(row)} column{'s' * (len(row) > 1)} instead of question and answer",
                 file=path,
                 line=number,
                 remedy="Fix or remove the line.",
             )
-        yield number, dict(zip(_COLUMNS, row, strict=True))
+        yield number, {"question": row[0], "answer": row[1]}
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    names = [cell.strip().lower() for cell in row]
+    return len(names) == 2 and names[0] in QUESTIONS and names[1] in ANSWERS
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise BadInput(
-            f"not a Parquet file that can be read: {error}", file=path, remedy="Write it again."
-        ) from error
+    with path.open("rb") as file:  # pyarrow would take a folder for an empty table
+        try:
+            rows = pq.read_table(file).to_pylist()
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno:  # not the content's fault
+                raise
+            raise BadInput(
+                f"not a readable Parquet file: {error}", file=path, remedy="Write it again."
+            ) from error
     yield from enumerate(rows, 1)

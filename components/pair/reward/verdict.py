@@ -26,7 +26,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.stats.clustered import Share, clustered_share
 from lidr.components.shared.stats.intervals import Interval, bootstrap_mean
-from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.stats.significance import holm, sign_flip
 
 Level = Literal["stop", "warn", "note"]
 

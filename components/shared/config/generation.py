@@ -27,7 +27,8 @@ class Sampling(Strict):
     max_tokens: int = Field(1024, ge=1)
     """Longest output, in tokens. Default 1024."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Strings that end an output and are no part of it. Default none: the model's end tokens."""
+    """Strings that end an output, besides the model's end tokens; they are left out of its text. A
+    translation that one of them ends before its closing tag has failed. Default none."""
 
     @field_validator("temperature")
     @classmethod
@@ -54,7 +55,7 @@ class VllmOptions(Strict):
 
     @property
     def arguments(self) -> dict[str, object]:
-        """What is set of vLLM's engine arguments, by their names."""
+        """vLLM's engine arguments that have a value, by name."""
         named: dict[str, object] = {
             "kv_cache_dtype": self.kv_cache_dtype,
             "quantization": self.quantization,
@@ -64,9 +65,10 @@ class VllmOptions(Strict):
 
 
 class Endpoint(Strict):
-    """The model on a server with OpenAI's completions API, such as vLLM, for `engine: openai`.
+    """Which model `engine: openai` asks a server for.
 
-    The profile's `engine.endpoint` says where the server is, and how it is used.
+    The profile's `engine.endpoint` says where the server is, and how it is used. It has OpenAI's
+    completions API, as vLLM's server has.
     """
 
     model: str = "lidr-{digest}"
@@ -78,19 +80,18 @@ class Generation(Sampling):
     """The generate stage."""
 
     engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
-    """Inference engine of all stages. Default auto, which is decided when the run begins and
-    written into its recipe: vllm where it is installed and there are GPUs (on a cluster: where the
-    profile gives a generate step some), else transformers. `openai` asks a server, see
-    endpoint."""
+    """The engine that generates, translates and evaluates. Default auto: vllm where it is installed
+    and there are GPUs (on a cluster: where the profile gives the generate step some), else
+    transformers. That is decided when the run begins, and written into its recipe. `openai` asks a
+    server (`endpoint`)."""
     samples: int = Field(1, ge=1)
     """Responses to each prompt; the i-th ones of two languages become pairs. Default 1."""
     chunk_size: int = Field(500, ge=1)
-    """Prompts per chunk: the unit of work that is written, and resumed. Files are named by it.
-    Default 500."""
+    """Prompts per chunk. A chunk is one file, and the unit in which a run resumes. Default 500."""
     vllm: VllmOptions = VllmOptions()
     """Settings of the vllm engine that change its output."""
     endpoint: Endpoint = Endpoint()
-    """The model that the openai engine asks for."""
+    """Which model `engine: openai` asks a server for."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,7 +106,7 @@ class TranslationSettings(Sampling):
     """The translate stage."""
 
     round_trip_sample: int = Field(100, ge=0)
-    """Translations per direction that are translated back, to measure faithfulness.
+    """Prompts per direction of which one translation is translated back, to measure faithfulness.
     Default 100."""
 
 

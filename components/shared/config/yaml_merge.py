@@ -154,7 +154,11 @@ def _read(path: Path) -> str:
         line = error.object[: error.start].count(b"\n") + 1
         raise BadInput("not UTF-8", file=path, line=line, remedy="Save it as UTF-8.") from error
     except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", file=path) from error
+        raise BadInput(
+            f"cannot be read: {error.strerror}",
+            file=path,
+            remedy="Check that it is a file, and its permissions.",
+        ) from error
 
 
 def _refuse_bad_keys(document: yaml.Node) -> None:

@@ -95,18 +95,22 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
     return (_unmasked(text), None) if text else (None, Failure.EMPTY)
 
 
-def recover_translation(output: str) -> tuple[str, Recovery] | None:
+def recover_translation(output: str, stop: tuple[str, ...] = ()) -> tuple[str, Recovery] | None:
     """Return the text of a primed answer that ended without our closing tag, and the rule for it.
 
     A misspelt closing tag is accepted at the very end, and no tag at all where the text holds no
-    piece of one of our tags. Anything else would be a guess.
+    piece of one of our tags. Anything else would be a guess, also a text that a string of `stop`
+    ended: the model may have had more to say.
 
     Args:
         output: what the model wrote after the primer, to the end of its turn; not truncated.
+        stop: the recipe's strings that end an output, with which it may end.
     """
     rule, text = Recovery.END_OF_TURN, output.rstrip()
     if (tag := _CLOSING.search(text)) and _is_ours(tag[1], tag[0]):
         rule, text = Recovery.MISSPELT_TAG, text[: tag.start()]
+    elif output.endswith(stop):
+        return None
     text = _bare(text)
     return (_unmasked(text), rule) if text and not _TAG_PIECE.search(text) else None
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from lidr.components.shared.stats.intervals import Interval, wilson
-from lidr.components.shared.stats.tests import binomial_below
+from lidr.components.shared.stats.significance import binomial_below
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import DIGITS
 from lidr.components.shared.stats.paired import Question, question_of
-from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.stats.significance import holm, sign_flip
 
 _LEVEL = 0.05
 """The text says of a larger p-value that it may be chance; nothing else depends on it."""

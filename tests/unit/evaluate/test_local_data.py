@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,7 @@ from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import data_digests, load
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES
+from lidr.components.evaluate.items.rows import read_rows
 from lidr.components.evaluate.limits import TASKS, published_items
 from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.config.source import Source
@@ -264,8 +267,8 @@ BROKEN = [
     ("es.json", "[1", 1, "not valid JSON"),
     ("es.json", json.dumps([ITEMS[0], {"query": "Why?"}], indent=1), 6, "no answer"),
     ("es.json", f"[{'1' * 5000}]", 0, "not valid JSON"),
-    ("es.tsv", "How many?\t3\nWhy?\n", 2, "1 columns"),
-    ("es.parquet", "PAR0", 0, "not a Parquet file"),
+    ("es.tsv", "How many?\t3\nWhy?\n", 2, "1 column instead"),
+    ("es.parquet", "PAR0", 0, "not a readable Parquet file"),
 ]
 
 
@@ -433,6 +436,36 @@ def test_the_first_line_of_a_tsv_file_may_name_the_columns(tmp_path):
     path.write_text("question\tanswer\r\n¿1 + 1?\t2\r\n" + "x" * 200_000 + "\t3\r\n")
     rows = problems("mgsm", "es", {"mgsm": str(path)})
     assert [row["answer"] for row in rows] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    "header", ["Question\tAnswer", "question\tanswer_number", "problem\tanswer"]
+)
+def test_a_header_of_a_tsv_file_has_any_names_of_question_and_answer(tmp_path, header):
+    path = tmp_path / "es.tsv"
+    path.write_text(f"{header}\n  \n1 + 1?\t2\n \t \nanswer\tquestion\n")
+    assert [line for line, _ in read_rows(path)] == [3, 5]
+
+
+@pytest.mark.parametrize("fault", [errno.EACCES, errno.EIO])
+def test_a_parquet_file_that_the_system_cannot_read_is_not_called_broken(
+    tmp_path, monkeypatch, fault
+):
+    def fails(_: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    path = write(tmp_path / "es.parquet")
+    monkeypatch.setattr(pq, "read_table", fails)
+    with pytest.raises(BadInput, match=f"cannot be read: {os.strerror(fault)}.*permissions"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".tsv"])
+def test_a_folder_named_like_a_file_of_items_is_refused(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.mkdir()
+    with pytest.raises(BadInput, match="cannot be read: Is a directory"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from lidr.components.rollout.stages import _translate_version
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
 from lidr.components.shared.records.schema import (
@@ -12,7 +15,7 @@ from lidr.components.shared.records.schema import (
     Translation,
 )
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.stage import new_stage, open_stage
+from lidr.components.shared.store.stage import MARKER, new_stage, open_stage
 from lidr.components.translate.run import translate
 from tests.fakes import FakeEngine, make_recipe, says, use_engine, world_stage
 
@@ -31,19 +34,20 @@ RESPONSES = [
 ]
 
 
-def prepare(folder, responses, tasks: tuple[str, ...] = ()) -> tuple[str, str]:
-    """Write a world and a generate stage; return their URIs."""
+def prepare(folder, responses, tasks: tuple[str, ...] = (), size: int = 2) -> tuple[str, str]:
+    """Write a world and a generate stage in chunks of so many responses; return their URIs."""
     prompts = [
         Prompt(row.prompt_id, row.language, "Ask?", translation_task=row.prompt_id in tasks)
         for row in responses
+        if row.sample == 0
     ]
     world = world_stage(str(folder), prompts)
     stage = new_stage(open_store(str(folder)), "generate", 1, {"inputs": world.digest}, {})
     for code in LANGUAGES:
         rows = [row for row in responses if row.language == code]
-        for index in range(0, len(rows), 2):  # the recipe's chunk size
-            name = f"responses/{code}/{index // 2:05d}.parquet"
-            stage.write_records(name, rows[index : index + 2], Response)
+        for index in range(0, len(rows), size):
+            name = f"responses/{code}/{index // size:05d}.parquet"
+            stage.write_records(name, rows[index : index + size], Response)
     return world.uri, stage.finish({})
 
 
@@ -150,6 +154,67 @@ def test_translate_recovers_by_rule_but_not_in_the_paper_s_setting(
     assert found == {("Hola", None, rule) if rule else (None, "untagged", None)}
     counted = open_stage(uri).counts()["directions"]["en-es"]
     assert counted["recovered"] == ({rule: 3} if rule else {})
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("Hola ###", None),
+        ("Hola</translate>", "Hola"),
+        ("Hola", "Hola"),
+        ("Hola </translated>", "Hola"),
+    ],
+)
+def test_translate_recovers_nothing_from_a_text_that_a_stop_string_cut(
+    tmp_path, monkeypatch, written, text
+):
+    use_engine(monkeypatch, FakeEngine(says(written)))
+    settings = {"pairing": {"filters": "all"}, "translation": {"stop": ["###", "</translate>"]}}
+    found = translations(run(prepare(tmp_path, RESPONSES), **settings))
+    assert {(row.text, row.failure) for row in found.values()} == {
+        (text, None if text else "untagged")
+    }
+    assert {row.raw for row in found.values()} <= {written, None}
+
+
+@pytest.mark.parametrize(
+    ("sections", "version"),
+    [
+        ({}, 7),
+        ({"translation": {"stop": ["###"]}}, 7),
+        ({"translation": {"stop": ["###"]}, "pairing": {"filters": "all"}}, 8),
+        ({"generation": {"samples": 2, "temperature": 1.0}}, 8),
+    ],
+)
+def test_stages_of_translate_are_made_anew_only_where_their_records_differ(sections, version):
+    assert _translate_version(make_recipe(**sections)) == version
+
+
+def test_round_trips_count_prompts_each_with_its_first_sample(tmp_path, monkeypatch):
+    use_engine(monkeypatch, FakeEngine(copies))
+    uris = prepare(
+        tmp_path, [replace(row, sample=n) for row in RESPONSES for n in range(3)], size=6
+    )
+    sections = {
+        "generation": {
+            "engine": "transformers",
+            "chunk_size": 2,
+            "samples": 3,
+            "temperature": 1.0,
+        },
+        "translation": {"round_trip_sample": 3},
+    }
+    uri = run(uris, **sections)
+    stage = open_stage(uri)
+    first, second = stage.files(prefix="round_trip/en-es/")
+    back = stage.read_records([first, second], Translation)
+    assert [(row.prompt_id, row.sample) for row in back] == [("p0", 0), ("p1", 0), ("p2", 0)]
+    assert {row.text for row in back} == {f"translated translated p{n} in en" for n in range(3)}
+    made = stage.read(first)
+    for name in (MARKER, first):
+        stage.store.delete(stage.key(name))
+    assert run(uris, **sections) == uri
+    assert open_stage(uri).read(first) == made, "made from the file of translations"
 
 
 def test_translate_recovers_nothing_from_a_cut_text(tmp_path, monkeypatch):

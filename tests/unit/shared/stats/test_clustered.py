@@ -7,7 +7,7 @@ import pytest
 
 from lidr.components.shared.stats.clustered import Share, clustered_share
 from lidr.components.shared.stats.intervals import wilson
-from lidr.components.shared.stats.tests import binomial_below
+from lidr.components.shared.stats.significance import binomial_below
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from lidr.components.shared.stats.paired import (
     question_of,
     unmatched_tasks,
 )
-from lidr.components.shared.stats.tests import sign_flip
+from lidr.components.shared.stats.significance import sign_flip
 
 
 @pytest.mark.parametrize(

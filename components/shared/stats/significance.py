@@ -1,14 +1,13 @@
 """Tests of whether a difference between two models may be chance.
 
-The paired ones are exact under the hypothesis that matters for a gate: both models answer every
-item right with the same probability, whatever it is. Exchanging the two then changes nothing, so
-each item's difference is as likely with the other sign.
+The paired tests assume only that, on each item, both models are equally likely to be right.
+Swapping the models then changes nothing, so each difference is as likely with the other sign.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,8 +20,14 @@ Alternative = Literal["two-sided", "greater"]
 _SIGNS_PER_COUNT = 25
 """Drawing one binomial count takes as long as drawing about this many signs."""
 
+_COUNTS_PER_BATCH = 2**22
+"""Binomial counts in memory at once; how they are split changes none of them."""
+
 _RESAMPLES_PER_BATCH = 64
-"""Resamples in memory at once."""
+"""Resamples whose single signs are in memory at once; changing it changes what is drawn."""
+
+_MAX_EXACT = 5000
+"""Tosses up to which a tail is summed in integers: the time grows with their square."""
 
 
 def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> float:
@@ -60,6 +65,28 @@ def binomial_above(successes: int, n: int, share: float) -> float:
     return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
+def binomial_below(successes: int, n: int, share: float) -> float:
+    """Return the p-value of the exact binomial test that a true share is below `share`.
+
+    That is P(X <= successes), X of B(n, share).
+
+    Args:
+        successes: 0 to n.
+        n: independent outcomes; 0 gives 1.
+        share: 0 to 1.
+    """
+    if successes >= n or share <= 0.0:
+        return 1.0
+    if share >= 1.0:
+        return 0.0
+    odds = math.log(share) - math.log1p(-share)
+    ways = math.lgamma(n + 1) + n * math.log1p(-share)
+    logs = (
+        ways - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * odds for k in range(successes + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
 def sign_flip(
     differences: ArrayLike,
     *,
@@ -69,9 +96,9 @@ def sign_flip(
 ) -> float:
     """Return the p-value of the paired randomisation test of a sum of differences.
 
-    If all nonzero differences have one size, as with right and wrong items, this is McNemar's test
-    and needs no resamples. Otherwise p = (1 + resamples at least as extreme) / (1 + resamples),
-    which is valid for any number of resamples (Phipson and Smyth 2010).
+    If all nonzero differences have the same absolute value, as with right and wrong items, this is
+    McNemar's test and needs no resamples. Otherwise p = (1 + resamples at least as extreme) /
+    (1 + resamples), which is valid for any number of resamples (Phipson and Smyth 2010).
 
     Args:
         differences: second - first, one number for each independent unit, shape (units,).
@@ -80,7 +107,8 @@ def sign_flip(
         seed: of the resampling.
 
     Raises:
-        ValueError: a difference is not a finite number, which would pass for evidence.
+        ValueError: a difference is NaN or infinite: comparisons with NaN are false, so p would be
+            tiny.
     """
     given = np.asarray(differences, dtype=np.float64).round(DIGITS)
     if not np.isfinite(given).all():
@@ -109,30 +137,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def binomial_below(successes: int, n: int, share: float) -> float:
-    """Return the p-value of the exact binomial test that a true share is below `share`.
-
-    That is P(X <= successes), X of B(n, share).
-
-    Args:
-        successes: 0 to n.
-        n: independent outcomes; 0 gives 1.
-        share: 0 to 1.
-    """
-    if successes >= n or share <= 0.0:
-        return 1.0
-    if share >= 1.0:
-        return 0.0
-    odds = math.log(share) - math.log1p(-share)
-    ways = math.lgamma(n + 1) + n * math.log1p(-share)
-    logs = (
-        ways - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * odds for k in range(successes + 1)
-    )
-    return min(1.0, math.fsum(map(math.exp, logs)))
-
-
 def _at_least(successes: int, n: int) -> float:
-    """Return P(X >= successes) for n tosses of a fair coin, exactly, from integers."""
+    """Return P(X >= successes) for n tosses of a fair coin."""
+    if n > _MAX_EXACT:
+        return _upper_tail(successes, n)
     ways, total = 1, 0
     for heads in range(n, successes - 1, -1):  # C(n, heads), from C(n, n) = 1 downwards
         total += ways
@@ -140,20 +148,50 @@ def _at_least(successes: int, n: int) -> float:
     return total / (1 << n)
 
 
+def _upper_tail(successes: int, n: int) -> float:
+    """Return the same in floats, to 12 digits, in linear time."""
+    if 2 * successes <= n:  # terms would grow at first
+        return 1.0 - _upper_tail(n - successes + 1, n)
+    first, exponent = 1.0, -n
+    for k in range(1, n - successes + 1):  # C(n, successes) / 2^n, beyond a float's range
+        first, shift = math.frexp(first * (successes + k) / k)
+        exponent += shift
+    term = total = math.ldexp(first, exponent)
+    for heads in range(successes, n):
+        term *= (n - heads) / (heads + 1)
+        total += term
+        if term < total * 1e-17:
+            break
+    return total
+
+
 def _flipped(
     sizes: NDArray[np.float64], counts: NDArray[np.int64], resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Return sums with random signs, (resamples,); `counts` says how many have each of `sizes`."""
+    """Return the sum of each resample, (resamples,).
+
+    Args:
+        sizes: the distinct absolute differences.
+        counts: how many differences have each of them.
+        resamples: how many.
+        seed: of the signs.
+    """
     generator = np.random.default_rng(seed)
-    sums: NDArray[np.float64]
+    sums = np.empty(resamples)
     if len(sizes) * _SIGNS_PER_COUNT < counts.sum():
-        sums = (2 * generator.binomial(counts, 0.5, (resamples, len(counts))) - counts) @ sizes
+        for part in _batches(sums, max(1, _COUNTS_PER_BATCH // len(sizes))):
+            positive = generator.binomial(counts, 0.5, (len(part), len(counts)))
+            part[:] = (2 * positive - counts) @ sizes
         return sums
     every = np.repeat(sizes, counts)
-    sums = np.empty(resamples)
-    for first in range(0, resamples, _RESAMPLES_PER_BATCH):
-        part = sums[first : first + _RESAMPLES_PER_BATCH]
+    for part in _batches(sums, _RESAMPLES_PER_BATCH):
         raw = generator.integers(0, 256, (len(part), (len(every) + 7) // 8), dtype=np.uint8)
         positive = np.unpackbits(raw, axis=1)[:, : len(every)]
         part[:] = 2 * (positive @ every) - every.sum()
     return sums
+
+
+def _batches(values: NDArray[np.float64], length: int) -> Iterator[NDArray[np.float64]]:
+    """Yield an array's consecutive parts, as views."""
+    for first in range(0, len(values), length):
+        yield values[first : first + length]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidr.components.shared.stats.tests import binomial_above, holm, mcnemar, sign_flip
+from lidr.components.shared.stats import significance
+from lidr.components.shared.stats.significance import binomial_above, holm, mcnemar, sign_flip
 
 binomtest = pytest.importorskip("scipy.stats").binomtest
 
@@ -39,6 +42,19 @@ def test_mcnemar_is_exact_where_floats_end():
     assert mcnemar(20_000, 20_000, "greater") == pytest.approx(0.502, abs=1e-3)
 
 
+@pytest.mark.parametrize("n", [1, 10, 401, 3000])
+def test_mcnemar_is_the_same_for_many_items_in_floats(n, monkeypatch):
+    tails = {won: mcnemar(won, n - won, "greater") for won in range(0, n + 1, max(1, n // 7))}
+    monkeypatch.setattr(significance, "_MAX_EXACT", 0)
+    for won, exact in tails.items():
+        assert mcnemar(won, n - won, "greater") == pytest.approx(exact, rel=1e-12, abs=1e-300)
+
+
+def test_mcnemar_takes_linear_time_for_very_many_items():
+    found = mcnemar(150_200, 149_800)
+    assert found == pytest.approx(math.erfc(399 / math.sqrt(2 * 300_000)), abs=1e-6)
+
+
 def test_right_and_wrong_items_need_no_draws():
     differences = [1.0] * 9 + [-1.0] * 3 + [0.0] * 50
     assert sign_flip(differences) == mcnemar(9, 3)
@@ -68,6 +84,20 @@ def test_few_sizes_and_many_agree():
     found = [sign_flip(each, resamples=50_000) for each in (few, many)]
     assert found[0] == pytest.approx(found[1], abs=0.01)
     assert 0.01 < found[0] < 0.5
+
+
+def test_counts_are_drawn_alike_in_any_batches(monkeypatch):
+    """A batch is bounded in memory: resamples times distinct sizes."""
+    few = np.random.default_rng(1).choice([-1.0, -0.5, 0.25, 1.0], 400)
+    found = sign_flip(few, resamples=999)
+    monkeypatch.setattr(significance, "_COUNTS_PER_BATCH", 30)
+    batches = []
+    original = significance._batches
+    monkeypatch.setattr(
+        significance, "_batches", lambda *given: batches.append(given[1]) or original(*given)
+    )
+    assert sign_flip(few, resamples=999) == found
+    assert batches == [10]
 
 
 def test_a_draw_counts_itself():

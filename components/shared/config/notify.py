@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.pools import NAME_PATTERN
+from lidr.components.shared.config.pools import MAX_OBJECT_CHARS, OBJECT_PATTERN
 
 NOTIFY_URL = "LIDR_NOTIFY_URL"
 """Environment variable, and key of the Secret, for the receiver's address, itself a secret."""
@@ -14,7 +14,7 @@ NOTIFY_URL = "LIDR_NOTIFY_URL"
 class Notify(Strict):
     """Which chat gets notices of a run's end, of long waits and of steps without progress."""
 
-    secret: str = Field("lidr-notify", pattern=NAME_PATTERN)
+    secret: str = Field("lidr-notify", pattern=OBJECT_PATTERN, max_length=MAX_OBJECT_CHARS)
     """Secret whose key LIDR_NOTIFY_URL is the address of a chat's incoming webhook. On this machine
     the environment variable of that name holds it. Default lidr-notify."""
     waiting_minutes: float = Field(60.0, ge=0.0)

@@ -12,7 +12,14 @@ from lidr.components.shared.config.load import LocatedError
 from lidr.components.shared.core.text import nearest
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-"""A Kubernetes name (RFC 1123 label)."""
+"""A namespace of Kubernetes (RFC 1123 label), or the name of a pool."""
+
+_PART = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_PART}(\.{_PART})*"
+OBJECT_PATTERN, MAX_OBJECT_CHARS = f"^{_SUBDOMAIN}$", 253
+"""Names of most other objects of Kubernetes (RFC 1123 subdomain)."""
+
+_MAX_LABEL_CHARS = 63
 _MEMORY_PATTERN = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
 StepKind = Literal[
@@ -105,14 +112,14 @@ class Pool(Strict):
     spot: bool = False
     """Whether nodes may be taken away at any time: plans count the spot price, and a step there
     must be retried. Default false."""
-    queue: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    queue: str = Field("", pattern=f"{OBJECT_PATTERN}|^$", max_length=_MAX_LABEL_CHARS)
     """Kueue LocalQueue that admits the pods, or the TrainJob. Default empty: no queue."""
-    priority: str = Field("", pattern=f"{NAME_PATTERN}|^$")
+    priority: str = Field("", pattern=f"{OBJECT_PATTERN}|^$", max_length=_MAX_LABEL_CHARS)
     """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
 
 
 class Retries(Strict):
-    """How often a pod that failed is started again. What it had finished is kept."""
+    """How often a pod that failed is started again. Finished chunks and checkpoints are kept."""
 
     count: int = Field(2, ge=0, le=10)
     """Largest number of retries. Default 2."""

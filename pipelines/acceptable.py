@@ -13,7 +13,7 @@ _SUBDOMAIN = r"(?=.{1,253}(?:/|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0
 """RFC 1123: parts of letters, digits and hyphens, joined by dots."""
 
 _NAME = re.compile(_SUBDOMAIN)
-"""Names of Secrets, ConfigMaps and service accounts."""
+"""Names of Secrets and ConfigMaps."""
 
 _KEY = re.compile(rf"({_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?")
 """Keys of labels, annotations and taints, with a prefix or without."""
@@ -37,7 +37,7 @@ def require_acceptable(profile: Profile) -> None:
 
 def _problems(profile: Profile) -> Iterator[str]:
     names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
-    for key, given in {**names, "service_account": [profile.service_account]}.items():
+    for key, given in names.items():
         for name in given:
             if not _NAME.fullmatch(name):
                 yield f"{key}: {name!r} is not a valid name"

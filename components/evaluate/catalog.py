@@ -15,7 +15,7 @@ class Method(StrEnum):
 
     GENERATE = "generate"
     LIKELIHOOD = "likelihood"
-    """The likeliest of the given answers."""
+    """The likeliest of the answer choices."""
     JUDGE = "judge"
     """A text that another model judges (the recipe's `judge` section)."""
 

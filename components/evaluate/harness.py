@@ -23,7 +23,7 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from lidr.components.evaluate.index import task_manager
+from lidr.components.evaluate.index import METRIC_REMEDY, task_manager, whole_text_error
 from lidr.components.evaluate.items.ids import item_ids
 from lidr.components.evaluate.items.local_data import datasets_of, use_items
 from lidr.components.evaluate.limits import DEFAULT_MAX_TOKENS
@@ -44,7 +44,7 @@ _IMPOSSIBLE = (-1e9, False)
 """In place of a likelihood that an engine could not give; minus infinity would give NaN."""
 
 _PREFERRED_FILTER = "flexible-extract"
-"""Of several filters that a task scores under: the one that finds the number anywhere."""
+"""Where a task scores its answers through several filters: the one that finds a number anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Scored:
 
 
 class EngineModel(LM):
-    """The harness's view of an engine: it answers chats, and says how likely given answers are.
+    """The harness's view of an engine: it answers chats, and says how likely answer choices are.
 
     Args:
         engine: answers the requests.
@@ -73,7 +73,7 @@ class EngineModel(LM):
         self._engine = engine
         self._max_tokens = max_tokens
         self.completions: dict[tuple[str, int], Completion] = {}
-        """What was generated, or chosen among given answers, by (task, document number)."""
+        """What was generated, or the likeliest answer choice, by (task, document number)."""
         self._best: dict[tuple[str, int], float] = {}
 
     @property
@@ -107,32 +107,30 @@ class EngineModel(LM):
     def loglikelihood(
         self, requests: list[Any], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
-        """Score given answers; those that follow one chat are asked together.
+        """Score answer choices; those that follow one chat are scored together.
 
-        If the engine cannot score a chat, its answers get `_IMPOSSIBLE`, and its item fails.
+        If the engine cannot score a chat, its choices get `_IMPOSSIBLE`, and its item fails.
         """
         parts = [list(part) for _, part in groupby(requests, key=_question)]
         scores: list[list[tuple[float, bool]]] = [[_IMPOSSIBLE] * len(p) for p in parts]
-        meter = Meter(len(requests), "given answers", "tokens")
+        answers = self._engine.score(map(_score_request, count(), parts))
+        meter = Meter(len(requests), "answer choices", "tokens")  # the model is loaded by now
         with meter.watching():
-            for answer in self._engine.score(map(_score_request, count(), parts)):
+            for answer in answers:
                 number = int(answer.key)
                 if not answer.failure:
                     scores[number] = list(zip(answer.logprobs, answer.greedy, strict=True))
-                if parts[number][0].args[0]:  # else it is about the answers by themselves
+                if parts[number][0].args[0]:  # else it is about the choices by themselves
                     self._note_choice(parts[number], answer)
                 meter.advance(len(parts[number]))
         return [score for part in scores for score in part]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Refuse: the likelihood of a whole text says nothing of a chat model's answers."""
-        raise BadInput(
-            f"task {requests[0].task_name!r} measures the likelihood of whole texts",
-            remedy="Choose a task with output_type generate_until or multiple_choice.",
-        )
+        raise whole_text_error(requests[0].task_name)
 
     def _note_choice(self, part: Sequence[Any], answer: Likelihoods) -> None:
-        """Keep the likeliest of the given answers as the model's answer to the question."""
+        """Keep the likeliest answer choice as the model's answer to the question."""
         key = (part[0].task_name, part[0].doc_id)
         if answer.failure:
             self.completions[key] = Completion(
@@ -164,7 +162,7 @@ class EngineModel(LM):
 
 
 def _question(request: Any) -> tuple[str, int, str]:
-    """Return the key of a given answer: those with the same key are scored together."""
+    """Return the question that an answer choice is for; its choices are scored together."""
     return request.task_name, request.doc_id, request.args[0]
 
 
@@ -195,7 +193,7 @@ def run_tasks(
 
     Raises:
         BadInput: a task does not exist, measures likelihoods of whole texts, or gives its items no
-            scores from 0 to 1.
+            scores from 0 to 1; where its metrics show that, before the engine is asked.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     languages = recipe.evaluation.tasks_in(recipe.languages.all)
@@ -211,7 +209,7 @@ def run_tasks(
     ]
     ids = item_ids(results, tasks, datasets_of(manager, [task for task, _ in tasks]))
     return [
-        _scored(results["configs"][task], sample, ids[task][sample["doc_id"]], language, model)
+        _scored(task, manager.metrics[task], sample, ids[task][sample["doc_id"]], language, model)
         for task, language in tasks
         for sample in _one_filter(results["samples"][task])
     ]
@@ -230,7 +228,7 @@ def _results(model: LM, manager: Any, names: list[str], recipe: Recipe) -> dict[
         )
     except UndefinedError as error:
         raise BadInput(
-            f"an item lacks a field that its task's prompt has: {error}",
+            f"a task's prompt uses a field that an item lacks: {error}",
             remedy="Give the files in evaluation.data the fields of the data set they stand for.",
         ) from error
     return results
@@ -254,33 +252,32 @@ def _one_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _scored(
-    config: dict[str, Any],
+    task: str,
+    metrics: Sequence[str],
     sample: dict[str, Any],
     item_id: str,
     language: str,
     model: EngineModel,
 ) -> Scored:
     messages, _ = _messages(sample["arguments"][0][0])
-    completion = model.completions[config["task"], sample["doc_id"]]
+    completion = model.completions[task, sample["doc_id"]]
     return Scored(
-        task=config["task"],
+        task=task,
         language=language,
         item_id=item_id,
         prompt=next(m["content"] for m in reversed(messages) if m["role"] == "user"),
         target=str(sample["target"]),
-        score=0.0 if completion.failure else _score(config, sample),
+        score=0.0 if completion.failure else _score(task, metrics, sample),
         completion=completion,
     )
 
 
-def _score(config: dict[str, Any], sample: dict[str, Any]) -> float:
-    """Return an item's value of the task's first metric."""
-    first = config.get("metric_list", [{}])[0].get("metric")
-    metric = first if first in sample["metrics"] else sample["metrics"][0]
+def _score(task: str, metrics: Sequence[str], sample: dict[str, Any]) -> float:
+    """Return an item's value of the task's first metric that may score items."""
+    metric = next((each for each in metrics if each in sample["metrics"]), sample["metrics"][0])
     value = sample[metric]
     if isinstance(value, Real | np.bool_) and 0 <= float(value) <= 1:
         return float(value)
     raise BadInput(
-        f"task {config['task']!r}: {metric} gives an item no score from 0 to 1",
-        remedy="Choose a task that scores by exact match or accuracy.",
+        f"task {task!r}: {metric} gives an item no score from 0 to 1", remedy=METRIC_REMEDY
     )

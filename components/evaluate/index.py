@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateSyntaxError
+from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.tasks import TaskManager as HarnessTaskManager
 
 from lidr.components.evaluate.limits import require_yaml
@@ -16,18 +17,35 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
+METRIC_REMEDY = "Choose a task that scores by exact match or accuracy."
+
+_OF_ITEM_SCORES = frozenset(("mean", "nanmean", "median"))
+"""The harness's aggregations of numbers per item; its others take texts or likelihoods."""
+
 _BROKEN_TASK = (ValueError, TypeError, LookupError, AttributeError, ImportError)
 
 
 class TaskManager(HarnessTaskManager):
-    """The harness's task manager, which raises BadInput for a task that cannot be loaded."""
+    """The harness's task manager, which raises BadInput for a task that cannot be used.
+
+    Attributes:
+        metrics: names of the metrics that may score a loaded task's items, in the task's order.
+    """
+
+    metrics: dict[str, tuple[str, ...]]
 
     def load(self, specs: Any) -> Any:
         """Load tasks with their items.
 
         Raises:
-            BadInput: items cannot be downloaded, or a task's file is broken.
+            BadInput: items cannot be downloaded, a task's file is broken, or a task does not score
+                its items from 0 to 1.
         """
+        loaded = self._load(specs)
+        self.metrics = {name: item_metrics(name, task) for name, task in loaded["tasks"].items()}
+        return loaded
+
+    def _load(self, specs: Any) -> Any:
         try:
             return super().load(specs)
         except (OSError, RuntimeError) as error:
@@ -41,6 +59,36 @@ class TaskManager(HarnessTaskManager):
         except (*_BROKEN_TASK, TemplateSyntaxError) as error:
             remedy = "Correct the task's file, or name each task once, alone or with its group."
             raise _not_loaded(error, remedy) from error
+
+
+def item_metrics(name: str, task: Any) -> tuple[str, ...]:
+    """Return a task's metrics that may score its items, going by how the harness averages them.
+
+    Perplexity, BLEU and their like do not; a task's own functions may.
+
+    Raises:
+        BadInput: it has none, or measures the likelihood of whole texts.
+    """
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        raise whole_text_error(name)
+    aggregations = task.aggregation()
+    unfit = [each for key, each in AGGREGATION_REGISTRY.items() if key not in _OF_ITEM_SCORES]
+    metrics = tuple(metric for metric, function in aggregations.items() if function not in unfit)
+    if not metrics:
+        raise BadInput(
+            f"task {name!r}: none of its metrics ({', '.join(aggregations)}) gives an item a score "
+            "from 0 to 1",
+            remedy=METRIC_REMEDY,
+        )
+    return metrics
+
+
+def whole_text_error(task: str) -> BadInput:
+    """Return why a task is refused whose score says nothing of a chat model's answers."""
+    return BadInput(
+        f"task {task!r} measures the likelihood of whole texts",
+        remedy="Choose a task with output_type generate_until or multiple_choice.",
+    )
 
 
 def _not_loaded(error: Exception, remedy: str) -> BadInput:

@@ -183,7 +183,7 @@ def _items(settings: Recipe, scored: Sequence[Scored]) -> list[EvalItem]:
             response=item.completion.text,
             target=item.target,
             score=item.score,
-            # A given answer that was chosen is not the model's own words.
+            # An answer choice is not the model's own words.
             detected_language=language if item.completion.output_tokens else UNDETERMINED,
             finish_reason=item.completion.finish_reason,
             output_tokens=item.completion.output_tokens,

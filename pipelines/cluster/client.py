@@ -213,7 +213,10 @@ class Client:
             if not token:
                 return
             if token in seen:
-                raise BadInput(f"cannot {what}: {self.host} returns the same page again and again")
+                raise BadInput(
+                    f"cannot {what}: {self.host} returns the same page again and again",
+                    remedy="Check kubeflow.host, the server's version, and any proxy before it.",
+                )
             seen.add(token)
 
     def link(self, path: str) -> str:

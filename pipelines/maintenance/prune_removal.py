@@ -64,7 +64,7 @@ def prune(
 
 def _require_unreferenced(client: Any, version: Version) -> None:
     """Refuse to remove a version that an alias points at by now, or that was copied by now."""
-    aliases = read_model(client, version.name).names_of(version.number)
+    aliases = read_model(client, version.name).aliases_of(version.number)
     copies = _tags_now(client, version).get(COPIED_TO_TAG, "")
     if aliases or copies:
         what = f"is {aliases[0]}" if aliases else f"was copied to {copies}"

@@ -32,7 +32,6 @@ def affinity(key: str, operator: str, value: str) -> list[dict[str, object]]:
     [
         ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' is not a valid name"),
         ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' is not a valid name"),
-        ({"service_account": "a b"}, "service_account: 'a b' is not a valid name"),
         (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is not an extended"),
         (
             steps(node_selector={"pool": "a/b"}),

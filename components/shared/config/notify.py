@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.patterns import KUBERNETES_NAME
+from lidr.components.shared.config.patterns import KUBERNETES_OBJECT, OBJECT_CHARS
 
 NOTIFY_URL = "LIDR_NOTIFY_URL"
 """Environment variable, and key of the Secret, for the receiver's address, itself a secret."""
@@ -14,7 +14,7 @@ NOTIFY_URL = "LIDR_NOTIFY_URL"
 class Notify(Strict):
     """Which chat gets notices of a run's end, of long waits and of steps without progress."""
 
-    secret: str = Field("lidr-notify", pattern=KUBERNETES_NAME)
+    secret: str = Field("lidr-notify", pattern=KUBERNETES_OBJECT, max_length=OBJECT_CHARS)
     """Secret whose key LIDR_NOTIFY_URL is the address of a chat's incoming webhook. On this machine
     the environment variable of that name holds it. Default lidr-notify."""
     waiting_minutes: float = Field(60.0, ge=0.0)

@@ -9,7 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.load import LocatedError
-from lidr.components.shared.config.patterns import CPU, KUBERNETES_NAME, MEMORY, or_empty
+from lidr.components.shared.config.patterns import (
+    CPU,
+    KUBERNETES_OBJECT,
+    LABEL_CHARS,
+    MEMORY,
+    or_empty,
+)
 from lidr.components.shared.core.text import nearest
 
 StepKind = Literal[
@@ -102,14 +108,14 @@ class Pool(Strict):
     spot: bool = False
     """Whether nodes may be taken away at any time: plans count the spot price, and a step there
     must be retried. Default false."""
-    queue: str = Field("", pattern=or_empty(KUBERNETES_NAME))
+    queue: str = Field("", pattern=or_empty(KUBERNETES_OBJECT), max_length=LABEL_CHARS)
     """Kueue LocalQueue that admits the pods, or the TrainJob. Default empty: no queue."""
-    priority: str = Field("", pattern=or_empty(KUBERNETES_NAME))
+    priority: str = Field("", pattern=or_empty(KUBERNETES_OBJECT), max_length=LABEL_CHARS)
     """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
 
 
 class Retries(Strict):
-    """How often a pod that failed is started again. What it had finished is kept."""
+    """How often a pod that failed is started again. Finished chunks and checkpoints are kept."""
 
     count: int = Field(2, ge=0, le=10)
     """Largest number of retries. Default 2."""

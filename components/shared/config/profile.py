@@ -1,4 +1,7 @@
-"""The cluster profile: where a recipe runs. It never says what is learnt."""
+"""The cluster profile: where and how a recipe runs.
+
+It does not change the result beyond rounding.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from lidr.components.shared.config.patterns import (
     ENVIRONMENT_NAME,
     IMAGE,
     KUBERNETES_NAME,
+    KUBERNETES_OBJECT,
+    OBJECT_CHARS,
     SHORT_NAME,
     TOKEN_URL,
     URL,
@@ -68,8 +73,8 @@ class Zero(Strict):
     """1: optimizer state; 2: and gradients; 3: and weights. Default 0: one process shards nothing,
     and needs no DeepSpeed; several processes use stage 1."""
     offload: Offload = "none"
-    """What stays in the machine's own memory: the optimizer state, or at stage 3 the weights too.
-    Default none."""
+    """What is kept in CPU memory: `optimizer` (state), or at stage 3 `all` (weights too). Default
+    none."""
 
     def effective_stage(self, world_size: int) -> int:
         """Return the stage in force: several ranks always shard the optimizer state."""
@@ -96,19 +101,19 @@ class TrainingPlacement(TrainingSettings):
     """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
     image: str = Field("", pattern=or_empty(IMAGE))
     """Container image of the nodes. Default empty: images.train."""
-    runtime: str = Field("lidr-training", pattern=KUBERNETES_NAME)
+    runtime: str = Field("lidr-training", pattern=KUBERNETES_OBJECT, max_length=OBJECT_CHARS)
     """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
     Default lidr-training."""
-    rollout_runtime: str = Field("lidr-rollout", pattern=KUBERNETES_NAME)
+    rollout_runtime: str = Field("lidr-rollout", pattern=KUBERNETES_OBJECT, max_length=OBJECT_CHARS)
     """TrainingRuntime whose pods are the shards of a rollout (manifests/base/rollout-runtime.yaml).
     Default lidr-rollout."""
-    service_account: str = Field("", pattern=or_empty(KUBERNETES_NAME))
+    service_account: str = Field("", pattern=or_empty(KUBERNETES_OBJECT), max_length=OBJECT_CHARS)
     """Service account of the nodes. Default empty: the runtime's."""
     nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
     """Environment variables of the ranks for NCCL and its network plugins, e.g.
     `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
     admission_minutes: float = Field(60.0, gt=0.0)
-    """Minutes after which a TrainJob whose pods do not run is given up. Default 60."""
+    """Minutes to wait until all pods of a TrainJob run; then the step fails. Default 60."""
     deadline_hours: float = Field(0.0, ge=0.0)
     """Hours after which a training's TrainJob is ended, even if the step that watches it is gone; a
     rollout's is steps.generate.timeout_hours. Default 0: never."""
@@ -190,10 +195,13 @@ class Profile(Strict):
     store: str = "lidr-store"
     """Folder or `s3://bucket/prefix` for all results. Default ./lidr-store."""
     tracking_uri: str = ""
-    """MLflow tracking server. Default empty: MLFLOW_TRACKING_URI, or SQLite beside the store."""
-    namespace: str = ""
-    """Kubernetes namespace; only on a cluster. Default empty: that of the client."""
-    service_account: str = "lidr-pipeline"
+    """MLflow tracking server. Default empty: MLFLOW_TRACKING_URI, or mlflow.db in a local store."""
+    namespace: str = Field("", pattern=or_empty(KUBERNETES_NAME))
+    """Kubernetes namespace; only on a cluster. Default empty: the kubeconfig's, or in a pod its
+    own."""
+    service_account: str = Field(
+        "lidr-pipeline", pattern=KUBERNETES_OBJECT, max_length=OBJECT_CHARS
+    )
     """Service account of the pipeline's pods. Default lidr-pipeline."""
     kubeflow: Kubeflow = Kubeflow()
     """How the Kubeflow Pipelines API is reached."""
@@ -217,7 +225,7 @@ class Profile(Strict):
     budget: Budget = Budget()
     """How much one run may use. Default: no bound."""
     notify: Notify | None = None
-    """Which chat gets notices of ends, waits and steps without progress. Default none."""
+    """The chat that is told when a run ends, waits or makes no progress. Default none."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps; the keys that docs/cluster.md lists become environment variables of every step.
     Default none."""
@@ -281,6 +289,6 @@ def load_profile(*layers: Path) -> Profile:
             variables of `VARIABLES`.
 
     Raises:
-        BadInput: with file, line, key and the allowed values.
+        BadInput: a file is wrong; the message names its line, the key and the allowed values.
     """
     return load_layers(layers, Profile, variables=VARIABLES)

@@ -1,4 +1,4 @@
-"""Reads JSON that lidr wrote, and checks it: disks truncate files, and people edit them."""
+"""Reads JSON that lidr wrote, and checks its fields: a file may be cut off, or edited by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_object(
 
 
 def is_finite(value: object) -> bool:
-    """Return whether a value is a number within 64 bits, neither NaN nor infinite, and no bool."""
+    """Return whether a value is a finite number (integers: below 2^63 in size), and not a bool."""
     return fits(value, float)
 
 
@@ -72,10 +72,10 @@ def is_count(value: object) -> bool:
 
 def _fault(found: object, required: Fields, optional: Fields) -> str:
     if not isinstance(found, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     for name, kinds in {**required, **optional}.items():
         if name in found and not fits(found[name], kinds):
-            return f"has a wrong {name!r}"
+            return f"has a field {name!r} of the wrong type"
         if name in required and name not in found:
             return f"has no {name!r}"
     return ""

@@ -29,11 +29,17 @@ _NETWORK_ERRORS = frozenset(
 )
 """Names of network errors: huggingface_hub has changed its HTTP library, and may again."""
 
-_XET_ERROR = re.compile(r"\ATask error:|CAS Client Error")
-"""hf_xet, which transfers the files, raises a RuntimeError for anything; its text says the rest."""
+_XET_ERROR = re.compile(
+    r"\A((Upload |Previous |Clean )?[Tt]ask error|Task (Runtime|Join) Error|IO Error): "
+    r"|CAS Client Error"
+)
+"""Texts of hf_xet 1.8, which transfers the files and raises a RuntimeError whatever has failed."""
 
 _XET_REFUSAL = re.compile(r"client error \((?!408|429)")
 _XET_ERRNO = re.compile(r"os error (\d+)")
+
+_WRONG_SIZE = "Consistency check failed"
+"""Of huggingface_hub: a download has not the size that the hub states, mostly as it was cut off."""
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -65,24 +71,20 @@ def ask_hub(
                 remedy="Check the network and whether the hub opens in a browser, then run again.",
             )
         numbers = set[int]().union(*map(_errnos, causes))
-        said = one_line(str(error))
+        said = one_line(_explained(error))
         if numbers & _DISK_FULL:
             raise BadInput(
                 f"{what}: the disk is full",
-                remedy="Free some space, or set HF_HOME (LIDR_CACHE for fetch) to another disk.",
+                remedy="Free space, or set HF_HOME (for lidr fetch: LIDR_CACHE) to another disk.",
             ) from error
         if numbers & _NOT_WRITABLE:
             raise BadInput(
                 f"{what}: {said}",
-                remedy="Set HF_HOME (LIDR_CACHE for fetch) to a folder that can be written.",
+                remedy="Set HF_HOME (for lidr fetch: LIDR_CACHE) to a folder that can be written.",
             ) from error
         if any("InvalidURL" in _names(each) for each in causes):
             raise BadInput(f"{what}: {who}: {said}", remedy="Check HF_ENDPOINT.") from error
-        if (
-            isinstance(error, OSError | ValueError)
-            or "HTTPError" in _names(error)
-            or _is_xet(error)
-        ):
+        if any(map(_is_refusal, _stated_causes(error))):
             raise BadInput(f"{what}: {said}", remedy=remedy) from error
         return None
 
@@ -97,6 +99,27 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
+def _stated_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the causes that `raise ... from` gave it; an upload's 403 is one."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _explained(error: BaseException) -> str:
+    """Return an error's text, and that of its first cause that says what the hub refuses."""
+    causes = list(_stated_causes(error))
+    reason = next(filter(_is_refusal, causes), error)
+    return str(error) if reason is error else f"{error} {reason}"
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether an error is of the hub, its files or its clients, and not of the program."""
+    known = isinstance(error, OSError | ValueError) or "HTTPError" in _names(error)
+    return known or _is_xet(error)
+
+
 def _transient_failure(causes: list[BaseException]) -> str:
     """Return how the hub fails, as a predicate, if that may pass; "" if not."""
     for cause in causes:
@@ -104,9 +127,11 @@ def _transient_failure(causes: list[BaseException]) -> str:
             disk = _errnos(cause) & (_DISK_FULL | _NOT_WRITABLE)
             lasts = disk or _XET_REFUSAL.search(str(cause))
             return "" if lasts else f"does not send its files ({one_line(str(cause))})"
+        if _WRONG_SIZE in str(cause):
+            return "sends a file of the wrong size"
         status = _status(cause)
         if status >= 500:
-            return f"is up, but cannot do its work (HTTP {status})"
+            return f"answers with an error (HTTP {status})"
         if status in (408, 429):
             return f"asks for fewer requests (HTTP {status})"
         if status or _OFFLINE_ERROR in _names(cause) or "CERTIFICATE_VERIFY_FAILED" in str(cause):

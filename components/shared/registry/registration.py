@@ -25,7 +25,7 @@ AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
 
 _TAG_SECONDS = 1.0
-"""For which other writers may set a missing tag at the same time."""
+"""How long we wait for others that set the same missing tag."""
 
 
 def ensure_version(
@@ -33,17 +33,16 @@ def ensure_version(
 ) -> int:
     """Return the number of the oldest version with this model digest, created if there is none.
 
-    No files are copied: MLflow stores their URI. The lease keeps others out between search and
-    creation. There may still be two versions afterwards: the lease was lost in between (the process
-    was suspended), or the request was repeated on its way after MLflow had carried it out. So the
-    versions are searched again, the smallest number wins, and the writer of any other deletes it.
+    No files are copied: MLflow stores their URI. Only the holder of the lease creates. Still, two
+    can appear (the lease ran out while the process was suspended, or a proxy repeated the request),
+    so we search again: the smallest number stays, and whoever made another deletes it.
 
     Args:
         client: of MLflow.
         name: of the registered model, which is created if it is missing.
         source: URI of the model's files.
-        tags: of the version, DIGEST_TAG among them; REGISTERED_TAG, of a version that is copied,
-            is left out.
+        tags: of the version, DIGEST_TAG among them. REGISTERED_TAG is left out: a copy has its own
+            date.
         run_id: of the MLflow run with its numbers; "" for none.
         audit_log: URI of the folder for lease and audit entries if the model has none yet.
     """
@@ -85,7 +84,7 @@ def ensure_model(client: Any, name: str, audit_log: str) -> Store:
 def audit_log_of(client: Any, model: RegisteredModel, default: str) -> Store:
     """Return the folder named by a registered model's tag, which is set to `default` if missing.
 
-    It is missing in a model that lidr did not create. MLflow sets a tag whether or not it exists:
+    It is missing in a model that lidr did not create. MLflow overwrites a tag without asking:
     of several writers the last one wins, so the tag is read again after a second. A writer that
     takes longer between reading and setting it still makes two folders, whose leases do not exclude
     each other.

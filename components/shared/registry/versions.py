@@ -13,8 +13,8 @@ from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 
 DIGEST_TAG = "lidr.model_digest"
-"""Digest of the stage that holds the version's model; of several versions with it the oldest
-counts."""
+"""Digest of the stage that holds the version's model. If several versions have the same digest, the
+oldest is used."""
 
 VERDICT_TAG = "lidr.gate_verdict"
 """The gate's decision: promote, keep or stop; `start` for M_0, which no gate judges."""
@@ -23,7 +23,8 @@ PARENT_TAG = "lidr.parent_version"
 """The version it was trained from, as `<registered model>/<number>`."""
 
 COPIED_FROM_TAG = "lidr.copied_from"
-"""Of a copy: the original's registry and version; of a copy's copy, first the first original's."""
+"""Of a copy: registry and version that it was copied from; of a copy of a copy, the whole chain,
+oldest first."""
 
 REGISTERED_TAG = "lidr.registered"
 """When a version was registered, if `lidr relocate` recreated it: MLflow gave it a new date."""
@@ -67,7 +68,7 @@ class RegisteredModel:
     aliases: Mapping[str, int]
     tags: Mapping[str, str]
 
-    def names_of(self, number: int) -> tuple[str, ...]:
+    def aliases_of(self, number: int) -> tuple[str, ...]:
         """Return the aliases of a version, sorted."""
         return tuple(sorted(alias for alias, at in self.aliases.items() if at == number))
 
@@ -81,7 +82,7 @@ def read_model(client: Any, name: str) -> RegisteredModel:
     """Return a registered model.
 
     Raises:
-        BadInput: there is none of this name, or MLflow refuses to answer.
+        BadInput: there is none of this name. See wrap_mlflow_errors for the rest.
     """
     with wrap_mlflow_errors(client, f"registered model {name!r}"):
         found = client.get_registered_model(name)
@@ -106,7 +107,7 @@ def model_names(client: Any) -> list[str]:
     """Return the names of all registered models.
 
     Raises:
-        BadInput: MLflow refuses to answer.
+        LidrError: see wrap_mlflow_errors.
     """
     pages = _all_pages(
         lambda token: client.search_registered_models(max_results=_PAGE, page_token=token)
@@ -119,7 +120,7 @@ def all_versions(client: Any, name: str) -> list[Version]:
     """Return every version of a registered model, by number.
 
     Raises:
-        BadInput: there is no registered model of this name.
+        BadInput: there is none of this name. See wrap_mlflow_errors for the rest.
     """
     model = read_model(client, name)
     with wrap_mlflow_errors(client, f"registered model {name!r}"):
@@ -164,7 +165,7 @@ def _version(entity: Any, model: RegisteredModel) -> Version:
         number=number,
         source=str(entity.source),
         tags=dict(entity.tags),
-        aliases=model.names_of(number),
+        aliases=model.aliases_of(number),
         run_id=str(entity.run_id or ""),
         created=_registered_at(entity),
     )
@@ -194,7 +195,10 @@ def _all_pages(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
         if not token:
             return
         if token in seen:
-            raise RegistryFailed("MLflow gives the same page again and again")
+            raise RegistryFailed(
+                "MLflow gives the same page again and again",
+                remedy="Check the server's version, and any proxy in front of it.",
+            )
         seen.add(token)
 
 

@@ -132,7 +132,7 @@ def read_stages(store: Store, run: str, iteration: int) -> dict[str, str]:
         note = read_object(store.read(entry.key), place, {"stage": str})
         if not _STAGE_URI.search(note["stage"]):
             raise BadInput(
-                "has a wrong 'stage'",
+                "has a field 'stage' that names no stage",
                 file=place,
                 remedy="It was damaged or edited: restore it, or remove it and run again.",
             )

@@ -123,7 +123,7 @@ def read_usage(store: Store, run: str) -> list[Usage]:
         record = read_object(store.read(entry.key), place, _USAGE)
         for name in ("iteration", "gpus", "seconds"):
             if not 0 <= record[name] < _TOO_MANY:
-                raise BadInput(f"has a wrong {name!r}", file=place, remedy=_REMEDY)
+                raise BadInput(f"has {name!r} outside its range", file=place, remedy=_REMEDY)
         seconds = record["gpus"] * record["seconds"]
         found.append(Usage(record["step"], record["iteration"], seconds, record["ended"]))
     return found
@@ -185,7 +185,7 @@ def read_stop_account(store: Store, run: str) -> Account | None:
         return Account.model_validate(found["account"]) if "account" in found else None
     except ValidationError as error:
         raise BadInput(
-            "has a wrong 'account'",
+            "has a field 'account' that cannot be read",
             file=f"{store.uri}/{_stop_key(run)}",
             remedy=_REMEDY,
         ) from error

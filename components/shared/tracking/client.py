@@ -1,4 +1,4 @@
-"""Where MLflow is: the server the environment names, or SQLite beside the store.
+"""Where MLflow is: the server that the environment names, or mlflow.db in a local store.
 
 MLflow's own variables say how to log in: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
 MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_AUTH, and MLFLOW_TRACKING_SERVER_CERT_PATH.
@@ -59,7 +59,7 @@ def tracking_uri(store: str) -> str:
         return named
     if "://" in store:
         raise BadInput(
-            "MLFLOW_TRACKING_URI is not set, and a remote store has no SQLite beside it",
+            "MLFLOW_TRACKING_URI is not set, and a remote store has no mlflow.db",
             remedy="Set it to your MLflow server, or to sqlite:////path/mlflow.db.",
         )
     return f"{SQLITE}{Path(store).absolute() / 'mlflow.db'}"

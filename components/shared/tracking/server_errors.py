@@ -26,7 +26,7 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
 
     BadInput if the address is wrong or it refuses our login, TrackingFailed if it does not answer
     or cannot work; None if it refused only this request. The server's `uri` is by default the
-    environment's, or the SQLite beside the store.
+    environment's, or a local store's mlflow.db.
     """
     from mlflow.exceptions import InvalidUrlException
 

@@ -8,6 +8,7 @@ from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.limits import TASKS, max_tokens_of
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import Meter
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
 from lidr.components.shared.records.schema import Failure, FinishReason
 from tests.fakes import FakeEngine, make_recipe, says
@@ -182,20 +183,35 @@ def test_of_several_filters_the_flexible_one_scores(tmp_path):
     assert len(scored) == 9
 
 
-@pytest.mark.parametrize(
-    "more",
-    ["", "metric_list:\n  - metric: !function loader.is_right\n    aggregation: mean\n"],
-    ids=["the harness's default", "a function"],
-)
+OWN_METRIC = "metric_list:\n  - metric: !function loader.is_right\n    aggregation: mean\n"
+
+
+@pytest.mark.parametrize("more", ["", OWN_METRIC], ids=["the harness's default", "a function"])
 def test_a_task_may_leave_its_metric_out_or_bring_its_own(tmp_path, more):
     scored = run_own(write_tasks(tmp_path, more), FakeEngine(says("1")))
     assert [item.score for item in scored[:3]] == [0, 1, 0]
 
 
 def test_a_task_without_scores_from_0_to_1_is_refused(tmp_path):
-    folder = write_tasks(tmp_path, "metric_list:\n  - metric: bleu\n")
-    with pytest.raises(BadInput, match=r"'mine_en': bleu gives an item no score from 0 to 1"):
+    folder = write_tasks(tmp_path, "metric_list:\n  - metric: bleu\n  - metric: ter\n")
+    engine = FakeEngine(says("1"))
+    with pytest.raises(BadInput, match=r"'mine_en'.*\(bleu, ter\) gives an item a score from 0 to"):
+        run_own(folder, engine)
+    assert engine.asked == []
+
+
+def test_a_task_s_own_metric_without_scores_from_0_to_1_is_refused(tmp_path):
+    folder = write_tasks(tmp_path, OWN_METRIC)
+    loader = folder / "loader.py"
+    loader.write_text(loader.read_text().replace("float(references", "2 + float(references"))
+    with pytest.raises(BadInput, match=r"'mine_en': is_right gives an item no score from 0 to 1"):
         run_own(folder, FakeEngine(says("1")))
+
+
+def test_a_metric_that_does_not_score_items_is_passed_over(tmp_path):
+    metrics = "metric_list:\n  - metric: perplexity\n  - metric: acc\n"
+    scored = run_own(write_tasks(tmp_path, metrics, "loglikelihood"), FakeEngine(says("1")))
+    assert [item.score for item in scored[:3]] == [0, 1, 0]
 
 
 ROWS_LOADER = """
@@ -273,7 +289,7 @@ CHOICES = "doc_to_choice: ['0', '1', '2']\n"
 ACCURACY = "metric_list:\n  - metric: acc\n"
 
 
-def test_of_given_answers_the_likeliest_counts(tmp_path):
+def test_of_answer_choices_the_likeliest_counts(tmp_path):
     engine = FakeEngine(says("1"))
     folder = write_tasks(tmp_path, CHOICES + ACCURACY, "multiple_choice")
     scored = run_own(folder, engine)
@@ -282,6 +298,25 @@ def test_of_given_answers_the_likeliest_counts(tmp_path):
     ]
     assert {item.completion.text for item in scored} == {"1"}
     assert {item.completion.output_tokens for item in scored} == {0}
+
+
+def test_progress_through_choices_begins_once_the_model_is_loaded(tmp_path, monkeypatch):
+    order = []
+
+    class Loading(FakeEngine):
+        def score(self, requests):
+            order.append("load")
+            return super().score(requests)
+
+    class Noting(Meter):
+        def __init__(self, *args):
+            order.append(args[1])
+            super().__init__(*args)
+
+    monkeypatch.setattr("lidr.components.evaluate.harness.Meter", Noting)
+    folder = write_tasks(tmp_path, CHOICES + ACCURACY, "multiple_choice")
+    run_own(folder, Loading(says("1")))
+    assert order == ["load", "answer choices"]
 
 
 def test_a_question_that_cannot_be_scored_is_failed_and_never_right_by_chance(tmp_path):

@@ -1,4 +1,4 @@
-"""Converts chats to token ids (prompts, given answers, pairs), and the model's tokens to text.
+"""Converts chats to token ids (prompts, answer choices, pairs), and the model's tokens to text.
 
 Generation, translation, evaluation and training use the same renderer, in every engine. A pair's
 tokens are those of the template's own rendering of the whole chat.
@@ -269,7 +269,7 @@ class ChatRenderer:
 
         Args:
             messages: the chat.
-            finished: whether it ends as before a given answer, not as before generation.
+            finished: whether it ends as before an answer choice, not as before generation.
         """
         render = self.template.before_answer if finished else self.template.render
         valid = [{**each, "content": valid_unicode(each["content"])} for each in messages]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from lidr.components.shared.config.pools import KINDS, Resources, quantity_bytes
 from lidr.components.shared.config.profile import Profile, load_profile
@@ -19,6 +20,37 @@ POOLS = {
 def resources(kind: str, **steps: object) -> Resources:
     profile = Profile.model_validate({"name": "p", "pools": POOLS, "steps": steps})
     return profile.resources_of(kind)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("namespace", "My_Team"),
+        ("namespace", "my.team"),
+        ("namespace", "a" * 64),
+        ("service_account", "My_Team"),
+        ("service_account", "a" * 254),
+        ("service_account", "a..b"),
+    ],
+)
+def test_names_that_kubernetes_refuses_are_refused(key: str, name: str):
+    with pytest.raises(ValidationError, match=key):
+        Profile.model_validate({"name": "p", key: name})
+
+
+def test_names_that_kubernetes_takes_are_taken():
+    dotted = f"my.{'a' * 64}.lidr"
+    training = dict.fromkeys(("service_account", "runtime", "rollout_runtime"), dotted)
+    given = {
+        "name": "p",
+        "namespace": "a" * 63,
+        "service_account": dotted,
+        "training": training,
+        "notify": {"secret": dotted},
+        "pools": {"gpus": {"queue": "team.gpus", "priority": "team.high"}},
+    }
+    profile = Profile.model_validate(given)
+    assert profile.model_dump(exclude_unset=True) == given
 
 
 def test_nothing_said_is_the_default_everywhere():

@@ -188,7 +188,7 @@ def same_scores(found: Iterable[Likelihoods], expected: Iterable[Likelihoods]) -
 
 
 def evaluated(engine, folder: Path) -> list[dict]:
-    """Return every item of tasks of each kind: ours, the harness's and given answers."""
+    """Return every item of tasks of each kind: ours, the harness's and answer choices."""
     import lm_eval.tasks
 
     from lidr.components.evaluate.harness import run_tasks

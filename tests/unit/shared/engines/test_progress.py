@@ -78,7 +78,7 @@ def test_layers_tell_that_a_long_prompt_is_being_read(engine: TransformersEngine
 
 def test_tokens_of_given_answers_are_told_of(engine: TransformersEngine, told):
     chat = [{"role": "user", "content": "Nina?"}]
-    meter = Meter(2, "given answers", "tokens")
+    meter = Meter(2, "answer choices", "tokens")
     with meter.watching():
         for _ in engine.score([ScoreRequest("0", chat, (" Nina has 4.", " Nina has 2 books."))]):
             meter.advance(2)

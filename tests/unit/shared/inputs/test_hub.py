@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,9 +75,7 @@ def test_a_hub_in_trouble_is_called_that(hub: Hub, monkeypatch: pytest.MonkeyPat
         lambda: resolve_model("hf://org/name", unpinned=True),
         lambda: fetch_model(f"hf://org/name@{REVISION}"),
     ):
-        with pytest.raises(
-            Unavailable, match=r"is up, but cannot do its work \(HTTP 503\)"
-        ) as told:
+        with pytest.raises(Unavailable, match=r"answers with an error \(HTTP 503\)") as told:
             ask()
         assert "HF_TOKEN" not in str(told.value)
 
@@ -124,6 +123,11 @@ def asked(error: Exception, calls: list[None]) -> None:
         f"{XET}Request error: HTTP status client error (429 Too Many Requests), domain: http://h",
         f"{XET}Request middleware error: error sending request for url (http://h)",
         "Data error: CAS Client Error: Connection refused (os error 111)",
+        "Upload task error: the connection was reset",
+        "Previous task error: the connection was reset",
+        "Clean task error: the connection was reset",
+        "Task Runtime Error: the connection was reset",
+        "IO Error: connection reset by peer (os error 104)",
     ],
 )
 def test_a_transfer_that_fails_in_a_way_that_may_pass_is_repeated(text, monkeypatch):
@@ -141,9 +145,11 @@ def test_a_transfer_that_fails_in_a_way_that_may_pass_is_repeated(text, monkeypa
         (RuntimeError(f"{XET}HTTP status client error (403 Forbidden)"), "403.*HF_TOKEN"),
         (RuntimeError(f"{XET}HTTP status client error (404 Not Found)"), "404.*HF_TOKEN"),
         (RuntimeError("Task error: No space left on device (os error 28)"), "disk is full.*Free"),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk is full.*Free some space"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full.*Free some space"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full.*Free space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full.*Free space"),
         (RuntimeError("Task error: denied (os error 13)"), "denied.*Set HF_HOME"),
+        (RuntimeError("IO Error: No space left on device (os error 28)"), "disk is full.*Free"),
+        (RuntimeError("Upload task error: client error (403 Forbidden)"), "403.*HF_TOKEN"),
         (PermissionError(errno.EACCES, "denied", "/models"), "/models.*Set HF_HOME"),
         (PermissionError(errno.EPERM, "not permitted"), "Set HF_HOME"),
         (OSError(errno.EROFS, "Read-only file system"), "Set HF_HOME"),
@@ -156,6 +162,48 @@ def test_a_download_that_cannot_succeed_is_not_repeated(error, words):
         asked(error, calls)
     assert not isinstance(caught.value, Unavailable)
     assert len(calls) == 1
+
+
+def test_a_file_of_the_wrong_size_is_downloaded_again(monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.3")
+    calls: list[None] = []
+    text = "Consistency check failed: file should be of size 9 but has size 7 (model.safetensors)."
+    with pytest.raises(Unavailable, match="sends a file of the wrong size") as caught:
+        asked(OSError(text), calls)
+    assert len(calls) > 1
+    assert "HF_TOKEN" not in str(caught.value)
+
+
+class HTTPError(Exception):
+    """As the HTTP library of huggingface_hub raises it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"Client error '{status}' for url 'https://s3/?X-Amz-Signature=abc'")
+        self.response = SimpleNamespace(status_code=status)
+
+
+def uploading(cause: Exception) -> Exception:
+    error = RuntimeError("Error while uploading 'model.safetensors' to the Hub.")
+    error.__cause__ = cause
+    return error
+
+
+def test_an_upload_that_is_refused_says_why_and_is_not_repeated():
+    calls: list[None] = []
+    words = r"uploading 'model.safetensors' to the Hub. Client error '403'.*HF_TOKEN"
+    with pytest.raises(BadInput, match=words) as caught:
+        asked(uploading(HTTPError(403)), calls)
+    assert not isinstance(caught.value, Unavailable)
+    assert len(calls) == 1
+    assert "abc" not in str(caught.value), "the address is signed"
+
+
+def test_an_upload_that_the_hub_cannot_take_now_is_repeated(monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.3")
+    calls: list[None] = []
+    with pytest.raises(Unavailable, match="HTTP 503"):
+        asked(uploading(HTTPError(503)), calls)
+    assert len(calls) > 1
 
 
 def test_an_address_that_is_none_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch):

@@ -44,10 +44,10 @@ def test_the_last_line_of_an_ended_pod_needs_no_line_break():
 
 
 def test_progress_is_read_whole():
-    line = "lidr progress step=evaluate done=3 total=9 unit=given answers failures={'empty': 1}"
+    line = "lidr progress step=evaluate done=3 total=9 unit=answer choices failures={'empty': 1}"
     found = progress_in(line)
     assert found is not None
-    assert (found["unit"], found["failures"]) == ("given answers", {"empty": 1})
+    assert (found["unit"], found["failures"]) == ("answer choices", {"empty": 1})
 
 
 def test_progress_of_shards_is_added_up(monkeypatch):

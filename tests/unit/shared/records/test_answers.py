@@ -29,7 +29,7 @@ def answers(usual: dict[str, Any], **changed: services.Answer) -> dict[str, serv
         (answer(b"null"), "does not answer as Kubeflow's API does"),
         (answer({"runs": [3]}), "does not answer as Kubeflow's API does"),
         (answer({"runs": []}, "text/html"), "does not answer as Kubeflow's API does .text/html."),
-        (answer({"next_page_token": "a"}), "the same page again and again"),
+        (answer({"next_page_token": "a"}), "the same page again and again. Check kubeflow"),
     ],
 )
 def test_kubeflow_that_is_none_is_told_in_words(runs, words):
@@ -49,7 +49,7 @@ def test_schedules_without_a_date_are_listed():
     [
         (answer({"model_versions": [{"name": "x", "version": ""}]}), "does not answer as MLflow"),
         (answer({"model_versions": 3}), "does not answer as MLflow"),
-        (answer({"next_page_token": "a"}), "the same page again and again"),
+        (answer({"next_page_token": "a"}), "the same page again and again. Check the server"),
     ],
 )
 def test_mlflow_that_is_none_is_told_in_words(versions, words):

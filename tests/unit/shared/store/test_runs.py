@@ -178,7 +178,7 @@ def test_note_that_names_no_stage_is_refused(tmp_path):
     store = LocalStore(tmp_path)
     key = run_key("mine", "iteration-1/stages/pair.json")
     store.write(key, b'{"stage": "x"}')
-    with pytest.raises(BadInput, match=rf"{key}: has a wrong 'stage'\. It was damaged"):
+    with pytest.raises(BadInput, match=rf"{key}: has a field 'stage' that names no stage\."):
         read_stages(store, "mine", 1)
 
 

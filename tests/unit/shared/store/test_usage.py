@@ -168,6 +168,6 @@ def test_account_of_a_stop_that_was_edited_is_refused_with_its_file(store):
     assert read_stop_account(store, "mine") == Account(currency="EUR")
     key = "runs/mine/budget.json"
     store.write(key, store.read(key).replace(b'"EUR"', b"5"))
-    with pytest.raises(BadInput, match="has a wrong 'account'") as caught:
+    with pytest.raises(BadInput, match="has a field 'account' that cannot be read") as caught:
         read_stop_account(store, "mine")
     assert caught.value.file == f"{store.uri}/{key}"

@@ -1,4 +1,4 @@
-"""Delivery to a laptop's own MLflow, SQLite beside the store."""
+"""Delivery to a laptop's own MLflow, the mlflow.db in a local store."""
 
 from __future__ import annotations
 

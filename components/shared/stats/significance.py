@@ -186,8 +186,8 @@ def _flipped(
     every = np.repeat(sizes, counts)
     for part in _batches(sums, _RESAMPLES_PER_BATCH):
         raw = generator.integers(0, 256, (len(part), (len(every) + 7) // 8), dtype=np.uint8)
-        positive = np.unpackbits(raw, axis=1)[:, : len(every)]
-        part[:] = 2 * (positive @ every) - every.sum()
+        signs = np.unpackbits(raw, axis=1)[:, : len(every)]
+        part[:] = 2 * (signs @ every) - every.sum()
     return sums
 
 

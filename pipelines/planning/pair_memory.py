@@ -9,8 +9,11 @@ from lidr.components.shared.sizing.memory import GIB
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import Lengths, PairLoad, PlannedPrompts, Requests
 
-_PROCESS_BYTES = 0.3 * GIB
-"""Of the interpreter and its libraries."""
+_PROCESS_BYTES = 0.4 * GIB
+"""Of the interpreter, its libraries and the uploader beside it."""
+
+_LANGUAGE_BYTES = 35e6
+"""Of a language's models in the language identifier: 150 MB for 4 languages, 430 MB for 20."""
 
 _CANDIDATE_BYTES = 2000
 """Of a candidate's objects and its pair's. Measured with two texts of 1.5 KB: 4.5 KB with them, and
@@ -25,7 +28,8 @@ REMEDY = "Set steps.control.memory in the profile to more."
 
 def pair_bytes(pairs: PairLoad) -> float:
     """Return roughly how much memory `pair` needs for an iteration's candidates."""
-    return _PROCESS_BYTES + pairs.candidates * (_CANDIDATE_BYTES + _TOKEN_BYTES * pairs.length)
+    texts = pairs.candidates * (_CANDIDATE_BYTES + _TOKEN_BYTES * pairs.length)
+    return _PROCESS_BYTES + _LANGUAGE_BYTES * pairs.languages + texts
 
 
 def pair_memory_fault(profile: Profile, pairs: PairLoad) -> str:

@@ -63,6 +63,7 @@ class PairLoad:
         responses: tokens of both sides alone, for which the head computes logits.
         length: mean tokens of a pair.
         steps: of the optimizer, over all epochs.
+        languages: of the recipe, the dominant one included.
     """
 
     candidates: int
@@ -71,6 +72,7 @@ class PairLoad:
     responses: float
     length: float
     steps: int
+    languages: int
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class Requests:
             responses * share,
             tokens / max(candidates, 1),
             max(1, -(-round(kept * settings.epochs) // settings.batch_size)),
+            len(self._recipe.languages.all),
         )
 
     def _sides(self) -> Iterator[tuple[int, str, float]]:

@@ -434,6 +434,8 @@ def test_memory_that_pair_lacks_is_noted_and_found_by_check():
     assert pair_memory_fault(placed, pairs).endswith("and steps.control.memory is 4Gi")
     assert pair_memory_fault(Profile(name="here"), pairs) == "", "a process here has no limit"
     assert pair_memory_fault(placed, replace(pairs, candidates=10_000)) == ""
+    tiny = replace(pairs, candidates=100, languages=4)
+    assert 0.5 < pair_bytes(tiny) / 2**30 < 0.6, "512 MiB were too few on a cluster"
     noted = [note for note in plan(LLAMA, "cluster", many).notes if "steps.control.memory" in note]
     (found,) = pair_memory_findings(CheckInputs(wanted, placed, 60))
     assert len(noted) == 1 and noted[0].startswith(found.detail)

@@ -16,7 +16,6 @@ from lidr.components.shared.models.admission.files import check_model
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
-from lidr.components.shared.tracking.database import is_server
 
 _DOWNLOADS_AT_ONCE = 4
 
@@ -63,7 +62,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
             f"{source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
             remedy="Set it to the tracking server's address.",
         )
-    from mlflow.exceptions import MlflowException, RestException
+    from mlflow.exceptions import MlflowException
 
     client = mlflow_client("")
     name, _, alias = source.removeprefix("models:/").partition("@")
@@ -81,11 +80,6 @@ def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
     try:
         version = ask_mlflow(look_up, max_refusals=1)
     except MlflowException as error:
-        own = isinstance(error, RestException)  # MLflow's JSON, not a web page
-        if is_server(uri := os.environ["MLFLOW_TRACKING_URI"]) and not own:
-            raise BadInput(
-                f"what answers at {uri} is no MLflow server", remedy="Correct MLFLOW_TRACKING_URI."
-            ) from error
         raise NotRegistered(
             f"{source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",

@@ -150,6 +150,8 @@ def _at_least(successes: int, n: int) -> float:
 
 def _upper_tail(successes: int, n: int) -> float:
     """Return the same in floats, to 12 digits, in linear time."""
+    if successes > n:
+        return 0.0
     if 2 * successes <= n:  # terms would grow at first
         return 1.0 - _upper_tail(n - successes + 1, n)
     first, exponent = 1.0, -n

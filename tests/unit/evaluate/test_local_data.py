@@ -303,7 +303,7 @@ def test_a_place_without_items_is_refused(tmp_path, name):
 
 def test_a_field_that_the_prompt_needs_is_missed(tmp_path):
     write(tmp_path / "es.jsonl", [{"premise": "a"}])
-    with pytest.raises(BadInput, match=r"lacks a field .*'instruction' is undefined"):
+    with pytest.raises(BadInput, match=r"an item lacks: 'instruction' is undefined"):
         run("m_mmlu_{language}", {"alexandrainst/m_mmlu": str(tmp_path / "es.jsonl")})
 
 

@@ -93,7 +93,7 @@ def test_a_server_that_is_not_mlflow_is_an_error(api: KubernetesApi, monkeypatch
     with serving(lambda request, body: (404, "<html>404</html>")) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         assert run() == 2
-    assert "is no MLflow server" in capsys.readouterr().err
+    assert "does not answer as MLflow does" in capsys.readouterr().err
 
 
 def test_an_alias_that_is_gone_is_an_error(registry, api: KubernetesApi, capsys):

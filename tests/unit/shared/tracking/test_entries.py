@@ -77,5 +77,5 @@ def test_files_of_others_in_the_spool_are_left_alone(tmp_path):
     assert waiting.left == [("1-train", "metrics-00000007"), ("1-train", "end")]
     assert outbox.steps_reported("1-train") == 7
     outbox.store.write("runs/r/tracking/note.json", b'{"run": 3}')
-    with pytest.raises(BadInput, match="wrong 'run'"):
+    with pytest.raises(BadInput, match="'run' of the wrong type"):
         outbox.read_note("note")

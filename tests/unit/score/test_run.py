@@ -116,7 +116,8 @@ def test_texts_of_one_language_are_in_memory_at_a_time(root, monkeypatch):
 
     def encode_and_watch(*given):
         texts = encode(*given)
-        kept.append(weakref.ref(texts))
+        texts.pairs = Held(texts.pairs)
+        kept.append(weakref.ref(texts.pairs))
         return texts
 
     monkeypatch.setattr(step, "read_answers", read_answers)

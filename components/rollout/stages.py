@@ -9,6 +9,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
 GENERATE_VERSION = 6
+TRANSLATE_VERSION = 8
 
 
 def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:
@@ -34,7 +35,7 @@ def translate_stage(
     return new_stage(
         open_store(store),
         "translate",
-        _translate_version(settings),
+        TRANSLATE_VERSION,
         {"responses": digest_of_uri(responses), "model": digest_of_uri(model)},
         {
             **_common(settings, iteration),
@@ -46,16 +47,6 @@ def translate_stage(
             **engine_identity(settings),
         },
     )
-
-
-def _translate_version(settings: Recipe) -> int:
-    """Return 8 where version 7 had other records; its other stages stay valid.
-
-    Version 7 counted translations, not prompts, for `round_trip_sample`, and recovered texts that a
-    stop string had cut.
-    """
-    recovered_cut_texts = settings.pairing.recovers and settings.translation.stop
-    return 8 if settings.generation.samples > 1 or recovered_cut_texts else 7
 
 
 def _common(settings: Recipe, iteration: int) -> dict[str, object]:

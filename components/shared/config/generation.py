@@ -32,7 +32,7 @@ class Sampling(Strict):
 
     @field_validator("temperature")
     @classmethod
-    def _no_raised_temperature(cls, value: float) -> float:
+    def _no_tiny_temperature(cls, value: float) -> float:
         """Refuse what vLLM would silently raise to 0.01."""
         if 0 < value < _MIN_TEMPERATURE:
             raise ValueError(f"should be 0 (greedy) or at least {_MIN_TEMPERATURE}, not {value}")

@@ -142,7 +142,7 @@ def _explain(
     location = _location(details, data)
     key = _dotted(location)
     mark = mark_of(node, location)
-    overridden = _is_overrides(details, location, kind, node, overrides)
+    overridden = _caused_by_overrides(details, location, kind, node, overrides)
     message = _sentence(details, key, kind, location)
     hint = _quotes_hint(details)
     remedy = hint or _REMEDIES.get(details["type"], "Change the value.")
@@ -154,7 +154,7 @@ def _explain(
     return BadInput(message, file=file, line=line, remedy=remedy)
 
 
-def _is_overrides(
+def _caused_by_overrides(
     details: ErrorDetails,
     location: Location,
     kind: type[BaseModel],

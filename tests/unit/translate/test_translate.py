@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from lidr.components.rollout.stages import _translate_version
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
 from lidr.components.shared.records.schema import (
@@ -175,19 +174,6 @@ def test_translate_recovers_nothing_from_a_text_that_a_stop_string_cut(
         (text, None if text else "untagged")
     }
     assert {row.raw for row in found.values()} <= {written, None}
-
-
-@pytest.mark.parametrize(
-    ("sections", "version"),
-    [
-        ({}, 7),
-        ({"translation": {"stop": ["###"]}}, 7),
-        ({"translation": {"stop": ["###"]}, "pairing": {"filters": "all"}}, 8),
-        ({"generation": {"samples": 2, "temperature": 1.0}}, 8),
-    ],
-)
-def test_stages_of_translate_are_made_anew_only_where_their_records_differ(sections, version):
-    assert _translate_version(make_recipe(**sections)) == version
 
 
 def test_round_trips_count_prompts_each_with_its_first_sample(tmp_path, monkeypatch):

@@ -104,7 +104,7 @@ def test_vllm_is_told(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(vllm_engine, "gpu_count", lambda: 8)
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
     monkeypatch.setattr(vllm_engine, "prepare_environment", lambda: None)
-    monkeypatch.setattr(vllm_engine, "request_errors", lambda: (ValueError,))
+    monkeypatch.setattr(vllm_engine, "start_errors", lambda: (RuntimeError,))
     with pytest.raises(EngineFailed, match=r"no GPUs\. See vLLM.s log above\. .* more GPUs"):
         vllm_engine.VllmEngine(
             tmp_path,

@@ -39,7 +39,7 @@ class Victim:
 
 
 class Series:
-    """Faults until so many were counted, with always as many lives under way as asked.
+    """Faults until so many were counted, with as many lives under way as asked.
 
     One component at a time is stopped; meanwhile pods go on to die.
 
@@ -94,9 +94,12 @@ class Series:
         return not kind.stops or self._present[kind.target]
 
     def _keep_living(self) -> None:
-        """Start lives in place of those that have ended, first those that were interrupted."""
+        """Start lives in place of those that have ended, first those that were interrupted.
+
+        The last few faults need fewer: the end of each life has to be waited for.
+        """
         self._lives = [life for life in self._lives if life.is_alive()]
-        while len(self._lives) < self._cluster.options.lives:
+        while len(self._lives) < min(self._cluster.options.lives, len(self._deck)):
             number = self._open.pop(0) if self._open else self._next
             self._next = max(self._next, number + 1)
             life = Life(self._cluster, self._journal, number, self._wanted)

@@ -43,6 +43,10 @@ class LockOwner:
         """Whether the process is on another machine, or in another container of this one."""
         return bool(self.machine) and self.machine != machine_id()
 
+    def __str__(self) -> str:
+        told = f"process {self.process}" if self.process else "another process"
+        return f"{told} on {self.host}" if self.elsewhere and self.host else told
+
 
 def lock_owner(folder: Path) -> LockOwner | None:
     """Return who holds the lock of the run with this folder; None for nobody."""
@@ -69,10 +73,9 @@ def locked(folder: Path, run: str) -> Iterator[None]:
     with _lock(folder).open("a+") as lock:
         if not _acquire(lock):
             lock.seek(0)
-            process = _parse(lock.read()).process
+            owner = _parse(lock.read())
             raise BadInput(
-                f"run {run!r} is already being executed by "
-                + (f"process {process}" if process else "another process"),
+                f"run {run!r} is already being executed by {owner}",
                 remedy="Wait for it, stop it, or choose another --run.",
             )
         lock.truncate(0)

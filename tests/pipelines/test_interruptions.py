@@ -91,6 +91,14 @@ def test_lock_of_a_run_names_its_process_only_while_it_lives(tmp_path: Path):
     assert (driver_of(job), running(job.store)) == (0, [])
 
 
+def test_a_lock_of_another_machine_names_its_host(tmp_path: Path):
+    (tmp_path / "lock").write_text("7\nanother\nnode-3\n")
+    with (tmp_path / "lock").open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_SH)
+        with pytest.raises(BadInput, match="executed by process 7 on node-3"):
+            locked(tmp_path, "mine").__enter__()
+
+
 def test_run_that_begins_while_others_ask_for_it_is_no_second_one(tmp_path: Path, monkeypatch):
     job = LocalJob(recipe="", store=str(tmp_path), run="mine")
     job.folder.mkdir(parents=True)

@@ -112,16 +112,21 @@ def _items(inputs: CheckInputs, key: str, pattern: str) -> Finding:
     only_here = inputs.on_cluster and on_this_machine(pattern)
     if only_here and not _is_here(pattern, codes):
         detail = f"{pattern} is not here; pods read it from their image or a volume"
-        return unknown(name, detail, "Bring it into the store with `lidr fetch` where it is.")
+        return unknown(name, detail, _remedy(pattern, " where it is"))
     try:
         counts = _counts(recipe, key, pattern, codes)
     except LidrError as error:
         return refused_or_unknown(name, error, inputs)
     detail = ", ".join(f"{code} {count:,}" for code, count in counts.items()) or "read by the step"
     if only_here:
-        remedy = "Bring it into the store with `lidr fetch`."
-        return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
+        return unknown(name, f"{detail}, here; pods may not see {pattern}", _remedy(pattern))
     return ok(name, detail)
+
+
+def _remedy(pattern: str, where: str = "") -> str:
+    if "{config}" in pattern:  # which files that stands for, `lidr fetch` does not know
+        return "Put the files into a bucket, and name their s3:// address."
+    return f"Bring it into the store with `lidr fetch`{where}."
 
 
 def _languages(recipe: Recipe, key: str) -> Sequence[str]:

@@ -284,3 +284,4 @@ def test_items_of_a_configuration_are_unknown_where_pods_read_them(tmp_path: Pat
     assert (here.state, "pods may not see" in here.detail) == ("unknown", True)
     [_, gone] = found("cluster", **DIRECT, data={"juletxara/mgsm": "/nowhere/{config}.jsonl"})
     assert (gone.state, "is not here" in gone.detail) == ("unknown", True)
+    assert all("s3://" in each.remedy and "fetch" not in each.remedy for each in (here, gone))

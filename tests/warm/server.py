@@ -45,6 +45,7 @@ def main(listener: socket.socket, program: str) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     gc.collect()
     gc.freeze()  # forks share these pages for longer
+    gc.set_threshold(10_000)
     with selectors.DefaultSelector() as ready:
         ready.register(listener, selectors.EVENT_READ)
         ready.register(ended, selectors.EVENT_READ)

@@ -66,7 +66,7 @@ def evaluate_command(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="A folder, s3://, hf://org/name@revision, models:/name@alias or a stage of a "
+            help="A folder, s3://, hf://org/name@<commit>, models:/name@alias or a stage of a "
             "run; twice to compare. Default: the recipe's M_0.",
         ),
     ] = None,

@@ -81,7 +81,7 @@ def evaluate_command(
             "--list-tasks",
             callback=_list_tasks,
             is_eager=True,
-            help="Name every benchmark that a recipe may ask for.",
+            help="Name the benchmarks that lidr knows; the harness's other tasks run, too.",
         ),
     ] = False,
 ) -> None:

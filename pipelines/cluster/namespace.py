@@ -198,7 +198,9 @@ class RunNamespaces:
             absent=(404,),  # this kind is not installed
         )
 
-    def _list(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _list(
+        self, what: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> list[Any]:
         """Return the items that `_call` gets; none for a status in `absent`."""
         answer = self._call(what, function, *args, **options)
         return [] if answer is None else list(_parsed(what, answer).get("items") or [])

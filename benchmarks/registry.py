@@ -156,7 +156,7 @@ def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str,
         "entries": len({row.entry.move.reason for row in found.rows if row.entry.done}),
         "in_one_order": [row.entry.move.before for row in found.rows] == stood[:-1],
         "champion_is_the_last": found.model.aliases.get("champion") == stood[-1],
-        "strays": len(found.strays),
+        "unexplained": len(found.unexplained),
     }
 
 

@@ -20,7 +20,7 @@ from lidr.components.shared.config.source import on_this_machine
 from lidr.components.shared.core.errors import BadInput, DamagedObject, StoreError
 from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetched import find_fetched
-from lidr.components.shared.inputs.fetching import stays
+from lidr.components.shared.inputs.fetching import is_left_in_place
 from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs, with_sources
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_run_recipe
@@ -141,7 +141,7 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
     places = {}
     for each in named:
         try:
-            if not stays(each, store) and (plan := fetch_plan(each, store)).is_there():
+            if not is_left_in_place(each, store) and (plan := fetch_plan(each, store)).is_there():
                 places[each.key] = plan.place
         except (StoreError, DamagedObject):  # the source must not silently replace its copy
             raise

@@ -21,7 +21,12 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.inputs.fetch_plans import FetchPlan, fetch_plan
-from lidr.components.shared.inputs.fetching import FILES_AT_ONCE, fetch, in_bucket, stays
+from lidr.components.shared.inputs.fetching import (
+    FILES_AT_ONCE,
+    fetch,
+    in_bucket,
+    is_left_in_place,
+)
 from lidr.components.shared.inputs.named import NamedInput
 from lidr.components.shared.store.base import Store, read_json
 from lidr.components.shared.store.cache import scratch_folder
@@ -74,7 +79,7 @@ def fetch_inputs(recipe: Recipe, store: Store, advance: Advance) -> list[FetchRe
     Raises:
         BadInput: one cannot be fetched, or is not what the recipe pins.
     """
-    named = [each for each in inputs_of(recipe) if not stays(each, store)]
+    named = [each for each in inputs_of(recipe) if not is_left_in_place(each, store)]
     return [*_fetch_all(_plans(recipe, named, store), advance), *_in_place(recipe, named)]
 
 

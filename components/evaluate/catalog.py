@@ -1,4 +1,8 @@
-"""Every benchmark that runs by name from a recipe: `lidr evaluate --list-tasks`."""
+"""Benchmarks that lidr knows by name: `lidr evaluate --list-tasks`.
+
+They are ours, and those of lm-evaluation-harness 0.4.13 that we have tested. A recipe may name the
+harness's other tasks as well.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +33,8 @@ class Benchmark:
         task: what to write under `evaluation.tasks`, or under `judge.tasks` if a judge scores it.
         languages: ISO 639-1 codes that it has.
         method: how an answer is obtained.
-        metric: the score of an item, from 0 to 1.
-        data: what its items are called in `evaluation.data`.
+        metric: how an item is scored, for people.
+        data: its key in `evaluation.data`, or else where its items come from.
         revision: the commit that they are pinned to here; empty if none is.
         max_tokens: the task's limit of an answer in tokens; 0 if it has none.
     """
@@ -64,7 +68,7 @@ _TINY = ("de", "en", "es", "fr")
 
 
 def benchmarks() -> tuple[Benchmark, ...]:
-    """Return every benchmark, ours and those of lm-evaluation-harness 0.4.13 that are checked."""
+    """Return the benchmarks that lidr knows by name."""
     return (*_ours(), *_harness(), *_judged())
 
 

@@ -73,11 +73,14 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     writer = CheckpointWriter(checkpoints, ranks)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        reporter = Reporter(monitor, _curve_writer(job, stage, ranks))
+        curves = _curve_writer(job, stage, ranks)
+        reporter = Reporter(monitor, curves)
         trainer = build_trainer(job, inputs, [reporter, writer], scratch)
         built = time.monotonic()
         with writer.writing():
             _train(trainer, checkpoints, scratch / "restored")
+        if curves:
+            curves.close()
         # The history has every step, also those before an interruption.
         rows = [
             {key: value for key, value in row.items() if key not in NOT_METRICS}

@@ -34,7 +34,6 @@ class Right(NamedTuple):
 
 
 OF_PODS = (
-    Right("get", "pods"),
     Right("list", "pods"),
     Right("get", "pods/log"),
     Right("list", "events"),
@@ -42,7 +41,6 @@ OF_PODS = (
 """What `lidr status` and `lidr logs` do where the pipeline's pods are."""
 
 OF_TRAINING = (
-    Right("get", "pods"),
     Right("list", "pods"),
     Right("list", "trainjobs", _TRAINER),
     Right("delete", "trainjobs", _TRAINER),
@@ -50,6 +48,7 @@ OF_TRAINING = (
 """What `lidr status` and `lidr cancel` do where the TrainJobs are."""
 
 OF_QUEUE = (Right("list", "workloads", _KUEUE),)
+"""What `lidr status` does where something waits in a queue."""
 
 OF_PIPELINE = (
     Right("create", "workflowtaskresults", "argoproj.io"),
@@ -57,9 +56,10 @@ OF_PIPELINE = (
     Right("get", "configmaps", "", "kfp-launcher"),
     Right("get", "secrets", "", "mlpipeline-minio-artifact"),
     Right("list", "workflows", "argoproj.io"),
+    Right("list", "pods"),
 )
-"""What Kubeflow's executor, driver and launcher do, and a run that waits for another run's lease
-(manifests/base/roles.yaml)."""
+"""What Kubeflow's executor, driver and launcher do; the last two are of a run that waits for
+another run's lease (manifests/base/roles.yaml)."""
 
 OF_LAUNCHER = (
     Right("create", "trainjobs", _TRAINER),
@@ -87,30 +87,45 @@ def rights_findings(
         "your rights",
         own,
         lambda right: api.review("SelfSubjectAccessReview", {"resourceAttributes": right}),
-        "Ask the owner of namespace {} for the role kubeflow-edit, or edit.",
+        _role_of_user,
+        f"-n {pods} --as=YOUR-NAME",
     )
 
     account = inputs.profile.service_account
+    user = f"system:serviceaccount:{pods}:{account}"
     groups = ("serviceaccounts", f"serviceaccounts:{pods}", "authenticated")
-    subject = {
-        "user": f"system:serviceaccount:{pods}:{account}",
-        "groups": [f"system:{group}" for group in groups],
-    }
+    subject = {"user": user, "groups": [f"system:{group}" for group in groups]}
     steps = [(pods, right) for right in OF_PIPELINE]
     steps += [(training, right) for right in OF_LAUNCHER if jobs]
     yield from _reviewed(
         f"rights of {account}",
         steps,
         lambda right: api.review("SubjectAccessReview", {**subject, "resourceAttributes": right}),
-        "kubectl apply -k manifests/overlays/NAME, whose roles belong in {}",
+        _roles_of_account,
+        f"-n {pods} --as={user}",
     )
+
+
+def _role_of_user(namespace: str, right: Right) -> str:
+    """Return how to get a right: Kubeflow's and Kubernetes' own roles lack those of add-ons."""
+    ask = f"Ask the owner of namespace {namespace} for the role"
+    if right.group == _KUEUE:
+        return f"{ask} kueue-batch-user-role."
+    if right.group == _TRAINER:
+        return f"{ask} kubeflow-edit; some releases of it lack this, then for a Role with it."
+    return f"{ask} kubeflow-edit, or edit."
+
+
+def _roles_of_account(namespace: str, right: Right) -> str:
+    return f"kubectl apply -k manifests/overlays/NAME; its roles must be in namespace {namespace}"
 
 
 def _reviewed(
     who: str,
     rights: Sequence[tuple[str, Right]],
     is_allowed: Callable[[Object], bool],
-    remedy: str,
+    remedy: Callable[[str, Right], str],
+    subject: str,
 ) -> Iterator[Finding]:
     """Yield each right that is denied, or one finding where none is.
 
@@ -118,7 +133,8 @@ def _reviewed(
         who: begins the findings' names.
         rights: a namespace, and a right in it.
         is_allowed: takes the `resourceAttributes` of an access review.
-        remedy: for a denied right; `{}` stands for its namespace.
+        remedy: for a denied right in a namespace.
+        subject: options of `kubectl auth can-i`, for an administrator who asks instead.
     """
     wanted = list(dict.fromkeys(rights))
     listed = ", ".join(dict.fromkeys(str(right) for _, right in wanted))
@@ -126,11 +142,11 @@ def _reviewed(
         denied = [each for each in wanted if not is_allowed(_attributes(*each))]
     except Denied:
         detail = f"you may not check them; needed are: {listed}"
-        yield unknown(who, detail, "An administrator can: kubectl auth can-i VERB KIND --as=NAME")
+        yield unknown(who, detail, f"An administrator can: kubectl auth can-i VERB KIND {subject}")
         return
     for namespace, right in denied:
         detail = f"may not {right} in namespace {namespace}"
-        yield missing(f"{who}: {right}", detail, remedy.format(namespace))
+        yield missing(f"{who}: {right}", detail, remedy(namespace, right))
     if not denied:
         yield ok(who, listed)
 

@@ -66,7 +66,7 @@ def evaluate_command(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="A folder, s3://, hf://org/name@revision, models:/name@alias or a stage of a "
+            help="A folder, s3://, hf://org/name@<commit>, models:/name@alias or a stage of a "
             "run; twice to compare. Default: the recipe's M_0.",
         ),
     ] = None,
@@ -81,7 +81,7 @@ def evaluate_command(
             "--list-tasks",
             callback=_list_tasks,
             is_eager=True,
-            help="Name every benchmark that a recipe may ask for.",
+            help="Name the benchmarks that lidr knows; the harness's other tasks run, too.",
         ),
     ] = False,
 ) -> None:

@@ -37,7 +37,7 @@ def _to_dict(found: History) -> dict[str, Any]:
         "name": found.model.name,
         "aliases": dict(found.model.aliases),
         "entries": [row.entry.to_dict() | {"note": row.note} for row in found.rows],
-        "strays": list(found.strays),
+        "unexplained": list(found.unexplained),
     }
 
 
@@ -50,8 +50,8 @@ def _print(found: History) -> None:
     console.print(table if found.rows else Text("Nothing has been promoted yet."))
     aliases = sorted(found.model.aliases.items())
     console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in aliases) or "no alias")))
-    for stray in found.strays:
-        console.print(Text(f"warning: {stray}"))
+    for sentence in found.unexplained:
+        console.print(Text(f"warning: {sentence}"))
 
 
 def _cells(row: HistoryRow) -> list[str]:

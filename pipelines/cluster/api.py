@@ -81,8 +81,8 @@ class ClusterApi:
 
     def namespaces(self, profile: Profile) -> tuple[str, str]:
         """Return the namespace of a run's pods and that of its TrainJobs."""
-        own = profile.namespace or self._namespace
-        return profile.kubeflow.namespace or own, own
+        pods = profile.kubeflow.namespace or profile.namespace or self._namespace
+        return pods, profile.namespace or pods
 
     def get(self, path: str, **query: str) -> Object | None:
         """Return an object, or None if there is none.

@@ -75,19 +75,18 @@ class RunNamespaces:
         return self._pods(self.training, f"{JOBSET_LABEL}={job}")
 
     def _pods(self, namespace: str, selector: str) -> list[Pod]:
-        answer = self._call(
+        return self._list(
             f"list the pods of namespace {namespace}",
             self._core.list_namespaced_pod,
             namespace,
             label_selector=selector,
             _preload_content=False,
         )
-        return list(json.loads(answer)["items"])
 
     def warnings(self, pod: str) -> list[str]:
         """Return the warnings about a pod, the latest last; none if events cannot be read."""
         try:
-            answer = self._call(
+            found = self._list(
                 f"list the events of namespace {self.name}",
                 self._core.list_namespaced_event,
                 self.name,
@@ -96,8 +95,8 @@ class RunNamespaces:
             )
         except BadInput:
             return []
-        items = sorted(json.loads(answer)["items"], key=_time_of)
-        return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
+        events = sorted(found, key=_time_of)
+        return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in events]
 
     def jobs(self, *run_ids: str) -> list[RunTrainJob]:
         """Return the TrainJobs that the steps of runs have created."""
@@ -107,9 +106,13 @@ class RunNamespaces:
         ]
 
     def delete_job(self, name: str) -> bool:
-        """Delete a TrainJob, which is gone once its pods have ended; return False if it is."""
+        """Delete a TrainJob; return False if there is none.
+
+        It disappears once its pods have ended.
+        """
+        what = f"delete TrainJob {name}"
         answer = self._call(
-            f"delete TrainJob {name}",
+            what,
             self._custom.delete_namespaced_custom_object,
             *_TRAINER,
             self.training,
@@ -118,7 +121,10 @@ class RunNamespaces:
             propagation_policy="Foreground",
             absent=(404,),
         )
-        return answer is not None
+        if answer is None:
+            return False
+        _parsed(what, answer)
+        return True
 
     def why_queued(self, job: RunTrainJob) -> str:
         """Return why Kueue does not admit a TrainJob yet, with its place in the queue; or ""."""
@@ -140,7 +146,7 @@ class RunNamespaces:
         return ""
 
     def log(self, pod: str, container: str, **options: object) -> str:
-        """Return a container's log; "" if there is none yet or any more."""
+        """Return a container's log; "" if there is none yet, or it is gone."""
         answer = self._call(
             f"read the logs of namespace {self.name}",
             self._core.read_namespaced_pod_log,
@@ -154,18 +160,16 @@ class RunNamespaces:
         return "" if answer is None else str(answer.decode("utf-8", "replace"))
 
     def _reason_of(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
-        conditions = workload.get("status", {}).get("conditions", [])
-        by_type = {each["type"]: each for each in conditions}
-        if by_type.get("Admitted", {}).get("status") == "True":
+        why = why_not_admitted(workload)
+        if not why:
             return ""
-        message = by_type.get("QuotaReserved", {}).get("message") or "not admitted yet"
-        place = self._place(workload["metadata"]["name"], queue, namespace)
-        return f"queue {queue}{place}: {message}"
+        position = self._queue_position(workload["metadata"]["name"], queue, namespace)
+        return f"queue {queue}{position}: {why}"
 
-    def _place(self, workload: str, queue: str, namespace: str) -> str:
-        """Return the workload's place in its queue; "" if Kueue's visibility API does not tell."""
+    def _queue_position(self, workload: str, queue: str, namespace: str) -> str:
+        """Return a workload's position in its queue; "" if Kueue's visibility API does not tell."""
         try:
-            answer = self._call(
+            pending = self._list(
                 f"read queue {queue}",
                 self._custom.api_client.call_api,
                 f"{_VISIBILITY}/namespaces/{namespace}/localqueues/{queue}/pendingworkloads",
@@ -176,7 +180,7 @@ class RunNamespaces:
             )
         except BadInput:
             return ""
-        for item in answer.get("items", []):
+        for item in pending:
             if item.get("metadata", {}).get("name") == workload:
                 return f", place {int(item['positionInLocalQueue']) + 1}"
         return ""
@@ -184,7 +188,7 @@ class RunNamespaces:
     def _custom_list(
         self, what: str, group: str, version: str, plural: str, namespace: str
     ) -> list[Any]:
-        answer = self._call(
+        return self._list(
             f"list {what} in namespace {namespace}",
             self._custom.list_namespaced_custom_object,
             group,
@@ -193,7 +197,13 @@ class RunNamespaces:
             plural,
             absent=(404,),  # this kind is not installed
         )
-        return [] if answer is None else list(answer["items"])
+
+    def _list(
+        self, what: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> list[Any]:
+        """Return the items that `_call` gets; none for a status in `absent`."""
+        answer = self._call(what, function, *args, **options)
+        return [] if answer is None else list(_parsed(what, answer).get("items") or [])
 
     def _call(
         self,
@@ -203,10 +213,12 @@ class RunNamespaces:
         absent: Collection[int] = (),
         **options: Any,
     ) -> Any:
-        """Call the API; bytes if not preloaded, None for a status that means absence.
+        """Call the API; return None for a status in `absent`, else its answer.
+
+        That is bytes with `_preload_content=False`, else an object, or text that is no JSON.
 
         Args:
-            what: is asked, as an infinitive.
+            what: the request, as an infinitive.
             function: of the client.
             args: of the function.
             absent: HTTP statuses for which there is nothing to return.
@@ -253,6 +265,35 @@ def namespace_of(profile: Profile) -> RunNamespaces:
         BadInput: there is no access to a cluster.
     """
     return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
+
+
+def why_not_admitted(workload: dict[str, Any]) -> str:
+    """Return why Kueue does not admit a Workload yet; "" if it has admitted it."""
+    status = workload.get("status") or {}
+    by_type = {each["type"]: each for each in status.get("conditions") or []}
+    if by_type.get("Admitted", {}).get("status") == "True":
+        return ""
+    reserved = by_type.get("QuotaReserved", {})
+    if reserved.get("status") != "True":
+        return reserved.get("message") or "not admitted yet"
+    # with a quota, it waits for admission checks, e.g. until nodes have been provisioned
+    checks = [each for each in status.get("admissionChecks") or [] if each.get("state") != "Ready"]
+    told = [f"{each.get('name')}: {each.get('message') or each.get('state')}" for each in checks]
+    return f"admission check {'; '.join(told)}" if told else "not admitted yet"
+
+
+def _parsed(what: str, answer: Any) -> dict[str, Any]:
+    """Return an answer as an object."""
+    try:
+        found = json.loads(answer) if isinstance(answer, bytes) else answer
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Unavailable(
+            f"cannot {what}: the answer is no JSON, perhaps a proxy's page to log in",
+            remedy="Log in again, or check the kubeconfig's server.",
+        )
+    return found
 
 
 def _time_of(event: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ class Package:
 
     Attributes:
         pipeline: name of the pipeline, from the recipe.
-        text: the IR.
+        text: the compiled pipeline (KFP's IR YAML).
         description: for both, pipeline and version.
     """
 
@@ -27,7 +27,7 @@ class Package:
 
     @property
     def version(self) -> str:
-        """Name of the version; as a version never changes, it has the digest of the text."""
+        """Name of the version; it ends in the text's digest, as a version cannot be changed."""
         return f"{self.pipeline}-{digest_of_bytes(self.text.encode())[:12]}"
 
 

@@ -23,9 +23,8 @@ from lidr.components.judging.client import Reply, _reply
 from lidr.components.judging.verdicts import read_preference, read_score
 from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
-from lidr.components.shared.engines.finishing import Refusals
+from lidr.components.shared.engines.finishing import Refusals, Refused
 from lidr.components.shared.engines.openai_engine import OpenAIEngine
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import FinishReason
@@ -293,8 +292,9 @@ def _check_engine(answer: Answer) -> None:
     _loop().run_until_complete(engine._put_answer(0, engine._ask(request, [70]), told))
     assert not told.empty(), "who waits for the answer would wait for ever"
     _, found = told.get()
-    if isinstance(found, LidrError):
+    if isinstance(found, BaseException):
         raise found
+    found = found.answer if isinstance(found, Refused) else found
     assert isinstance(found, Completion) and isinstance(found.text, str)
     assert found.finish_reason in set(FinishReason)
     assert isinstance(found.prompt_tokens, int) and isinstance(found.output_tokens, int)

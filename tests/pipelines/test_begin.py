@@ -94,14 +94,17 @@ def test_outside_a_run_there_is_no_day(tmp_path: Path):
     assert begin(make_recipe(), PROFILE, LocalStore(tmp_path)).recipe.model.date == ""
 
 
-ADDRESS = "hf://datasets/org/name@abc/prompts.jsonl"
+ADDRESS = "hf://datasets/org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/prompts.jsonl"
 
 
 def fetched(folder: Path) -> tuple[LocalStore, Recipe, FetchPlan]:
     """Return a store with a copy of the prompts, the recipe that names them, and their plan."""
     store = LocalStore(folder)
     files = dict.fromkeys(("en", "es", "de"), ADDRESS)
-    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
+    recipe = make_recipe(
+        model={"source": "hf://org/model@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+        prompts={"files": files},
+    )
     plan = fetch_plan(next(each for each in inputs_of(recipe) if each.source == ADDRESS), store)
     plan.stage.write("prompts.jsonl", b"{}")
     plan.stage.finish({})

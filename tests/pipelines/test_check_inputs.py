@@ -116,7 +116,7 @@ def test_a_registry_that_is_not_reached_is_unknown_with_the_reason(monkeypatch, 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_check_finds_the_copies_of_inputs_in_a_store_on_this_machine(tmp_path: Path, scheme: str):
-    address = "hf://datasets/org/name@abc/prompts.jsonl"
+    address = "hf://datasets/org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/prompts.jsonl"
     files = dict.fromkeys(("en", "es", "de"), address)
     recipe = make_recipe(model={"source": "m"}, prompts={"files": files})
     named = next(each for each in named_inputs(recipe) if each.source == address)

@@ -338,7 +338,9 @@ def test_memory_is_the_train_steps_own_plan(tmp_path):
 
 
 def test_an_engine_that_cannot_hold_the_model_is_bad_input(tmp_path: Path):
-    settings = ["model.source=hf://meta-llama/Llama-3.1-70B-Instruct@main"]
+    settings = [
+        "model.source=hf://meta-llama/Llama-3.1-70B-Instruct@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    ]
     with pytest.raises(BadInput, match="141 GB of weights leave no room on 1 GPU"):
         plan(LLAMA, "cluster", *settings)
 

@@ -223,6 +223,16 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "your rights: delete trainjobs.trainer.kubeflow.org",
         "role kubeflow-edit",
     ),
+    "own right in a queue": (
+        denies("user", "list", "workloads"),
+        "your rights: list workloads.kueue.x-k8s.io",
+        "role kueue-batch-user-role",
+    ),
+    "right of a run that waits for a lease": (
+        denies("account", "list", "workflows"),
+        "rights of lidr-pipeline: list workflows.argoproj.io",
+        "its roles must be in namespace lidr",
+    ),
     "right of the pipeline": (
         denies("account", "create", "trainjobs"),
         "rights of lidr-pipeline: create trainjobs.trainer.kubeflow.org",

@@ -22,7 +22,7 @@ from lidr.pipelines.checks.images import (
     _on_nodes,
     registry_digest,
 )
-from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
+from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE, OF_PODS, OF_TRAINING
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.cluster.api import Denied
 from lidr.pipelines.cluster.platform import (
@@ -762,6 +762,10 @@ def test_the_rights_are_those_that_the_manifests_give():
     assert {str(right) for right in (*OF_PIPELINE, *OF_LAUNCHER)} == set(
         TABLE["lidr-pipeline"]["may"]
     )
+    pods = {str(right) for right in OF_PIPELINE}
+    assert {"list pods", "list workflows.argoproj.io"} <= pods, "the lease asks where pods run"
+    asked = {str(right) for right in (*OF_PODS, *OF_TRAINING)}
+    assert "get pods" not in asked, "status, logs and cancel list pods"
 
 
 def test_the_commands_are_those_of_the_manifests():

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.pipelines.cli.inputs import read_profile
 from lidr.pipelines.cluster.api import ClusterApi, Denied
-from lidr.pipelines.cluster.namespace import RunNamespaces
+from lidr.pipelines.cluster.namespace import RunNamespaces, namespace_of, why_not_admitted
 from tests.json_server import serving
-from tests.kubernetes_api import KubernetesApi, write_kubeconfig
+from tests.kubernetes_api import CORE, NAMESPACE, KubernetesApi, write_kubeconfig
 from tests.yaml_text import read_yaml
 
 LOG = "/api/v1/namespaces/lidr/pods/x/log"
@@ -184,3 +185,66 @@ def test_kubeconfig_whose_login_plugin_fails_names_it(
         ClusterApi(5.0).reach()
     assert caught.value.file == str(kubeconfig)
     assert "kubectl auth whoami" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("namespace", "of_kubeflow", "found"),
+    [
+        ("", "team-a", ("team-a", "team-a")),
+        ("b", "team-a", ("team-a", "b")),
+        ("b", "", ("b", "b")),
+        ("", "", (NAMESPACE, NAMESPACE)),
+    ],
+)
+def test_trainjobs_are_beside_the_pods_unless_the_profile_says_where(
+    api: ClusterApi, namespace: str, of_kubeflow: str, found: tuple[str, str]
+):
+    profile = read_profile("cluster")
+    kubeflow = profile.kubeflow.model_copy(update={"namespace": of_kubeflow})
+    profile = profile.model_copy(update={"namespace": namespace, "kubeflow": kubeflow})
+    assert api.namespaces(profile) == found
+    runs = namespace_of(profile)
+    assert (runs.name, runs.training) == found
+
+
+def test_a_proxy_s_page_to_log_in_is_an_api_that_does_not_answer(answers: Answers):
+    page = (200, "<html>Log in</html>")
+    jobs = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/lidr/trainjobs"
+    for path in (f"{CORE}/pods", f"{CORE}/events", jobs, f"{jobs}/x"):
+        answers[path] = page
+    runs = RunNamespaces("lidr")
+    for ask in (runs.pods, runs.jobs, runs.delete_job):
+        with pytest.raises(Unavailable, match="is no JSON, perhaps a proxy's page to log in"):
+            ask("x")
+    assert runs.warnings("x") == []
+
+
+def condition(kind: str, status: str, message: str = "") -> dict[str, str]:
+    return {"type": kind, "status": status, "message": message}
+
+
+RESERVED = condition("QuotaReserved", "True", "Quota reserved in ClusterQueue gpu")
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (None, "not admitted yet"),
+        ({"conditions": [condition("QuotaReserved", "False", "no quota")]}, "no quota"),
+        ({"conditions": [RESERVED]}, "not admitted yet"),
+        ({"conditions": [RESERVED, condition("Admitted", "True")]}, ""),
+        (
+            {
+                "conditions": [RESERVED, condition("Admitted", "False")],
+                "admissionChecks": [
+                    {"name": "nodes", "state": "Pending", "message": "no capacity for 8 GPUs"},
+                    {"name": "budget", "state": "Ready", "message": "paid"},
+                    {"name": "people", "state": "Retry", "message": ""},
+                ],
+            },
+            "admission check nodes: no capacity for 8 GPUs; people: Retry",
+        ),
+    ],
+)
+def test_a_workload_with_a_quota_waits_for_its_admission_checks(status: Any, why: str):
+    assert why_not_admitted({"metadata": {"name": "x"}, "status": status}) == why

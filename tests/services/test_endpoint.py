@@ -153,7 +153,7 @@ def test_a_wrong_key_is_told_at_once(folder, server, monkeypatch):
 
 def test_a_model_that_is_not_served_is_named(folder, server):
     at = EngineServer(url=f"{server}/v1", wait_minutes=0)
-    with pytest.raises(BadInput, match=f"does not serve 'lidr-123', but {NAME}"):
+    with pytest.raises(BadInput, match=f"does not serve 'lidr-123'; it serves {NAME}"):
         OpenAIEngine(folder, name="lidr-123", max_length=0, server=at)
 
 

@@ -80,7 +80,7 @@ def test_many_that_promote_leave_one_champion_and_an_entry_each(store, client, n
         "entries": 12,
         "in_one_order": True,
         "champion_is_the_last": True,
-        "strays": 0,
+        "unexplained": 0,
     }
 
 

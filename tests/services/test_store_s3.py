@@ -70,9 +70,12 @@ def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):
 
 def test_damaged_copy_of_an_input_is_not_replaced_by_its_source(bucket):
     store = open_store(f"s3://{bucket}")
-    address = "hf://datasets/org/name@abc/prompts.jsonl"
+    address = "hf://datasets/org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/prompts.jsonl"
     files = dict.fromkeys(("en", "es", "de"), address)
-    recipe = make_recipe(model={"source": "hf://org/model@abc"}, prompts={"files": files})
+    recipe = make_recipe(
+        model={"source": "hf://org/model@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+        prompts={"files": files},
+    )
     named = next(each for each in named_inputs(recipe) if each.source == address)
     stage = fetch_plan(named, store).stage
     stage.write("prompts.jsonl", b"{}")

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -22,8 +23,8 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, CorruptStage, LidrError
 from lidr.components.shared.core.retry import RETRY_VARIABLE
-from lidr.components.shared.inputs.fetch_plans import fetch_plan
-from lidr.components.shared.inputs.fetched import find_fetched
+from lidr.components.shared.inputs.fetch_plans import FetchPlan, SourceFile, fetch_plan
+from lidr.components.shared.inputs.fetched import find_fetched, source_stage
 from lidr.components.shared.inputs.fetching import fetch
 from lidr.components.shared.inputs.named import InputKind, NamedInput
 from lidr.components.shared.inputs.prompt_files import load_prompts
@@ -214,6 +215,26 @@ def test_a_pin_counts_where_the_source_is_in_the_store_already(host, tmp_path):
         )
     with pytest.raises(BadInput, match="the recipe pins 000"):
         fetch_plan(named(f"{source}#sha256={'0' * 64}"), store).is_there()
+
+
+def test_an_error_of_one_file_does_not_wait_for_the_files_before_it(tmp_path):
+    stage = source_stage(open_store(str(tmp_path / "store")), {"files": {}})
+    released, completed = Event(), []
+
+    def slow(path: Path, advance: object) -> None:
+        completed.append(released.wait(10))
+        path.write_bytes(b"")
+
+    def fails(path: Path, advance: object) -> None:
+        raise BadInput("no such file")
+
+    files = [SourceFile("a", 0, slow), SourceFile("b", 0, fails)]
+    plan = FetchPlan(stage, stage.uri, lambda: files, str, "")
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(BadInput, match="no such file"):
+            fetch(plan, pool, tmp_path / "scratch", lambda _: None)
+        assert completed == []
+        released.set()
 
 
 def test_a_file_of_items_is_wanted_in_the_languages_of_its_tasks(tmp_path):

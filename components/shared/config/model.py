@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lidr.components.shared.config.base_model import Strict, yaml_off
+from lidr.components.shared.config.source import ModelSource
 
 Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(yaml_off)]
 
@@ -43,13 +44,13 @@ TemplateArguments = Annotated[Arguments, AfterValidator(_refuse_reserved)]
 class Model(Strict):
     """M_0."""
 
-    source: str
-    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
+    source: ModelSource
+    """A folder, `s3://bucket/prefix`, `hf://org/name@<commit>`, `models:/name@alias` (MLflow), or
     `toy` for the tiny world."""
     unpinned: bool = False
     """Take the newest revision of an `hf://org/name` without one; the run records which it was.
-    Default false: a revision is required."""
-    adapter: str = ""
+    Default false: a commit is required."""
+    adapter: ModelSource = ""
     """A LoRA adapter of the source, in PEFT's format: a folder, `s3://` or `hf://` as above.
     Default none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

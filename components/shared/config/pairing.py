@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Share, Strict
+from lidr.components.shared.config.source import ModelSource
 
 RewarderName = Literal["lidr", "icr", "judge"]
 RewardStep = Literal["translate", "score", "grade"]
@@ -102,10 +103,10 @@ class Icr(Strict):
     reference the model that it was trained against (`training.reference`): M_(t-1) by default.
     """
 
-    policy: str = ""
+    policy: ModelSource = ""
     """A model that was tuned on preferences, mostly in the dominant language: a source as in
     `model.source`. Default: M_t."""
-    reference: str = ""
+    reference: ModelSource = ""
     """The model that the policy was tuned from, likewise. Required: before M_0 there is none."""
     every_iteration: bool = False
     """Whether the named models score in every iteration. Default false."""

@@ -67,7 +67,7 @@ class Prompts(Strict):
 
     files: dict[LanguageCode, SourceTexts] = Field(default_factory=dict)
     """One source or a list of them, in order, per language: a path (relative ones start at the
-    recipe's folder), `s3://`, `hf://datasets/org/name@revision/file` or `https://`, as text or as
+    recipe's folder), `s3://`, `hf://datasets/org/name@<commit>/file` or `https://`, as text or as
     `{source, sha256, revision, licence}`; `https://` needs a sha256.
     Default empty: the tiny world's own prompts."""
     translation_tasks: OneSource = ""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from lidr.components.shared.config.patterns import COMMIT
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
@@ -23,6 +24,8 @@ _KEY = re.compile(r"licence|sha256(\..+)?")
 """What may precede a `=` in a line's fragment."""
 _KEYS = ("source", "sha256", "revision", "licence")
 _WEB = ("https://", "http://")
+_HUB = re.compile(r"hf://((?:datasets/)?[\w.-]+(?:/[\w.-]+)?)@([^/]+)")
+"""A repository of the hub, with its revision."""
 _HUB_DATA = re.compile(
     r"hf://datasets/(?P<name>[^@/]+/[^@/]+)@(?P<revision>[^@/]+)(?:/(?P<file>.+))?"
 )
@@ -63,7 +66,7 @@ class HubData:
 
     Attributes:
         name: `org/name`.
-        revision: commit, branch or tag.
+        revision: the commit.
         file: its path in the data set; "" for the whole data set.
     """
 
@@ -97,7 +100,7 @@ def on_this_machine(text: str) -> bool:
 
 
 def hub_data(address: str) -> HubData | None:
-    """Return what `hf://datasets/org/name@revision/file` names; None for other addresses."""
+    """Return what `hf://datasets/org/name@<commit>/file` names; None for other addresses."""
     found = _HUB_DATA.fullmatch(address)
     return found and HubData(found["name"], found["revision"], found["file"] or "")
 
@@ -121,9 +124,9 @@ def _as_text(value: Any) -> Any:
     if is_web(source.address) and not urlsplit(source.address).netloc:
         raise ValueError(f"{value!r} names no host")
     if value.startswith("hf://datasets/") and not hub_data(source.address):
-        form = "hf://datasets/org/name@revision"
+        form = "hf://datasets/org/name@<commit>"
         raise ValueError(f"{value!r} is not of the form {form} or {form}/file")
-    return value
+    return require_commit(value)
 
 
 def _refuse_unknown_keys(line: str) -> None:
@@ -149,6 +152,18 @@ def _require_pins(source: Source) -> None:
         raise ValueError(
             f"{source.address!r} is one file, but its sha256 is given by language: give one digest"
         )
+
+
+def require_commit(text: str) -> str:
+    """Return a source; refuse a branch or tag of the hub, which may move while it is fetched."""
+    found = _HUB.match(parse_source(text).address)
+    if found and not re.fullmatch(COMMIT, found[2]):
+        name, revision = found.groups()
+        raise ValueError(
+            f"{text!r} names {revision!r}, which is not the 40 hex digits of a commit, so it may "
+            f"change; copy those from https://huggingface.co/{name}/commits/{revision}"
+        )
+    return text
 
 
 def require_no_language(text: str) -> str:
@@ -188,8 +203,8 @@ def _with_revision(address: str, revision: str) -> str:
     if not path or "/" in revision:
         what = "revision" if path else "source"
         raise ValueError(
-            f"{what} {revision if path else address!r}: write {kind}org/name, and a commit, branch "
-            "or tag without a slash as its revision"
+            f"{what} {revision if path else address!r}: write {kind}org/name, and a commit as its "
+            "revision"
         )
     name, *rest = path.split("/")
     return kind + "/".join([owner, f"{name}@{revision}", *rest])
@@ -219,6 +234,9 @@ _SCHEMA: dict[str, Any] = {
 
 SourceText = Annotated[str, BeforeValidator(_as_text), WithJsonSchema(_SCHEMA)]
 """A source as one line; see `parse_source`."""
+
+ModelSource = Annotated[str, AfterValidator(require_commit)]
+"""A model's source: a folder or URI; of the hub at a commit, if it names a revision."""
 
 OneSource = Annotated[SourceText, AfterValidator(require_no_language)]
 """A source that is the same for every language."""

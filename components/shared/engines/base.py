@@ -105,7 +105,7 @@ class Engine(Protocol):
                 tries again after its next completion.
 
         Raises:
-            EngineFailed: the engine stopped working.
+            EngineFailed: the engine stopped working, or refuses every request.
         """
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.engines.base import ChatRequest, Completion
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import Failure, FinishReason
+
+Answer = TypeVar("Answer")
+
+MAX_FIRST_REFUSALS = 32
+"""Refused requests at the start of a call after which the engine is at fault, not the prompts."""
 
 _MAX_REASON_CHARS = 300
 
@@ -44,6 +53,14 @@ def completion_of(
     return Completion(request.key, answer, reason, prompt_tokens, output_tokens, failure)
 
 
+@dataclass(frozen=True)
+class Refused(Generic[Answer]):
+    """An engine's refusal of one request: the answer that records it, and the engine's words."""
+
+    answer: Answer
+    reason: str
+
+
 class Refusals:
     """The requests that an engine refused: their number, and the reason of the first.
 
@@ -52,22 +69,73 @@ class Refusals:
     """
 
     def __init__(self, engine: str) -> None:
-        self._engine = engine
+        self.engine = engine
         self._count = 0
         self._first = ""
 
-    def completion(self, request: ChatRequest, prompt_tokens: int, reason: str) -> Completion:
-        """Count a refused request, and return its completion."""
-        self._first = self._first or " ".join(reason.split())[:_MAX_REASON_CHARS]
+    def add(self, reason: str) -> None:
+        """Count a refused request."""
+        self._first = self._first or shorten(reason)
         self._count += 1
-        return failed_completion(request, prompt_tokens, Failure.ENGINE_REJECTED)
 
     def report(self) -> None:
         """Warn of the refusals since the last report, if any."""
         if self._count:
             requests = "1 request" if self._count == 1 else f"{self._count} requests, the first"
-            emit("warning", message=f"{self._engine} refused {requests}: {self._first}")
+            emit("warning", message=f"{self.engine} refused {requests}: {self._first}")
         self._count, self._first = 0, ""
+
+
+class FirstAnswers(Generic[Answer]):
+    """The answers of one call, held back until the engine accepts a request.
+
+    An engine that refuses all of them has wrong settings. Its refusals must not be written as
+    failures of the prompts: finished work is reused.
+
+    Args:
+        refusals: counts what is refused.
+    """
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._held: list[Answer] = []
+        self._refused = 0
+        self._accepted = False
+
+    def take(self, answer: Answer | Refused[Answer]) -> list[Answer]:
+        """Return the answers to pass on, now that another one has come.
+
+        Raises:
+            EngineFailed: the engine has refused each of the first `MAX_FIRST_REFUSALS` requests.
+        """
+        if not isinstance(answer, Refused):
+            return [*self.accept(), answer]
+        self._refusals.add(answer.reason)
+        self._refused += 1
+        if self._refused == MAX_FIRST_REFUSALS and not self._accepted:
+            raise EngineFailed(
+                f"{self._refusals.engine} refused each of the first {MAX_FIRST_REFUSALS} requests: "
+                f"{shorten(answer.reason)}",
+                remedy="Correct the engine's settings or the model that it serves: the prompts are "
+                "not to blame.",
+            )
+        self._held.append(answer.answer)
+        return self.release() if self._accepted else []
+
+    def accept(self) -> list[Answer]:
+        """Note that the engine has accepted a request; return the answers that were held back."""
+        self._accepted = True
+        return self.release()
+
+    def release(self) -> list[Answer]:
+        """Return the answers that were held back: no others come before the caller has them."""
+        held, self._held = self._held, []
+        return held
+
+
+def shorten(reason: str) -> str:
+    """Return an engine's words on one line, cut to a length."""
+    return " ".join(reason.split())[:_MAX_REASON_CHARS]
 
 
 def failed_completion(request: ChatRequest, prompt_tokens: int, failure: Failure) -> Completion:

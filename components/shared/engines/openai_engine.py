@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,9 @@ from lidr.components.shared.core.json_files import is_count
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
 from lidr.components.shared.engines.finishing import (
+    FirstAnswers,
     Refusals,
+    Refused,
     completion_of,
     failed_completion,
     finish_reason,
@@ -37,6 +39,9 @@ Answer = TypeVar("Answer")
 Scored = tuple[Pass, list[Score]]
 
 _END: Any = object()
+_REFUSALS = (400, 413, 422)
+"""HTTP statuses with which a server refuses one request."""
+
 _POLL_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 
@@ -83,7 +88,7 @@ class OpenAIEngine:
         self._server = server
         self._refusals = Refusals(server.url)
         self._silent = ""
-        """Why the server did not list its models when it was asked last; "" if it did."""
+        """How the server failed when it was last asked for its models; "" if it answered."""
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True, name="lidr-endpoint")
         self._thread.start()
@@ -102,7 +107,9 @@ class OpenAIEngine:
         self._context: int = min(known) if known else context_length(config, folder)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        def ask(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
+        def ask(
+            request: ChatRequest,
+        ) -> Completion | Coroutine[Any, Any, Completion | Refused[Completion]]:
             tokens = self._chat.render(request)
             if len(tokens) >= self._context:
                 return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
@@ -114,16 +121,20 @@ class OpenAIEngine:
             self._refusals.report()
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
-        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes a token, too
-        answers: Iterator[Scored] = self._stream(scoring.passes(requests), self._score)
-        for one, scores in answers:
-            yield from scoring.collect(one, scores)
-        yield from scoring.refused
+        # less one: the server must generate a token
+        scoring = Scoring(self._chat, self._context - 1, together=False)
+        try:
+            answers: Iterator[Scored] = self._stream(scoring.passes(requests), self._score)
+            for one, scores in answers:
+                yield from scoring.collect(one, scores)
+            yield from scoring.refused
+        finally:
+            self._refusals.report()
 
     def _stream(
         self,
         requests: Iterable[Request | None],
-        ask: Callable[[Request], Answer | Coroutine[Any, Any, Answer]],
+        ask: Callable[[Request], Answer | Coroutine[Any, Any, Answer | Refused[Answer]]],
     ) -> Iterator[Answer]:
         """Yield the answers to requests as they arrive; see `Engine.complete`.
 
@@ -132,9 +143,10 @@ class OpenAIEngine:
             ask: returns a coroutine that calls the server, or the answer itself.
         """
         source = iter(requests)
-        answers: SimpleQueue[tuple[int, Answer | LidrError]] = SimpleQueue()
+        answers: SimpleQueue[tuple[int, Answer | Refused[Answer] | BaseException]] = SimpleQueue()
         waiting: dict[int, Future[None]] = {}
         numbers = count()
+        first = FirstAnswers[Answer](self._refusals)
         has_more = True
         try:
             while has_more or waiting:
@@ -152,10 +164,13 @@ class OpenAIEngine:
                     waiting[number] = asyncio.run_coroutine_threadsafe(task, self._loop)
                 if waiting:
                     number, answer = answers.get()
-                    if isinstance(answer, LidrError):
+                    if isinstance(answer, BaseException):
                         raise answer
                     del waiting[number]
-                    yield answer
+                    yield from first.take(answer)
+                else:  # the next request may depend on what is held back
+                    yield from first.release()
+            yield from first.release()
         finally:
             for future in waiting.values():
                 future.cancel()
@@ -180,8 +195,8 @@ class OpenAIEngine:
     async def _put_answer(
         self,
         number: int,
-        call: Coroutine[Any, Any, Answer],
-        answers: SimpleQueue[tuple[int, Answer | LidrError]],
+        call: Coroutine[Any, Any, Answer | Refused[Answer]],
+        answers: SimpleQueue[tuple[int, Answer | Refused[Answer] | BaseException]],
     ) -> None:
         """Put the answer to a request, or the error that ends the engine, into `answers`."""
         from openai import APIStatusError, OpenAIError
@@ -192,28 +207,32 @@ class OpenAIEngine:
             answers.put((number, self._refusal(error)))
         except OpenAIError as error:
             answers.put((number, self._failure("does not answer", error)))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             answers.put((number, self._failure("gives an answer that cannot be used", error)))
-
-    async def _ask(self, request: ChatRequest, tokens: list[int]) -> Completion:
-        from openai import APIStatusError
-
-        try:
-            return self._completion(request, await self._create(request, tokens))
-        except APIStatusError as error:
-            if error.status_code in (400, 413, 422):
-                return self._refusals.completion(request, len(tokens), str(error))
+        except asyncio.CancelledError:
             raise
+        except BaseException as error:  # also a tokenizer's panic: else the caller waits for ever
+            answers.put((number, error))
 
-    async def _score(self, one: Pass) -> Scored:
+    async def _ask(
+        self, request: ChatRequest, tokens: list[int]
+    ) -> Completion | Refused[Completion]:
+        failed = failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
+        answer = await _unless_refused(self._create(request, tokens), failed)
+        return answer if isinstance(answer, Refused) else self._completion(request, answer)
+
+    async def _score(self, one: Pass) -> Scored | Refused[Scored]:
         """Request the log-probabilities of a prompt's own tokens, an extension of vLLM's server."""
-        answer = await self._client.completions.create(
+        call = self._client.completions.create(
             model=self._name,
             prompt=one.context + one.targets,
             max_tokens=1,
             temperature=0.0,
             extra_body={"prompt_logprobs": 1},
         )
+        answer = await _unless_refused(call, (one, []))
+        if isinstance(answer, Refused):
+            return answer
         logprobs = (answer.choices[0].model_extra or {}).get("prompt_logprobs")
         if not logprobs:
             raise ValueError("it has no prompt_logprobs, without which text cannot be scored")
@@ -252,7 +271,8 @@ class OpenAIEngine:
         if not (all(map(is_count, used)) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or its usage")
         if choice.finish_reason == "content_filter":
-            return self._refusals.completion(request, used[0], "finish_reason 'content_filter'")
+            self._refusals.add("finish_reason 'content_filter'")
+            return failed_completion(request, used[0], Failure.ENGINE_REJECTED)
         reason = finish_reason(choice.finish_reason)
         text = without_secrets(written_text(self._chat, choice))
         return completion_of(self._chat, request, text, reason, *used)
@@ -267,13 +287,13 @@ class OpenAIEngine:
                 return served[self._name]
             if time.monotonic() >= deadline and self._silent:
                 raise BadInput(
-                    f"{self._server.url} does not answer ({self._silent})",
+                    f"{self._server.url} {self._silent}",
                     remedy="See that it runs, or correct engine.endpoint.url in the profile.",
                 )
             if time.monotonic() >= deadline:
+                listed = f"serves {', '.join(sorted(served))}" if served else "lists no models"
                 raise BadInput(
-                    f"{self._server.url} does not serve {self._name!r}, "
-                    f"but {', '.join(sorted(served)) or 'nothing that it lists'}",
+                    f"{self._server.url} does not serve {self._name!r}; it {listed}",
                     remedy="Serve the model under that name, or set generation.endpoint.model.",
                 )
             if not noted:
@@ -289,20 +309,18 @@ class OpenAIEngine:
             page = await self._client.with_options(
                 max_retries=0, timeout=_CONNECT_SECONDS
             ).models.list()
-            return {
-                model.id: int((model.model_extra or {}).get("max_model_len") or 0)
-                for model in page.data
-            }
+            cards = {model.id: model.model_extra or {} for model in page.data}
+            return {name: _context_of(card, cards) for name, card in cards.items()}
 
         self._silent = ""
         try:
             return asyncio.run_coroutine_threadsafe(listed(), self._loop).result()
         except APIConnectionError as error:
-            self._silent = type(error.__cause__ or error).__name__
+            self._silent = f"does not answer ({type(error.__cause__ or error).__name__})"
             return {}
         except APIStatusError as error:
             if error.status_code >= 500 or error.status_code == 429:
-                self._silent = f"status {error.status_code}"
+                self._silent = f"cannot list its models (status {error.status_code})"
                 return {}
             if error.status_code == 404:
                 raise self._no_api("has no models to list (status 404)") from error
@@ -336,3 +354,21 @@ class OpenAIEngine:
             remedy="Run again: finished work is kept. If it says the same then, serve the model "
             "with vLLM, or choose another engine.",
         )
+
+
+async def _unless_refused(call: Awaitable[Any], refused: Answer) -> Any:
+    """Return what a call to the server returns, or `refused`, with the server's reason."""
+    from openai import APIStatusError
+
+    try:
+        return await call
+    except APIStatusError as error:
+        if error.status_code in _REFUSALS:
+            return Refused(refused, str(error))
+        raise
+
+
+def _context_of(card: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return a served model's context in tokens, 0 if unknown; vLLM's adapters name their model."""
+    base = cards.get(card.get("parent") or "", {})
+    return int(card.get("max_model_len") or base.get("max_model_len") or 0)

@@ -77,18 +77,26 @@ class Scoring:
                 yield Pass(number, context, tokens, place)
 
     def collect(self, one: Pass, scores: Sequence[Score]) -> Iterator[Likelihoods]:
-        """Record a pass's scores, one for each target; yield its request's answer once complete."""
+        """Record a pass's scores, one for each target; yield its request's answer once complete.
+
+        No scores mean that the engine refused the pass, which fails its request.
+        """
+        if one.request not in self._pending:  # another pass of it was refused
+            return
         found = self._found[one.request]
+        key, tokens, count = self._pending[one.request]
         if one.together:
             found.update(enumerate(scores))
         else:
             found[one.place] = (sum(value for value, _ in scores), all(best for _, best in scores))
-        key, tokens, count = self._pending[one.request]
-        if len(found) == count:
+        if not scores:
+            yield Likelihoods(key, (), (), tokens, Failure.ENGINE_REJECTED)
+        elif len(found) == count:
             values = [found[place] for place in range(count)]
             yield Likelihoods(
                 key, tuple(value for value, _ in values), tuple(best for _, best in values), tokens
             )
+        if not scores or len(found) == count:
             del self._found[one.request], self._pending[one.request]
 
     def _failure(self, context: list[int], continuations: list[list[int]]) -> Failure | None:

@@ -21,7 +21,9 @@ from lidr.components.shared.engines.base import (
     ScoreRequest,
 )
 from lidr.components.shared.engines.finishing import (
+    FirstAnswers,
     Refusals,
+    Refused,
     completion_of,
     failed_completion,
     finish_reason,
@@ -139,19 +141,20 @@ class VllmEngine:
     def _stream(
         self,
         requests: Iterable[Request | None],
-        admit: Callable[[str, Request], Answer | None],
+        admit: Callable[[str, Request], Answer | Refused[Answer] | None],
         result: Callable[[Request, Any], Answer],
     ) -> Iterator[Answer]:
         """Yield the answers to requests as they arrive; see `Engine.complete`.
 
         Args:
             requests: None means that no request is ready yet.
-            admit: adds a request to the engine under a number, or returns the answer that refuses
-                it.
+            admit: adds a request to the engine under a number, or returns the answer to one that
+                is not served.
             result: makes the answer from a request and vLLM's output.
         """
         source = enumerate(requests)
         waiting: dict[str, Request] = {}
+        first = FirstAnswers[Answer](self._refusals)
         has_more = True
         try:
             while has_more or waiting:
@@ -160,11 +163,16 @@ class VllmEngine:
                     if request is _END or request is None:
                         has_more = request is None
                         break
-                    refused = admit(str(number), request)
-                    if refused:
-                        yield refused
-                    else:
+                    answer = admit(str(number), request)
+                    if answer is None:
                         waiting[str(number)] = request
+                        yield from first.accept()
+                    elif isinstance(answer, Refused):
+                        yield from first.take(answer)
+                    else:
+                        yield answer
+                if not waiting:  # the next request may depend on what is held back
+                    yield from first.release()
                 for output in self._step() if waiting else ():
                     if output.finished:
                         _require_answer(output)
@@ -181,15 +189,16 @@ class VllmEngine:
         self._closed.set()
         self._engine.engine_core.shutdown()
 
-    def _admit(self, number: str, rendered: Rendered) -> Completion | None:
-        """Add a request to the engine, or return the completion of one that it does not serve."""
+    def _admit(self, number: str, rendered: Rendered) -> Completion | Refused[Completion] | None:
+        """Add a request to the engine, or return the answer to one that it does not serve."""
         request, tokens = rendered
         if len(tokens) >= self._context:
             return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
         try:
             self._add(number, tokens, self._sampling(request, len(tokens)))
         except request_errors() as error:
-            return self._refusals.completion(request, len(tokens), str(error))
+            failed = failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
+            return Refused(failed, str(error))
         return None
 
     def _admit_pass(self, number: str, one: Pass) -> None:

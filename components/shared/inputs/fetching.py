@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.digest import digest_of_file
@@ -23,8 +24,8 @@ from lidr.components.shared.store.cache import locked
 FILES_AT_ONCE = 4
 
 
-def stays(named: NamedInput, store: Store) -> bool:
-    """Tell whether an input is not fetched: in a bucket, or local like the store."""
+def is_left_in_place(named: NamedInput, store: Store) -> bool:
+    """Tell whether an input is read where it is: in a bucket, or beside a local store."""
     return in_bucket(named) or (on_this_machine(store.uri) and on_this_machine(named.source))
 
 
@@ -47,7 +48,8 @@ def fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Adv
     """
     if plan.is_there():
         return 0
-    with locked(scratch / plan.stage.digest):  # another process, or a recipe that names it twice
+    # another process may fetch it, or the recipe may name it twice
+    with locked(scratch / plan.stage.digest):
         return 0 if plan.is_there() else _fetch(plan, pool, scratch, advance)
 
 
@@ -56,14 +58,18 @@ def _fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Ad
     folder.mkdir(parents=True, exist_ok=True)
     files = plan.files()
     present = {entry.key: entry.size for entry in plan.stage.store.list(plan.stage.prefix)}
-    jobs = [pool.submit(_fetch_file, plan, each, present, folder, advance) for each in files]
-    sizes = [job.result() for job in jobs]
+    ended: SimpleQueue[Future[int]] = SimpleQueue()
+    for each in files:
+        job = pool.submit(_fetch_file, plan, each, present, folder, advance)
+        job.add_done_callback(ended.put)
+    # In the order in which they end: an error does not wait for earlier files.
+    size = sum(ended.get().result() for _ in files)
     plan.stage.finish(
         {"files": len(files), "bytes": sum(plan.stage.digests[each.name][0] for each in files)},
         {"licence": plan.licence(), "origin": plan.origin},
     )
     shutil.rmtree(folder, ignore_errors=True)
-    return sum(sizes)
+    return size
 
 
 def _fetch_file(
@@ -76,7 +82,8 @@ def _fetch_file(
     stage = plan.stage
     key = stage.key(file.name)
     if key in present and file.size in (0, present[key]):
-        known = "" if plan.pins.get(file.name) else file.sha256  # then the address holds its digest
+        # the address does not cover a pinned digest, so hash what is there
+        known = "" if plan.pins.get(file.name) else file.sha256
         held = known or stage.store.sha256(key)
         if file.sha256 in ("", held):
             stage.digests[file.name] = (present[key], held)

@@ -22,7 +22,7 @@ def read_file(source: str, key: str) -> bytes:
     """Return the bytes of a file that a recipe names.
 
     Args:
-        source: as in the recipe: path, `s3://`, `hf://datasets/org/name@revision/file` or
+        source: as in the recipe: path, `s3://`, `hf://datasets/org/name@<commit>/file` or
             `https://`, which needs a pin; others may have one.
         key: the recipe's key, for messages.
 

@@ -54,7 +54,7 @@ def ask_hub(
 
     Args:
         action: calls huggingface_hub, which resumes interrupted downloads.
-        what: start of error messages, e.g. "hf://org/name@main cannot be downloaded".
+        what: start of error messages, e.g. "hf://org/name@<commit> cannot be downloaded".
         remedy: of the BadInput.
 
     Raises:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lidr.components.shared.config.source import require_commit
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.fetched import MODEL_FILES, find_fetched, local_copy
@@ -91,7 +92,7 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
     """Return a folder on this machine with the files of an outside model.
 
     Args:
-        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@<commit>`.
         weights: whether to fetch them; a local folder is returned as it is.
 
     Raises:
@@ -112,7 +113,7 @@ def model_names(source: str) -> list[str]:
     """Return the names of an outside model's files, without fetching any.
 
     Args:
-        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@<commit>`.
 
     Raises:
         BadInput: there are no files.
@@ -177,7 +178,7 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
 
 
 def _split_hub(source: str) -> tuple[str, str]:
-    """Return name and revision of `hf://org/name@revision`."""
+    """Return name and revision of `hf://org/name@<commit>`."""
     name, _, revision = source.removeprefix("hf://").partition("@")
     if not revision:
         raise BadInput(
@@ -185,6 +186,10 @@ def _split_hub(source: str) -> tuple[str, str]:
             remedy="Pin it: hf://org/name@<commit>, so that the run can be repeated "
             "(or set model.unpinned).",
         )
+    try:
+        require_commit(source)
+    except ValueError as error:
+        raise BadInput(f"the model {error}") from error
     return name, revision
 
 

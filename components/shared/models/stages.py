@@ -55,7 +55,7 @@ def stage_of_files(store: Store, files: ModelLocation) -> str:
     if is_missing_folder(source):
         raise BadInput(
             f"no model at {source!r}",
-            remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
+            remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@<commit> or "
             "models:/name@alias.",
         )
     described = {"source": source, "digest": model_fingerprint(source)}

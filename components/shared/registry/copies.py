@@ -40,31 +40,34 @@ _OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, PARENT_TAG)
 
 _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
 
+_SCHEMES = ("AUTH", "AWS_SIGV4")
+"""Logins that MLflow's client prefers to an account: they send our own credentials."""
+
 
 @contextmanager
 def target_account() -> Iterator[None]:
-    """Log in to MLflow with LIDR_TARGET_USERNAME, _PASSWORD or _TOKEN in the block, if any is set.
+    """Log in to MLflow with LIDR_TARGET_USERNAME, _PASSWORD or _TOKEN alone, if any is set.
 
-    MLflow's client takes one account for the whole process, from its environment. The remedies of
-    errors in the block name these variables and --copy-to.
+    MLflow's client takes one login for the whole process, from its environment, which is restored
+    after the block. The remedies of errors in the block name these variables and --copy-to.
     """
-    named = {key: os.environ.get(f"LIDR_TARGET_{key}") for key in _ACCOUNT}
-    before = {key: os.environ.get(f"MLFLOW_TRACKING_{key}") for key in _ACCOUNT}
+    target = {key: os.environ.get(f"LIDR_TARGET_{key}") for key in _ACCOUNT}
+    before = {key: os.environ.get(f"MLFLOW_TRACKING_{key}") for key in (*_ACCOUNT, *_SCHEMES)}
     try:
-        if any(named.values()):
-            _set_account(named)
+        if any(target.values()):
+            _set_login({**dict.fromkeys(_SCHEMES), **target})
         yield
     except LidrError as error:
         said = str(error).removesuffix(error.remedy)
-        error.remedy = _of_target(error.remedy)
+        error.remedy = _remedy_for_target(error.remedy)
         error.args = (said + error.remedy,)
         raise
     finally:
-        _set_account(before)
+        _set_login(before)
 
 
-def _of_target(remedy: str) -> str:
-    """Return a remedy with the names of what leads to the target registry."""
+def _remedy_for_target(remedy: str) -> str:
+    """Return a remedy that names LIDR_TARGET_* and --copy-to instead of MLflow's variables."""
     for key in _ACCOUNT:
         remedy = remedy.replace(f"MLFLOW_TRACKING_{key}", f"LIDR_TARGET_{key}")
     return remedy.replace("MLFLOW_TRACKING_URI", "--copy-to")
@@ -81,7 +84,7 @@ def copy_version(
         target: client of the other registry, used under `target_account`.
         files: URI of a store that the files are copied to; "" refers to them where they are, as
             a stage never changes.
-        audit_log: the folder of the registered model's lease and audit entries here.
+        audit_log: folder with the lease and the audit entries in the version's own registry.
 
     Raises:
         BadInput: both registries are the same, or one of them refuses; lidr has not registered the
@@ -103,10 +106,10 @@ def copy_version(
     tags[COPIED_FROM_TAG] = origin.strip()
     if copied.adapter:
         tags[ADAPTER_TAG] = copied.adapter
-    home = _target_audit_log(version, target, files or store_of(version), audit_log)
+    target_log = _target_audit_log(version, target, files or store_of(version), audit_log)
     _note_copy(client, version, target.tracking_uri.rstrip("/"))
     with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
-        number = ensure_version(target, version.name, copied.source, tags, "", home)
+        number = ensure_version(target, version.name, copied.source, tags, "", target_log)
         copy = read_version(target, version.name, str(number))
     _warn_of_other_files(copy, copied)
     return copy
@@ -187,7 +190,7 @@ def _note_copy(client: Any, version: Version, server: str) -> None:
             client.set_model_version_tag(name, number, COPIED_TO_TAG, " ".join([*known, server]))
 
 
-def _set_account(values: dict[str, str | None]) -> None:
+def _set_login(values: dict[str, str | None]) -> None:
     for key, value in values.items():
         os.environ.pop(f"MLFLOW_TRACKING_{key}", None)
         if value:

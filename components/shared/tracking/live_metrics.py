@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from lidr.components.shared.core.retry import answering_quickly
 from lidr.components.shared.tracking.entries import Metric, TrackingEntry
 from lidr.components.shared.tracking.outbox import Outbox, now_ms
 from lidr.components.shared.tracking.stage_metrics import training_curves
@@ -57,8 +58,12 @@ class CurveWriter:
             self._writing = self._worker.submit(self._write, training_curves(fresh))
 
     def close(self) -> None:
-        """Wait for the last write."""
-        self._worker.shutdown()
+        """Wait for the last write, which gives up soon if the store fails.
+
+        Then none follows the stage's end, which has the steps that were not written.
+        """
+        with answering_quickly():
+            self._worker.shutdown()
 
     def _write(self, metrics: Sequence[Metric]) -> None:
         last = metrics[-1][2]

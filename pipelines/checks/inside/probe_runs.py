@@ -35,6 +35,7 @@ from lidr.pipelines.checks.inside.remedies import (
 )
 from lidr.pipelines.checks.inside.seen import findings_of
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
+from lidr.pipelines.cluster.namespace import why_not_admitted
 
 POLL_SECONDS = 1.0
 
@@ -218,9 +219,7 @@ def _why_queued(api: ClusterApi, probe: Probe, uid: str) -> str:
         for workload in api.items(f"{_KUEUE}/namespaces/{probe.namespace}/workloads"):
             owners = workload["metadata"].get("ownerReferences", [])
             if any(each.get("uid") == uid for each in owners):
-                conditions = workload.get("status", {}).get("conditions", [])
-                said = [each for each in conditions if each["type"] == "QuotaReserved"]
-                return f"queue {queue}: {said[0]['message'] if said else 'not admitted yet'}"
+                return f"queue {queue}: {why_not_admitted(workload) or 'admitted just now'}"
     except LidrError:
         pass
     return f"queue {queue} holds it"

@@ -227,7 +227,11 @@ def test_the_prompts_are_part_of_the_question_and_the_rest_of_the_world_is_not(
     start(monkeypatch, says("1"))
     tasks = own_task(write_tasks(tmp_path / "tasks"))
     files = {"prompts": {"files": {code: f"{code}.jsonl" for code in LANGUAGES}}}
-    imported = tasks | files | {"model": {"source": "hf://org/name@main"}}
+    imported = (
+        tasks
+        | files
+        | {"model": {"source": "hf://org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}
+    )
     model = model_at(tmp_path / "store", "first")
     worlds = [world_with_prompts(tmp_path / "store", text) for text in ("a", "b")]
     same = finished_stage(
@@ -344,7 +348,7 @@ def test_an_imported_model_needs_no_world_items(tmp_path, monkeypatch):
     model = model_at(tmp_path / "store", "first")
     files = {code: f"{code}.jsonl" for code in LANGUAGES}
     sections = own_task(write_tasks(tmp_path / "tasks")) | {
-        "model": {"source": "hf://org/name@main"},
+        "model": {"source": "hf://org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
         "prompts": {"files": files},
     }
     assert len(items_of(run(model, **sections))) == 9

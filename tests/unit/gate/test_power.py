@@ -183,7 +183,10 @@ def test_the_table_is_for_the_recipe():
 def test_where_the_tasks_decide_there_is_no_own_row():
     files = dict.fromkeys(("en", "es", "de"), "x.jsonl")
     table = power_table(
-        make_recipe(model={"source": "hf://org/name@main"}, prompts={"files": files})
+        make_recipe(
+            model={"source": "hf://org/name@aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+            prompts={"files": files},
+        )
     )
     assert table["items"] is None
     assert [row["items"] for row in table["rows"]] == list(ITEMS)

@@ -26,7 +26,7 @@ from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
-from lidr.components.train import assembly
+from lidr.components.train import assembly, trainer
 from lidr.components.train.assembly import training_order
 from lidr.components.train.forward.loss import PairLosses
 from lidr.components.train.metrics import StepSums, TroubleMonitor, find_troubles
@@ -87,6 +87,16 @@ def test_a_stage_holds_a_loadable_model_and_a_row_per_step(root: Path):
         *("grad_norm", "learning_rate", "tokens_per_second"),
     }
     assert train(**arguments(root)) == uri  # reused
+
+
+def test_live_metrics_are_written_before_the_stage_ends(tmp_path: Path, monkeypatch):
+    heard: list[str] = []
+    curves = SimpleNamespace(
+        update=lambda rows: heard.append("update"), close=lambda: heard.append("close")
+    )
+    monkeypatch.setattr(trainer, "_curve_writer", lambda *_: curves)
+    train(**arguments(tmp_path))
+    assert heard == ["update", "update", "update", "close"]
 
 
 def test_checkpoints_and_exchange_stay_until_the_marker_is_written(

@@ -286,7 +286,8 @@ def test_relative_paths_start_at_the_recipe_s_folder(tmp_path):
 
 
 def test_a_language_s_prompt_files_are_named_one_by_one(tmp_path):
-    for file in ("hf://datasets/org/name@abc/{language}.jsonl", "{language}.jsonl"):
+    hub = f"hf://datasets/org/name@{'a' * 40}/{{language}}.jsonl"
+    for file in (hub, "{language}.jsonl"):
         files = f"prompts:\n  files:\n    en: en.jsonl\n    es: ['{file}']\n    de: de.jsonl\n"
         error = refused(write(tmp_path, OWN_MODEL + files))
         assert f"prompts.files.es.0: {file!r} holds {{language}}" in error.message

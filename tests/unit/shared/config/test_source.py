@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from lidr.components.shared.config.model import Model
+from lidr.components.shared.config.pairing import Icr
 from lidr.components.shared.config.source import (
     HubData,
     Source,
@@ -15,6 +17,7 @@ from lidr.components.shared.config.source import (
 )
 
 PIN, OTHER = "a" * 64, "b" * 64
+REVISION = "c" * 40
 ONE, SEVERAL = TypeAdapter(SourceText), TypeAdapter(SourceTexts)
 
 
@@ -32,12 +35,12 @@ ONE, SEVERAL = TypeAdapter(SourceText), TypeAdapter(SourceTexts)
             {"source": "https://h/a", "sha256": PIN, "licence": "CC BY & more"},
             f"https://h/a#sha256={PIN}&licence=CC%20BY%20%26%20more",
         ),
-        ({"source": "hf://org/name", "revision": "abc"}, "hf://org/name@abc"),
+        ({"source": "hf://org/name", "revision": REVISION}, f"hf://org/name@{REVISION}"),
         ({"source": "odd#name.jsonl", "sha256": PIN}, f"odd#name.jsonl#sha256={PIN}"),
         ({"source": "a.jsonl", "sha256": PIN, "licence": None}, f"a.jsonl#sha256={PIN}"),
         (
-            {"source": "hf://datasets/org/name/data/a.jsonl", "revision": "abc"},
-            "hf://datasets/org/name@abc/data/a.jsonl",
+            {"source": "hf://datasets/org/name/data/a.jsonl", "revision": REVISION},
+            f"hf://datasets/org/name@{REVISION}/data/a.jsonl",
         ),
     ],
 )
@@ -66,10 +69,18 @@ def test_a_source_becomes_one_line_which_says_all_of_it(given, text):
         ("a.jsonl#sha256=&licence=MIT", "sha256 '' is not 64"),
         (f"{{language}}.jsonl#sha256.={PIN}", "no 'sha256.'"),
         ({"sha256": PIN}, "under `source`"),
-        ("hf://datasets/org/name/a.jsonl", "is not of the form hf://datasets/org/name@revision"),
+        ("hf://datasets/org/name/a.jsonl", "is not of the form hf://datasets/org/name@<commit>"),
         ({"source": "a", "sha256": ""}, "sha256 is empty"),
         ({"source": "hf://datasets/squad", "revision": "abc"}, "write hf://datasets/org/name"),
-        ({"source": "hf://datasets/o/n/f", "revision": "refs/pr/1"}, "without a slash"),
+        (
+            {"source": "hf://datasets/o/n/f", "revision": "refs/pr/1"},
+            "and a commit as its revision",
+        ),
+        ("hf://datasets/o/n@main/f", "'main', which is not the 40 hex.*/datasets/o/n/commits/main"),
+        (
+            {"source": "hf://o/n", "revision": "v1"},
+            "'v1', which is not .*huggingface.co/o/n/commits/v1",
+        ),
     ],
 )
 def test_a_source_that_says_too_little_or_too_much_is_refused(given, wrong):
@@ -109,3 +120,14 @@ def test_a_language_s_file_has_that_language_s_pin():
 )
 def test_a_data_set_of_the_hub_is_taken_apart(address, data):
     assert hub_data(address) == data
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [(Model, "source"), (Model, "adapter"), (Icr, "policy"), (Icr, "reference")]
+)
+def test_a_model_of_the_hub_is_at_a_commit_if_it_names_a_revision(section, key):
+    given = {"source": "toy"} if section is Model else {}
+    for source in (f"hf://o/n@{REVISION}", "hf://o/n", "models:/n@champion", "folder@main", ""):
+        assert getattr(section(**{**given, key: source}), key) == source
+    with pytest.raises(ValidationError, match="'main', which is not the 40 hex digits"):
+        section(**{**given, key: "hf://o/n@main"})

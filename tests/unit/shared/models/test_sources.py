@@ -115,7 +115,10 @@ def test_the_fingerprint_does_not_depend_on_place_or_other_files(folder, tmp_pat
 
 
 def test_a_hub_model_must_be_pinned():
-    assert model_fingerprint("hf://org/name@abc") != model_fingerprint("hf://org/name@abd")
+    one, other = (f"hf://org/name@{digit * 40}" for digit in "ab")
+    assert model_fingerprint(one) != model_fingerprint(other)
+    with pytest.raises(BadInput, match=r"'main', which is not the 40 hex.*/org/name/commits/main"):
+        model_fingerprint("hf://org/name@main")
     with pytest.raises(BadInput, match=r"names no revision.*<commit>"):
         model_fingerprint("hf://org/name")
 

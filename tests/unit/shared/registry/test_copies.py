@@ -251,3 +251,31 @@ def test_who_is_refused_over_there_is_told_which_variables_to_correct(
         connect("carrier://pigeon")
     left = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_TRACKING_")}
     assert left == {"MLFLOW_TRACKING_USERNAME": "staging"}
+
+
+@pytest.mark.parametrize(
+    ("account", "sent"),
+    [
+        ({"USERNAME": "deployer", "PASSWORD": "there"}, "Basic ZGVwbG95ZXI6dGhlcmU="),
+        ({"TOKEN": "there"}, "Bearer there"),
+    ],
+)
+def test_the_account_of_the_target_replaces_every_login_of_ours(
+    client, name, store, audit_log, monkeypatch, account, sent
+):
+    version = registered(client, store, name, "promote")[-1]
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "kubernetes")
+    monkeypatch.setenv("MLFLOW_TRACKING_AWS_SIGV4", "true")
+    for key, value in account.items():
+        monkeypatch.setenv(f"LIDR_TARGET_{key}", value)
+    received: list[Any] = []
+
+    def refuse(request: Any, body: bytes) -> tuple[int, Any]:
+        received.append(request.headers["Authorization"])
+        return 401, "no"
+
+    with serving(refuse) as host, pytest.raises(BadInput, match="refuses"):
+        copy_version(client, version, client_at(host), "", audit_log)
+    assert set(received) == {sent}
+    assert os.environ["MLFLOW_TRACKING_AUTH"] == "kubernetes"
+    assert os.environ["MLFLOW_TRACKING_AWS_SIGV4"] == "true"

@@ -205,7 +205,7 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
         promote(client, first, audit_log, PromotionOrder())
     found = history(client, name)
     assert [row.note for row in found.rows] == ["", note]
-    assert (found.model.aliases["champion"], found.strays) == (champion, [])
+    assert (found.model.aliases["champion"], found.unexplained) == (champion, [])
     assert promote(client, first, audit_log, PromotionOrder()).move.before == 1
     assert read_model(client, name).aliases == {"champion": 2, "previous": 1}
     found = history(client, name)
@@ -309,16 +309,34 @@ def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):
     start, first, second = registered(client, store, name, "promote promote")
     promote(client, first, audit_log, PromotionOrder())
     client.set_registered_model_alias(name, "champion", str(start.number))
-    [stray] = history(client, name).strays
-    assert stray.startswith(
+    [sentence] = history(client, name).unexplained
+    assert sentence.startswith(
         "champion is version 1 in MLflow, but the audit log left it at version 2"
     )
     promote(client, second, audit_log, PromotionOrder())
     last = history(client, name).rows[-1]
     assert last.note == "before it, the alias was moved from version 2 by other means"
-    assert history(client, name).strays == []
+    assert history(client, name).unexplained == []
     client.delete_model_version(name, str(second.number))
-    assert history(client, name).strays[0].startswith("champion is nowhere in MLflow")
+    assert history(client, name).unexplained[0].startswith("champion is nowhere in MLflow")
+
+
+def test_a_move_that_nobody_can_know_of_is_not_called_undone(store, client, name, audit_log):
+    start, first, second = registered(client, store, name, "promote promote")
+    promote(client, start, audit_log, PromotionOrder())
+    record(audit_log, AliasMove("promote", "champion", first.number, start.number))
+    client.set_registered_model_alias(name, "champion", str(second.number))
+    found = history(client, name)
+    assert found.rows[-1].note == "not confirmed; it may have been carried out"
+    assert found.unexplained == [
+        "champion is version 3 in MLflow, but the audit log left it at version 1 or version 2: "
+        "it was moved by other means"
+    ]
+    promote(client, first, audit_log, PromotionOrder())
+    last = history(client, name).rows[-1]
+    assert last.note == (
+        "before it, the alias was moved from version 1 or version 2 by other means"
+    )
 
 
 def test_a_version_without_its_files_is_not_promoted(store, client, name, audit_log):

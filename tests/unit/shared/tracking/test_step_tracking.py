@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.core.events import listening
+from lidr.components.shared.core.retry import RETRY_VARIABLE, retry_seconds
 from lidr.components.shared.step import step
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.tracking.entries import Dataset
+from lidr.components.shared.tracking.entries import Dataset, TrackingEntry
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.shared.tracking.outbox import RUN, Outbox
 from tests.fakes import finished_stage
@@ -144,6 +147,34 @@ def test_curves_that_were_told_while_training_are_not_told_again(small):
         ("train/loss", row["loss"], row["step"]) for row in CURVES
     ]
     assert {name for name, _, _ in told} == {"train/loss", "train/reward_margin"}
+
+
+def test_curves_give_up_a_failing_store_at_the_end_of_training(small, monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "900")
+    begun, seconds = Event(), []
+
+    class Failing(Outbox):
+        def add(self, entry: TrackingEntry) -> bool:
+            begun.set()
+            for _ in range(2000):
+                if retry_seconds() < 900:
+                    break
+                time.sleep(0.001)
+            seconds.append(retry_seconds())
+            raise StoreError("the store is away")
+
+    outbox = spool_of(small)
+    failing = Failing(outbox.store, outbox.run)
+    writer = CurveWriter(failing, "1-train", ("epoch", "tokens"), interval=0.0)
+    writer.update([{**row, "epoch": 0.1, "tokens": 9} for row in CURVES[:3]])
+    assert begun.wait(5)
+    writer.close()
+    assert seconds == [15.0], "closed while the write went on, or kept waiting for the store"
+    small.follow("train", 1, small.trained())
+    found = outbox.waiting("").names["1-train"]
+    assert found[-1] == "end"
+    told = [row for row in outbox.read("1-train", "end").metrics if row[0] == "train/loss"]
+    assert [row[2] for row in told] == [row["step"] for row in CURVES]
 
 
 def test_a_failure_is_noted_with_its_reason_and_goes_on(small):

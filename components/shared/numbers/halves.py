@@ -1,4 +1,4 @@
-"""Finds a half after a number and what it counts: 两个半小时, 二時間半 and 2시간 반 are 2.5 hours."""
+"""Finds a half after a number and what it counts: 两个半小时, 二時間半 and 2시간 반 (2.5 hours)."""
 
 from __future__ import annotations
 

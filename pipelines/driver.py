@@ -1,4 +1,4 @@
-"""The child process of `lidr run`, which runs the pipeline with kfp.local.
+"""The child process of `lidr run` and `lidr promote --evaluate`: runs pipelines with kfp.local.
 
 The first line on stdin is the job as JSON. The pipe stays open while the parent lives; when it
 closes, for any reason, this process kills everything that it started, and itself.

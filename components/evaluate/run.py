@@ -41,7 +41,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.components.shared.tracking.stage_metrics import scores_of
 
-VERSION = 9
+VERSION = 10
 
 SCORING = (
     *sorted(Path(numbers.__file__).parent.glob("*.py")),

@@ -13,7 +13,7 @@ from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
-VERSION = 10
+VERSION = 11
 
 TRAIN, STOP = "train", "stop"
 """What may follow a pair stage."""

@@ -1,7 +1,8 @@
 """Builds M_0 of the tiny world: a chat model that is right in English and flawed elsewhere.
 
-The flaws are injected and systematic: per language one add verb and one subtract verb mean their
-opposites, and one form of question is answered in English. Translations are faithful, also those of
+The flaws are injected and systematic: in 85% of the examples (FLAW_RATE) one add verb and one
+subtract verb per language mean their opposites, and one form of question is answered in English.
+Translations are faithful, also those of
 wrong answers. So the loop has what the paper presumes: a dominant language to learn from, and a
 model that can translate its own answers.
 """
@@ -45,6 +46,8 @@ Report = Callable[[int, int, float], None]
 """Called after each training step with the step (from 1), the number of steps and the loss."""
 
 FLAW_RATE = 0.85
+"""Share of the other languages' examples that show a flaw, separately for verbs and the form."""
+
 BATCH = 32
 LEARNING_RATE = 3e-3
 WARMUP_STEPS = 50

@@ -64,7 +64,7 @@ def conclude(
         What the next iteration starts from: M_{t+1} if it was promoted, else M_t. If the reward
         check has stopped the loop, there is no M_{t+1}, and nothing is decided or registered. If
         another iteration would exceed the budget, the returned verdict is `stop`, but the run's
-        state on the store says `continue`.
+        state on the store says `continue`, so that a run with a larger budget can go on.
 
     Raises:
         BadInput: a step of the iteration has not noted its stage.
@@ -77,7 +77,7 @@ def conclude(
     made = read_stages(home, run, iteration)
     if not iteration:
         made["train"] = inputs  # M_0 is in the stage of `prepare`
-    resolved = resolve_recipe(store, recipe)  # once, not for each of the three
+    resolved = resolve_recipe(store, recipe)  # once, for gate, register and write_state
     settings = Recipe.model_validate_json(resolved)
     needed = ("generate", settings.pairing.reward_step, "pair")
     _require(made, needed if iteration else (), run, iteration)

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.patterns import words_of
+from lidr.components.shared.config.wording import shown, wanted
 from lidr.components.shared.config.yaml_merge import (
     data_of,
+    dotted_key,
     fill_placeholders,
     mark_of,
     merged,
@@ -37,9 +38,6 @@ _READ_AS: Mapping[type, str] = {
     date: "it as a date",
 }
 """How YAML 1.1 reads some texts without quotes."""
-
-_MAX_SHOWN_CHARS = 200
-"""Characters of a wrong value that a message shows."""
 
 
 class LocatedError(ValueError):
@@ -140,7 +138,7 @@ def _explain(
     moved_keys = [each for each in errors if _moved(each, kind, data)]
     details = _most_specific(moved_keys or errors)
     location = _location(details, data)
-    key = _dotted(location)
+    key = dotted_key(node, location)
     mark = mark_of(node, location)
     overridden = _caused_by_overrides(details, location, kind, node, overrides)
     message = _sentence(details, key, kind, location)
@@ -184,7 +182,10 @@ def _fault(details: ErrorDetails) -> tuple[str, Location, str]:
 
 
 def _within(key: str, section: str) -> bool:
-    """Return whether a dotted key is a section or lies in it; all lie in the document, ""."""
+    """Return whether a dotted key names a section or a key in it.
+
+    The section "" is the whole document.
+    """
     return not section or f"{key}.".startswith(f"{section}.")
 
 
@@ -216,7 +217,8 @@ def _location(details: ErrorDetails, data: Any) -> Location:
 def _most_specific(errors: list[ErrorDetails]) -> ErrorDetails:
     """Return the deepest of several errors: a union reports one for each member.
 
-    A mistyped key is one that is unknown and one that is missing: the first says what was meant.
+    A mistyped required key gives two errors, unknown and missing; the unknown one is chosen, since
+    it suggests the right name.
     """
     return max(errors, key=lambda item: (len(item["loc"]), item["type"] == "extra_forbidden"))
 
@@ -231,17 +233,15 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
     if details["type"] == "missing":
         return f"key {key!r} is missing"
     shows_input = not isinstance(details["input"], dict) and not may_hold_secret(key)
-    given = f", not {_shown(details['input'])}" if shows_input else ""
-    message = details["msg"].removeprefix("Value error, ")
+    given = f", not {shown(details['input'])}" if shows_input else ""
     if details["type"] == "value_error":
+        message = details["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
-    if wanted := words_of(details.get("ctx", {}).get("pattern", "")):
-        return f"{key}: input should be {wanted}{given}"
-    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+    return f"{key}: {wanted(details)}{given}"
 
 
 def _quotes_hint(details: ErrorDetails) -> str:
-    """Return how YAML reads a text without quotes, where text is wanted and is not there; or ""."""
+    """Return a remedy if YAML read unquoted text as another type (no as false); otherwise ""."""
     given = details["input"]
     read = next((words for kind, words in _READ_AS.items() if isinstance(given, kind)), "")
     if read and details["type"] in ("string_type", "invalid_key"):
@@ -260,11 +260,6 @@ def _moved(details: ErrorDetails, kind: type[BaseModel], data: object) -> str:
     if details["type"] != "extra_forbidden" or not issubclass(kind, Strict):
         return ""
     return kind.moved.get(_dotted(_location(details, data)), "")
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
 
 
 def _fields_at(kind: type[BaseModel], location: Location) -> list[str]:

@@ -111,6 +111,23 @@ def mark_of(node: yaml.Node, location: Sequence[str | int]) -> yaml.Mark:
     return mark
 
 
+def dotted_key(node: yaml.Node | None, location: Sequence[str | int]) -> str:
+    """Return a location as one dotted key, each part as the file writes it: NO, not False."""
+    names = []
+    for part in location:
+        name, value = str(part), None
+        if isinstance(node, yaml.MappingNode):
+            for key, each in node.value:
+                if isinstance(key, yaml.ScalarNode) and _is_key(key, part):
+                    name, value = key.value, each
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            value = node.value[part] if part < len(node.value) else None
+        names.append(name)
+        node = value
+    return ".".join(names)
+
+
 def _is_key(node: yaml.Node, part: str | int) -> bool:
     """Return whether a key is the one of a location: YAML may read it as false or 7."""
     value = yaml_text.value_of(node)

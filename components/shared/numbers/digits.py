@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lidr.components.shared.numbers import magnitudes
+from lidr.components.shared.numbers.halves import half_end
 from lidr.components.shared.numbers.separators import SPACE_GROUPS, decimal, pieces
 
 _UNSPACED_SIGNS = frozenset(("ja", "th", "zh"))
@@ -64,8 +65,8 @@ class Number:
 
     Attributes:
         value: None for a range, which has no single value.
-        other_reading: the value if its only separator is read the other way: 1.234 in German and
-            English.
+        other_reading: the value if its only separator is read the other way (1.234 in German and
+            English), or without the half of 2个半小时.
     """
 
     start: int
@@ -132,6 +133,8 @@ def _valued(text: str, found: re.Match[str], language: str, ranges: bool) -> Num
     if _AMBIGUOUS.fullmatch(core):
         grouped = read == int(core[:-4] + core[-3:])
         other, _ = _whole(read / 1000 if grouped else read * 1000, text, found, language)
+    if half := half_end(text, end):
+        value, end, other = value + Fraction(1, 2), half, value
     if ranges:
         if second := _rest_of_range(text, end, value, language):
             return Number(found.start(), second.end(), None)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache
 from math import prod
 
-from lidr.components.shared.numbers import words
+from lidr.components.shared.numbers import hanzi, words
 
 _AFTER: dict[str, dict[str, int]] = {
     "ar": {"آلاف": 10**3, "ألف": 10**3},
@@ -61,8 +61,8 @@ _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10*
 _UNSPACED_UNITS = frozenset(("ja", "ko", "th", "zh"))
 """Languages that join the next word to a scale word: 3만원."""
 
-_OTHER_WORD = re.compile(r"(?<=千)[克米瓦卡]|(?<=百)分|(?<=พัน)ธ")
-"""千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
+_OTHER_WORD = re.compile(rf"(?<=千)[{hanzi.METRIC}]|(?<=百)[分帕]|(?<=พัน)ธ")
+"""千克 is a kilogram, 百帕 a hectopascal, 百分 per cent, พันธุ์ a breed."""
 
 _MINUS = {
     "ar": ("سالب", "ناقص"),
@@ -103,6 +103,7 @@ _REST = re.compile(
     r"(?: (?=\d{1,4}[백천만]))?(\d{1,4}+)(?:((?:[百千万萬億亿백천만억]){1,2}+)|(?!\d|[.,]\d))"
 )
 """What is added in 3万5千, 3만5000, 3만 5천 and 1億5千万, part by part."""
+_KOREAN_REST = re.compile(r" ?([일이삼사오육칠팔구][천백][일이삼사오육칠팔구십백천]{0,8})")
 
 _MAX_WORD_CHARS = 12
 
@@ -134,7 +135,17 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
         if not 0 < size < factor:
             break
         value, end, factor = value + int(rest[1]) * size, rest.end(), size
-    return value, end
+    more, more_end = _numeral(text, end, language) if factor > 1 else (0, end)
+    return (value + more, more_end) if 0 < more < factor else (value, end)
+
+
+def _numeral(text: str, end: int, language: str) -> tuple[int, int]:
+    """Return the value and the end of a numeral after a number's word: 五千 in 2万五千, or 0."""
+    if language in hanzi.LANGUAGES:
+        return hanzi.rest(text, end, language)
+    if language != "ko" or not (found := _KOREAN_REST.match(text, end)):
+        return 0, end
+    return words.leading_number(found[1], language) or 0, found.end()
 
 
 def _size(known: dict[str, int], word: str) -> int:

@@ -31,6 +31,7 @@ _TO_ASCII = (
     | {ord(space): "\u00a0" for space in "\u2002\u2005\u2006\u2007\u2008\u2009\u200a\u202f"}
     | {ord(quote): "'" for quote in "’ʼ＇"}
     | {ord("٫"): ".", ord("٬"): ",", ord("\u2044"): "/", ord("\u2212"): "-", ord("﹣"): "-"}
+    | {0x3000: " "}
     | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))
 )
 """Digits, signs and separators in ASCII; narrow and fixed-width spaces become a no-break space, and
@@ -47,6 +48,10 @@ _LATEX = (
 
 _RAISED = re.compile("(?<=\\d)[⁺⁻]?[⁰¹²³⁴-⁹]{1,3}")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", "⁺")
+_PARTS = re.compile(r"(?<![\d.,/])(?!100分之)(\d{1,9}) ?(?:分[之の]|분의) ?(\d{1,9})(?!\d|[.,]\d)")
+"""3分の1 and 3분의 1 are 1/3, while 100分之25 is 25 per cent."""
+_AND_PARTS = re.compile(r"(?<=\d)[又と] ?(?=\d{1,4}/\d)")
+"""Between the whole and the fraction of 3又1/2."""
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d{3}(?!\d))")
 
 
@@ -63,6 +68,8 @@ def normalized(text: str) -> str:
     if "\\" in text or "{" in text:
         for pattern, replacement in _LATEX:
             text = pattern.sub(replacement, text)
+    if not text.isascii():
+        text = _AND_PARTS.sub(" ", _PARTS.sub(r"\2/\1", text))
     return text
 
 

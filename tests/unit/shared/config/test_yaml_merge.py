@@ -128,7 +128,7 @@ def test_anchors_stay_within_their_file(tmp_path):
 @pytest.mark.parametrize(
     ("over", "file", "line", "message"),
     [
-        ("\nshards: many\n", 1, 2, "shards: input should be a valid integer"),
+        ("\nshards: many\n", 1, 2, "shards: input should be a whole number"),
         ("shard: 1\n", 1, 1, "unknown key 'shard' (did you mean 'shards'?)"),
         ("shards: 1\nsteps: {generate: {pool: gpus}}\n", 1, 2, "steps.generate.pool: no pool"),
         ("pools: {gpu: {accelerators: 2}}\nsteps:\n  generate: {tensor_parallel: 4}\n", 1, 3, "4"),

@@ -86,6 +86,11 @@ from lidr.components.shared.numbers.preserved import keeps_numbers
         ("Add 2\u00a01/2 cups", "en", "Gib 2 1/2 Tassen dazu", "de"),
         ("Take the points (1.5,2.5).", "en", "Nimm die Punkte (1,5; 2,5).", "de"),
         ("1.234^2 of it", "de", "1.234^2 davon", "en"),
+        ("2.5 hours", "en", "2个半小时", "zh"),
+        ("2 and a half hours", "en", "2个半小时", "zh"),
+        ("1/3 of 12", "en", "12の3分の1", "ja"),
+        ("25,000 yuan", "en", "2万五千元", "zh"),
+        ("350 km", "en", "三百五十千米", "zh"),
         ("I have 5 apples.", "en", "मेरे पास पांच सेब हैं।", "hi"),
     ],
 )

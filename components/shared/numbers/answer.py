@@ -2,8 +2,8 @@
 
 An explicit marker counts first (`\\boxed{}`, `####`, "the answer is" in the answer's language or in
 English, a labelled or bold result); else the last number of the text does, as in the usual scoring
-of MGSM. Arithmetic is exact. A range is not a number. docs/evaluation.md compares this with the
-harness's filters.
+of MGSM. Arithmetic is exact. Ranges and approximations are no numbers.
+docs/evaluation.md compares this with the harness's filters.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def extract_number(text: str, language: str) -> Fraction | None:
 
 
 def all_numbers(text: str, language: str) -> list[Fraction | None]:
-    """Return the numbers of a text in their order, in digits or numerals; None for a range.
+    """Return the numbers of a text in order, in digits or numerals; None for 3-5 and 三四个.
 
     Args:
         text: a model's answer, of any length and content.

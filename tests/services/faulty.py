@@ -23,7 +23,8 @@ _STALL_SECONDS = 65.0
 class FaultyProxy:
     """Forwards requests to `endpoint`; `rate` of them meet with one of the faults.
 
-    A fault is never met twice in a row for the same object, so that a client with patience arrives.
+    Unless `in_a_row`, a fault is never met twice in a row for the same object, so that a client
+    with patience arrives.
     """
 
     def __init__(self, endpoint: str, faults: Sequence[str] = FAULTS, rate: float = 0.4) -> None:
@@ -34,6 +35,7 @@ class FaultyProxy:
         """Names of headers, in lower case, that the server knows nothing of."""
         self.outage: tuple[int, str] | None = None
         """Status and S3's code with which every request is answered meanwhile."""
+        self.in_a_row = False
         self.stall_seconds = _STALL_SECONDS
         self.faults = faults
         self.rate = rate
@@ -60,7 +62,7 @@ class FaultyProxy:
                 wanted = ""
             if wanted == STALL and not self.stalls:
                 wanted = ""
-            if self._last.get(path):
+            if self._last.get(path) and not self.in_a_row:
                 wanted = ""
             self.stalls -= wanted == STALL
             self._last[path] = wanted

@@ -130,6 +130,37 @@ def test_a_store_that_stays_in_trouble_is_given_up_with_a_fitting_remedy(proxy, 
     assert "credentials" not in str(caught.value)
 
 
+def test_a_part_that_fails_is_sent_again_and_not_the_whole_file(proxy, bucket, calm, tmp_path):
+    part = 5 << 20
+    store = S3Store(calm.uri, part_bytes=part, seconds=60)
+    file, copy = tmp_path / "file", tmp_path / "copy"
+    file.write_bytes(b"".join(bytes([n]) * part for n in range(8)))
+    requests: list[str] = []
+    proxy.refuses = lambda method, path: bool(requests.append(f"{method} {path}"))
+    proxy.faults, proxy.rate, proxy.in_a_row = ("503",), 0.6, True
+    store.upload(file, "kept/large")
+    assert proxy.met["503"] > 4
+    assert len(requests) < 60, "the file was begun once"
+    proxy.rate = 0.0
+    assert store.sha256("kept/large") == hashlib.sha256(file.read_bytes()).hexdigest()
+    requests.clear()
+    proxy.rate = 0.6
+    store.download("kept/large", copy)
+    assert copy.read_bytes() == file.read_bytes()
+    assert len(requests) < 60, "here, too"
+
+
+def test_a_page_that_fails_is_asked_for_again_and_not_the_whole_listing(proxy, calm):
+    names = [f"listed/{n:02}" for n in range(24)]
+    for name in names:
+        calm.write(name, b"")
+    smaller = lambda params, **_: {**params, "MaxKeys": 2}  # noqa: E731
+    calm._client.meta.events.register("provide-client-params.s3.ListObjectsV2", smaller)
+    proxy.faults, proxy.rate, proxy.in_a_row = ("503",), 0.6, True
+    assert [entry.key for entry in calm.list("listed")] == names
+    assert 5 < proxy.met["503"] < 60
+
+
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (403, "InvalidAccessKeyId")])
 def test_a_store_that_refuses_is_not_asked_again(proxy, calm, status, code):
     proxy.outage = (status, code)

@@ -145,7 +145,7 @@ class Wait:
                 try:
                     return action()
                 except Exception as error:
-                    pause = self._pause_after(error, explain)
+                    pause = self.pause_after(error, explain)
                 sleep(pause)
 
     async def call_async(self, action: Callable[[], Awaitable[Result]], explain: Explain) -> Result:
@@ -155,11 +155,14 @@ class Wait:
                 try:
                     return await action()
                 except Exception as error:
-                    pause = self._pause_after(error, explain)
+                    pause = self.pause_after(error, explain)
                 await asyncio.sleep(pause)
 
-    def _pause_after(self, error: Exception, explain: Explain) -> float:
-        """Return the seconds until the next attempt; raise what ends the wait."""
+    def pause_after(self, error: Exception, explain: Explain) -> float:
+        """Return the seconds until the next attempt; raise what ends the wait.
+
+        Only for a library that calls and repeats the request itself.
+        """
         problem = explain(error)
         if problem is None:
             raise error

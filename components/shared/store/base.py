@@ -36,7 +36,7 @@ class Store(Protocol):
     """The operations that steps need of a store. Keys are relative names with `/` (core/names.py).
 
     Every method raises StoreError for a full, read-only or unreachable store, and for a key that
-    leads out of it.
+    leads out of it; and DamagedObject, which is none, where bytes changed on the way.
     """
 
     uri: str
@@ -83,7 +83,8 @@ class Store(Protocol):
 
         Args:
             prefix: a folder, without the final `/`.
-            before: begun before this time, in seconds since 1970; later ones may still go on.
+            before: S3 uploads begun, or local files last written, before this time, in seconds
+                since 1970; younger ones may still be in progress.
         """
 
 
@@ -120,37 +121,35 @@ _REMEDIES = {
 }
 
 
-_WRITABLE = "Set LIDR_CACHE to a folder that this user can write."
-_HERE = {
+_SET_CACHE = "Set LIDR_CACHE to a folder that this user can write."
+_CACHE_REMEDIES = dict.fromkeys(_REMEDIES, _SET_CACHE) | {
     errno.ENOSPC: "Free some space, or set LIDR_CACHE to a larger disk, then run again.",
     errno.EDQUOT: "Raise the quota, or set LIDR_CACHE to another disk, then run again.",
-    errno.EACCES: _WRITABLE,
-    errno.EPERM: _WRITABLE,
-    errno.EROFS: _WRITABLE,
+    **{code: _REMEDIES[code] for code in (errno.EMFILE, errno.EISDIR)},
+    errno.ENAMETOOLONG: "Set LIDR_CACHE to a shorter path.",
 }
-"""Remedies for files of this machine, which are copies of the store's."""
 
-_AWAY = (
+_UNREACHABLE = (
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
     *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
 )
-"""What a mounted file system answers while its server is away, and a disk that fails."""
+"""Errors of a network file system whose server is unreachable, or of a failing disk."""
 
 
 @contextmanager
-def wrap_os_errors(path: Path, *, here: bool = False) -> Iterator[None]:
+def wrap_os_errors(path: Path, *, in_cache: bool = False) -> Iterator[None]:
     """Turn OS errors such as a full disk into StoreError; FileNotFoundError and others pass.
 
     Args:
         path: the file or folder in use, for the message.
-        here: whether it is a copy on this machine rather than the store's own.
+        in_cache: whether it is a copy in LIDR_CACHE rather than the store's own.
     """
-    remedies = _REMEDIES | _HERE if here else _REMEDIES
-    what = "write to" if here else "use the store at"
+    remedies = _CACHE_REMEDIES if in_cache else _REMEDIES
+    what = "write to" if in_cache else "use the store at"
     try:
         yield
     except OSError as error:
-        if error.errno in _AWAY:
+        if error.errno in _UNREACHABLE:
             raise StoreUnavailable(
                 f"cannot {what} {path}: {os.strerror(error.errno)}.",
                 remedy="Look at the disk or the mount, then run the same command again.",

@@ -45,15 +45,17 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
 
     Raises:
         BadInput: LIDR_CACHE_GIB is not a number, or below 0.
+        StoreError: the cache cannot be written.
     """
     root = _root() / "models"
-    root.mkdir(parents=True, exist_ok=True)
     folder, lock = root / digest, root / f"{digest}.lock"
     if lock in _held and folder.is_dir():
         return folder
     if (stale := _held.pop(lock, None)) is not None:  # somebody has deleted the folder
         os.close(stale)
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    with wrap_os_errors(root, in_cache=True):
+        root.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(handle, fcntl.LOCK_SH)
         while not folder.is_dir():
@@ -86,7 +88,7 @@ def locked(folder: Path) -> Iterator[None]:
         StoreError: its parent cannot be written.
     """
     path = folder.with_name(f"{folder.name}.lock")
-    with wrap_os_errors(path, here=True):
+    with wrap_os_errors(path, in_cache=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("a")
     with lock, _filling[folder]:
@@ -111,7 +113,8 @@ def _lock(handle: int, kind: int) -> None:
 def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-    temporary.mkdir()
+    with wrap_os_errors(temporary, in_cache=True):
+        temporary.mkdir()
     try:
         fill(temporary)
         temporary.replace(folder)

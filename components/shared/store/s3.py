@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
-from lidr.components.shared.core.retry import Wait, retry, retry_seconds
+from lidr.components.shared.core.retry import Explain, Wait, retry, retry_seconds
 from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
-from lidr.components.shared.store.s3_client import s3_client
+from lidr.components.shared.store.s3_client import new_client, s3_client
 from lidr.components.shared.store.s3_errors import MISSING_CODES, NoBucket, code_of, explain
+from lidr.components.shared.store.s3_transfers import repeat_requests
 
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -24,10 +25,19 @@ _PART_BYTES = 64 << 20
 _PIECE_BYTES = 32 << 20
 
 _STARTING_SECONDS = 60.0
-"""For which a missing bucket is asked for again: SeaweedFS answers so as it stops or starts."""
+"""How long to keep asking for a missing bucket: SeaweedFS reports none while it starts or stops."""
 
 _BARE_REFUSALS = ("400", "403")
-"""Codes of a refusal without a body, as a HEAD gets it; a listing is refused with the reason."""
+"""Codes of a refused HEAD, which has no body; the same refusal of a listing says why."""
+
+_NEXT_PAGE = {
+    "list_objects_v2": {"ContinuationToken": "NextContinuationToken"},
+    "list_multipart_uploads": {
+        "KeyMarker": "NextKeyMarker",
+        "UploadIdMarker": "NextUploadIdMarker",
+    },
+}
+"""How a listing goes on: the next request's options, and their values' names in the last answer."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -41,8 +51,8 @@ class S3Store:
     Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
     is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS; always in
-    its mode `adaptive`); transient errors that remain are retried for LIDR_RETRY_SECONDS. Servers
-    that refuse boto3's trailing checksums (411) need
+    its mode `adaptive`); transient errors that remain are retried for LIDR_RETRY_SECONDS, each part
+    of a file and each page of a listing alone. Servers that refuse boto3's trailing checksums (411) need
     AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
@@ -79,7 +89,8 @@ class S3Store:
     def _bucket_seconds(self) -> float:
         """Return for how long a missing bucket is asked for again.
 
-        A person who mistyped its name is answered at once; one that was there may come back.
+        A command, which retries for less than a minute, fails at once if it has never seen the
+        bucket: its name may be mistyped. A bucket that was seen before may come back.
         """
         seconds = self._retry_seconds()
         wait = self._opened or seconds >= _STARTING_SECONDS
@@ -87,7 +98,7 @@ class S3Store:
 
     @property
     def _client(self) -> Any:
-        """The client that fits how long requests are retried now; see `answering_quickly`."""
+        """The client for the present retry time, which `answering_quickly` shortens."""
         seconds = self._retry_seconds()
         if seconds not in self._clients:
             why = partial(explain, who="the object store", place=self.uri, key="")
@@ -180,15 +191,18 @@ class S3Store:
         return sorted(entries, key=lambda entry: entry.key)
 
     def _pages(self, key: str, operation: str, field: str, start: str) -> Sequence[Any]:
-        def listed(wait: Wait) -> Sequence[Any]:
-            pages = self._client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=start)
-            found: Any = []
-            for page in pages:
-                wait.note_progress()
-                found.extend(page.get(field, []))
-            return tuple(found)
+        """Return what all pages of a listing hold; each page is retried alone."""
+        found: list[Any] = []
+        where = {"Bucket": self.bucket, "Prefix": start}
+        while True:
+            page = self._ask(key, partial(self._page, operation, where))
+            found += page.get(field, [])
+            if not page.get("IsTruncated"):
+                return found
+            where |= {name: page[said] for name, said in _NEXT_PAGE[operation].items()}
 
-        return self._ask(key, listed)
+    def _page(self, operation: str, where: dict[str, str], _: Wait) -> Any:
+        return getattr(self._client, operation)(**where)
 
     def delete(self, key: str) -> None:
         name = self._name(key)
@@ -198,7 +212,8 @@ class S3Store:
         name, extra = self._name(key), {"Metadata": {_SHA: digest_of_file(path)}}
 
         def put(wait: Wait) -> None:
-            self._client.upload_file(
+            client = self._client_for(path.stat().st_size, key)
+            client.upload_file(
                 str(path), self.bucket, name, extra, wait.note_progress, self._transfer
             )
 
@@ -206,7 +221,7 @@ class S3Store:
 
     def download(self, key: str, path: Path) -> None:
         temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-        with wrap_os_errors(path, here=True):
+        with wrap_os_errors(path, in_cache=True):
             try:
                 _retry_if_damaged(lambda: self._download(key, temporary))
                 temporary.replace(path)
@@ -214,15 +229,25 @@ class S3Store:
                 temporary.unlink(missing_ok=True)
 
     def _download(self, key: str, path: Path) -> None:
-        metadata, name = self._head(key)["Metadata"], self._name(key)
+        head, name = self._head(key), self._name(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._ask(
-            key,
-            lambda wait: self._client.download_file(
+
+        def get(wait: Wait) -> None:
+            client = self._client_for(head["ContentLength"], key)
+            client.download_file(
                 self.bucket, name, str(path), None, wait.note_progress, self._transfer
-            ),
-        )
-        self._verify(key, metadata, digest_of_file(path))
+            )
+
+        self._ask(key, get)
+        self._verify(key, head["Metadata"], digest_of_file(path))
+
+    def _client_for(self, size: int, key: str) -> Any:
+        """Return a client for the transfer of a file; in parts, each of them is retried alone."""
+        if size < self._transfer.multipart_threshold:
+            return self._client
+        client = new_client(self._retry_seconds())
+        repeat_requests(client, self._who, self._explain(key), self._seconds)
+        return client
 
     def abort_uploads(self, prefix: str, before: float) -> int:
         found = self._pages(prefix, "list_multipart_uploads", "Uploads", f"{self._name(prefix)}/")
@@ -269,7 +294,9 @@ class S3Store:
                 raise
 
         def again() -> Result:
-            self._head_bucket()  # before the object: it may be back only after that was not found
+            # First the bucket: if it came back just after the object was asked for, the object
+            # would look missing.
+            self._head_bucket()
             return self._request(key, request)
 
         return retry(again, "the object store", _if_no_bucket, seconds, long=True)
@@ -278,10 +305,15 @@ class S3Store:
         self._request("", lambda _: self._client.head_bucket(Bucket=self.bucket))
 
     def _request(self, key: str, request: Callable[[Wait], Result]) -> Result:
-        who = f"the object store at {self._client.meta.endpoint_url}"
-        wait = Wait(who, self._seconds)
-        why = partial(explain, who=who, place=self.uri, key=key)
-        return wait.call(lambda: self._attempt(key, lambda: request(wait)), why)
+        wait = Wait(self._who, self._seconds)
+        return wait.call(lambda: self._attempt(key, lambda: request(wait)), self._explain(key))
+
+    @property
+    def _who(self) -> str:
+        return f"the object store at {self._client.meta.endpoint_url}"
+
+    def _explain(self, key: str) -> Explain:
+        return partial(explain, who=self._who, place=self.uri, key=key)
 
     def _attempt(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request; where its error leaves the cause open, ask for that as well."""

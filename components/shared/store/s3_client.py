@@ -27,18 +27,23 @@ def s3_client(seconds: float) -> Any:
     Raises:
         StoreError: the address is none, or holds credentials.
     """
-    return _made_client(seconds, os.getpid(), frozenset(os.environ.items()))
+    return _shared_client(seconds, os.getpid(), frozenset(os.environ.items()))
 
 
 @lru_cache(maxsize=4)
-def _made_client(seconds: float, process: int, environment: frozenset[tuple[str, str]]) -> Any:
-    """Make a client, which takes boto3 50 ms of a core.
+def _shared_client(seconds: float, process: int, environment: frozenset[tuple[str, str]]) -> Any:
+    """Make a client once.
 
     Args:
         seconds: for which transient errors are retried.
         process: that uses it; connections do not survive a fork.
         environment: all that boto3 may read.
     """
+    return new_client(seconds)
+
+
+def new_client(seconds: float) -> Any:
+    """Return a client of its own, which takes boto3 50 ms of a core; see `s3_client`."""
     import boto3
     from botocore.config import Config
 

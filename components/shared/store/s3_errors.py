@@ -27,16 +27,27 @@ BUSY_CODES = frozenset(
 )
 """Codes with which a store asks for fewer requests."""
 
-TRANSIENT_CODES = BUSY_CODES | {
-    "ConditionalRequestConflict",  # another conditional write is under way
-    "IncompleteBody",  # fewer bytes reached the store than were announced
-    # The upload was completed but the answer was lost, and botocore asked again: upload once more.
-    "NoSuchUpload",
-    "OperationAborted",
-    "PreconditionFailed",  # the object was replaced while it was read
-    "RequestTimeout",  # our bytes did not reach the store in time
-    "XMinioServerNotInitialized",
-}
+_RESTARTING_CODES = frozenset(
+    {
+        # The upload was completed but the answer was lost, and botocore asked again.
+        "NoSuchUpload",
+        "PreconditionFailed",  # the object was replaced while it was read
+        "412",
+    }
+)
+"""Codes after which a transfer in parts must begin again."""
+
+TRANSIENT_CODES = (
+    BUSY_CODES
+    | _RESTARTING_CODES
+    | {
+        "ConditionalRequestConflict",  # another conditional write is under way
+        "IncompleteBody",  # fewer bytes reached the store than were announced
+        "OperationAborted",
+        "RequestTimeout",  # our bytes did not reach the store in time
+        "XMinioServerNotInitialized",
+    }
+)
 """Codes after which the same request may succeed later, whatever their HTTP status."""
 
 TRANSIENT_STATUSES = frozenset({408, 412, 429, *range(500, 600)}) - {501, 505}
@@ -80,6 +91,11 @@ def code_of(error: ClientError) -> str:
 def is_transient(code: str, status: int) -> bool:
     """Return whether the same request may succeed later."""
     return code in TRANSIENT_CODES or status in TRANSIENT_STATUSES
+
+
+def restarts(code: str) -> bool:
+    """Return whether the whole transfer must begin again, not the request alone."""
+    return code in _RESTARTING_CODES
 
 
 def explain(error: Exception, who: str, place: str, key: str) -> StoreError | None:

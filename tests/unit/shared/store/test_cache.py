@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store import cache
-from lidr.components.shared.store.cache import cached
+from lidr.components.shared.store.cache import cached, locked, scratch_folder
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,17 @@ def test_the_least_recently_used_go_first_and_those_in_use_stay(place, monkeypat
     cached("more", file_of(200))
     left = sorted(path.name for path in place.iterdir() if path.is_dir())
     assert left == ["more", "new"], "new is in use, old was not"
+
+
+@pytest.mark.parametrize("use", ["cached", "locked"])
+def test_a_folder_that_cannot_be_one_is_named_with_its_variable(tmp_path, monkeypatch, use):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="Not a directory. Set LIDR_CACHE to a folder"):
+        if use == "cached":
+            cached("digest", lambda folder: None)
+        with locked(scratch_folder() / "x"):
+            pass
 
 
 def test_a_bound_that_is_no_number_is_refused(monkeypatch):

@@ -10,6 +10,7 @@ import yaml
 
 from lidr.components.shared.config.profile import TrainingPlacement
 from lidr.components.shared.kubernetes.failure import FATAL
+from lidr.components.train.launch.node import SHUTDOWN_VARIABLE
 from tests.crds import needs_crds, problems
 from tests.yaml_text import read_yaml
 
@@ -78,6 +79,12 @@ def test_fatal_exit_codes_end_it_and_disruptions_do_not_count(runtime: dict, job
         "action": "FailJobSet",
         "onJobFailureReasons": ["PodFailurePolicy"],
     }
+
+
+def test_the_ranks_have_all_of_the_grace_period_but_what_torchrun_needs(pod: dict[str, Any]):
+    (container,) = pod["containers"]
+    (given,) = [each["value"] for each in container["env"] if each["name"] == SHUTDOWN_VARIABLE]
+    assert int(given) == pod["terminationGracePeriodSeconds"] - 5
 
 
 def test_it_keeps_to_the_restricted_profile(pod: dict[str, Any]):

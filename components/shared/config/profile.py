@@ -113,7 +113,8 @@ class TrainingPlacement(TrainingSettings):
     """Environment variables of the ranks for NCCL and its network plugins, e.g.
     `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
     admission_minutes: float = Field(60.0, gt=0.0)
-    """Minutes to wait until all pods of a TrainJob run; then the step fails. Default 60."""
+    """Minutes for which a training may lack nodes, or a rollout all of its shards; then the
+    TrainJob is deleted, and the step fails. Default 60."""
     deadline_hours: float = Field(0.0, ge=0.0)
     """Hours after which a training's TrainJob is ended, even if the step that watches it is gone; a
     rollout's is steps.generate.timeout_hours. Default 0: never."""

@@ -3,7 +3,7 @@
 torchrun exits with 1 for every failure, and a podFailurePolicy sees only the container's exit code.
 So a rank that raises a LidrError writes a record, which `node.py` turns into an exit code: 65 and
 70 (as in sysexits.h) are failures that a retry cannot fix; 143 is a run that was asked to stop and
-has written a checkpoint.
+whose ranks have all written a checkpoint.
 """
 
 from __future__ import annotations

@@ -235,18 +235,18 @@ def _failed(
     failure = exchange.failure()
     if failure is not None and failure.deliberate:
         return failure.as_error()
-    lines = [f"pod {pod}: {reason}" for pod, (reason, _) in pods.failures.items()]
-    logs = [log for _, log in pods.failures.values() if log]
-    if failure is not None and failure.log:
-        logs = [list(failure.log)]
-    tail = "".join(f"\n  {line}" for line in next(iter(logs), ()))
+    lines = [f"pod {each.pod}: {each.reason}" for each in pods.failures.values()]
+    log = (failure and failure.log) or pods.last_output()
+    tail = "".join(f"\n  {line}" for line in log)
     if failure is not None:
         lines.append(f"{failure.message} (node {failure.node})")
+    if pods.waiting:
+        lines.append(f"a pod waits: {pods.waiting}")
     if job is None:
         lines.append("the TrainJob is gone: somebody deleted it")
     elif why := job.conditions.get("Failed"):  # its deadline, for one
         lines.append(why)
-    killed = any(reason.startswith("OOMKilled") for reason, _ in pods.failures.values())
+    killed = any(each.reason.startswith("OOMKilled") for each in pods.failures.values())
     return LaunchFailed(
         f"TrainJob {name} failed: {'; '.join(lines) or 'no pod says why'}"
         + (f"; its last output was{tail}\n" if tail else ""),

@@ -52,6 +52,11 @@ def has_ended(pod: Pod) -> bool:
     return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
+def has_succeeded(pod: Pod) -> bool:
+    """Return whether all containers of the pod have exited with 0."""
+    return bool(_status(pod).get("phase") == "Succeeded")
+
+
 def is_gated(pod: Pod) -> bool:
     """Return whether a scheduling gate, e.g. a queue's, keeps the pod from being scheduled."""
     return any(

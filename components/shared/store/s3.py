@@ -52,8 +52,8 @@ class S3Store:
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
     is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS; always in
     its mode `adaptive`); transient errors that remain are retried for LIDR_RETRY_SECONDS, each part
-    of a file and each page of a listing alone. Servers that refuse boto3's trailing checksums (411) need
-    AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+    of a file and each page of a listing alone. Servers that refuse boto3's trailing checksums (411)
+    need AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
         uri: `s3://bucket/prefix`.

@@ -3,7 +3,7 @@
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
 trainer program. Kubeflow Trainer describes the nodes in PET_* variables, which torchrun reads, for
 a static rendezvous; `--alone` is one node without it. torchrun restarts nothing: if a rank dies,
-all of them end, and JobSet restarts them.
+it ends this node's other ranks, and JobSet then restarts all nodes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.errors import BadInput, LidrError, Stopped
+from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.failure import (
     DIED,
     ENDED,
+    FAILED,
     FOLDER_VARIABLE,
     KILLED,
     RecordedFailure,
@@ -44,9 +46,13 @@ PROGRAM = "lidr.components.train.trainer"
 
 _TAIL_LINES = 20
 
-_ENDED_AFTER_SECONDS = 25
-"""A rank seen dead so long after the first was killed by torchrun, which waits for 30 seconds
-between SIGTERM and SIGKILL; its times are whole seconds."""
+SHUTDOWN_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""torchrun's environment variable: whole seconds between SIGTERM and SIGKILL to the ranks. Default
+30. A TrainingRuntime sets it to 5 less than the grace period of its pods."""
+
+_MARGIN_SECONDS = 5
+"""A rank that dies this much before that time is over, or later, may have got torchrun's SIGKILL:
+torchrun's times are whole seconds."""
 
 
 def main(arguments: list[str]) -> int:
@@ -119,6 +125,7 @@ def _torchrun(
     from torch.distributed.launcher.api import elastic_launch
 
     logs = scratch / "logs"
+    _shutdown_seconds()  # torchrun's own error would be a traceback
     rendezvous = ["--rdzv-conf", f"timeout={rendezvous_timeout().total_seconds():.0f}"]
     if options.alone:
         # The machine's own name may not resolve, so the ranks use the loopback address.
@@ -136,16 +143,39 @@ def _torchrun(
         return _cause(error.failures, scratch)
     except (DistError, RendezvousError) as error:
         raise rendezvous_failure(error) from error
-    except SignalException as error:
-        sys.exit(128 + error.sigval)
+    except SignalException:
+        sys.exit(_stopped_code(scratch, options.processes))
     return None
+
+
+def _shutdown_seconds() -> int:
+    given = os.environ.get(SHUTDOWN_VARIABLE, "30")
+    if given.isdecimal():
+        return int(given)
+    raise BadInput(
+        f"{SHUTDOWN_VARIABLE} is {given!r}",
+        remedy="Set it to whole seconds: 5 less than the pods' terminationGracePeriodSeconds.",
+    )
+
+
+def _stopped_code(scratch: Path, processes: int) -> int:
+    """Return the exit code after SIGTERM: 143 if all ranks have written their last checkpoint."""
+    stopped = sum(failure.kind == "stopped" for failure in _recorded(scratch))
+    if stopped == processes:
+        return Stopped.exit_code
+    emit(
+        "warning",
+        message=f"asked to end, {processes - stopped} of {processes} ranks wrote no last "
+        f"checkpoint within {_shutdown_seconds()} s; if they need longer, raise the pods' "
+        f"terminationGracePeriodSeconds and {SHUTDOWN_VARIABLE}",
+    )
+    return FAILED
 
 
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
     """Return why the ranks ended: what a rank raised, or else how the first one died."""
     began = min(failure.timestamp for failure in failures.values())
-    records = sorted(scratch.glob("[0-9]*.json"))
-    raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
+    raised = _recorded(scratch)
     explained = {failure.rank for failure in raised}
     died = [
         _record_death(rank, failure, scratch, began)
@@ -153,6 +183,12 @@ def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailur
         if rank not in explained
     ]
     return root_cause([*raised, *died])
+
+
+def _recorded(scratch: Path) -> list[RecordedFailure]:
+    """Return what the ranks of this node have raised."""
+    records = sorted(scratch.glob("[0-9]*.json"))
+    return [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
 
 
 def _record_death(
@@ -163,7 +199,8 @@ def _record_death(
     logs = next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-    ended = code == -signal.SIGTERM or failure.timestamp - began >= _ENDED_AFTER_SECONDS
+    last = max(_shutdown_seconds() - _MARGIN_SECONDS, 1)
+    ended = code == -signal.SIGTERM or failure.timestamp - began >= last
     killed = code == -signal.SIGKILL and not ended
     remedy = "Give the ranks more memory, or lower training.max_length." if killed else ""
     log = logs / "stderr.log"  # its last change is finer than torchrun's whole seconds

@@ -79,7 +79,7 @@ def test_the_least_recently_used_go_first_and_those_in_use_stay(place, monkeypat
 def test_a_folder_that_cannot_be_one_is_named_with_its_variable(tmp_path, monkeypatch, use):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StoreError, match="Not a directory. Set LIDR_CACHE to a folder"):
+    with pytest.raises(StoreError, match=r"Not a directory\. Set LIDR_CACHE to a folder"):
         if use == "cached":
             cached("digest", lambda folder: None)
         with locked(scratch_folder() / "x"):

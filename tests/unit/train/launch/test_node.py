@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lidr.components.shared.core.errors import LaunchFailed
+from lidr.components.shared.core.errors import BadInput, LaunchFailed, Stopped
 from lidr.components.shared.kubernetes.failure import (
     DIED,
     FAILED,
@@ -20,7 +20,7 @@ from lidr.components.shared.kubernetes.failure import (
     record_failure,
     root_cause,
 )
-from lidr.components.train.launch.node import _cause, main
+from lidr.components.train.launch.node import SHUTDOWN_VARIABLE, _cause, _stopped_code, main
 
 SILENT = pytest.mark.parametrize("silent", [0.0, 7200.0])
 """Seconds for which rank 1 had printed nothing: ranks above 0 may print nothing for hours."""
@@ -76,6 +76,34 @@ def test_a_rank_that_lost_another_says_so_unless_that_one_died(
         1: died(1, *other, tmp_path, printed=9050.0 - silent),
     }
     assert _cause(failures, tmp_path).message.startswith(message)
+
+
+@pytest.mark.parametrize(("stopped", "code"), [(2, 143), (1, FAILED), (0, FAILED)])
+def test_a_node_was_stopped_if_all_of_its_ranks_have_a_last_checkpoint(
+    tmp_path, monkeypatch, capsys, stopped: int, code: int
+):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    for rank in range(stopped):
+        monkeypatch.setenv("RANK", str(rank))
+        record_failure(Stopped("stopped at step 3, with a checkpoint"))
+    assert _stopped_code(tmp_path, 2) == code
+    said = capsys.readouterr().err
+    assert bool(said) == (stopped < 2)
+    assert stopped == 2 or f"{2 - stopped} of 2 ranks wrote no last checkpoint within 30 s" in said
+
+
+def test_a_death_is_torchrun_s_as_late_as_torchrun_kills(tmp_path, monkeypatch):
+    failures = {
+        0: died(0, -signal.SIGKILL, 1030, tmp_path, printed=9000.0),
+        1: died(1, -signal.SIGSEGV, 1000, tmp_path, printed=9050.0),
+    }
+    assert _cause(failures, tmp_path).message.startswith("rank 1 was killed by SIGSEGV")
+    monkeypatch.setenv(SHUTDOWN_VARIABLE, "595")
+    failures[0].timestamp = 1594
+    assert _cause(failures, tmp_path).message.startswith("rank 1 was killed by SIGSEGV")
+    monkeypatch.setenv(SHUTDOWN_VARIABLE, "soon")
+    with pytest.raises(BadInput, match="SHUTDOWN_TIMEOUT is 'soon'"):
+        _cause(failures, tmp_path)
 
 
 def test_a_node_that_lost_another_comes_behind_that_one_s_death():

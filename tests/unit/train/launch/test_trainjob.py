@@ -352,7 +352,7 @@ def impatient() -> Launch:
 def test_one_that_is_never_admitted_is_given_up(api, launched):
     future = launched(impatient())
     made(api)
-    with pytest.raises(LaunchFailed, match=r"did not run within 0.01 minutes .* 'gpus' has not"):
+    with pytest.raises(LaunchFailed, match=r"2 pods running for 0.01 minutes .* 'gpus' has not"):
         future.result(timeout=30)
     assert api.jobs == {}
 

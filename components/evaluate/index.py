@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from datasets.exceptions import DatasetsError
 from jinja2 import TemplateSyntaxError
 from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.tasks import TaskManager as HarnessTaskManager
@@ -38,8 +39,8 @@ class TaskManager(HarnessTaskManager):
         """Load tasks with their items.
 
         Raises:
-            BadInput: items cannot be downloaded, a task's file is broken, or a task does not score
-                its items from 0 to 1.
+            BadInput: items cannot be downloaded or read, a task's file is broken, or a task does
+                not score its items from 0 to 1.
         """
         loaded = self._load(specs)
         self.metrics = {name: item_metrics(name, task) for name, task in loaded["tasks"].items()}
@@ -55,7 +56,12 @@ class TaskManager(HarnessTaskManager):
             )
             if type(error) is FileNotFoundError:  # the hub's libraries have types of their own
                 remedy = "Name tasks whose files are there: tiny_world's are those of its recipe."
+            if type(error) is RuntimeError:  # a data set's loading script, which is never run
+                remedy = "Give local copies of the items under evaluation.data, or another task."
             raise _not_loaded(error, remedy) from error
+        except DatasetsError as error:
+            remedy = "Correct the files in the task's dataset_kwargs, or choose another task."
+            raise _not_loaded(error.__cause__ or error, remedy) from error
         except (*_BROKEN_TASK, TemplateSyntaxError) as error:
             remedy = "Correct the task's file, or name each task once, alone or with its group."
             raise _not_loaded(error, remedy) from error

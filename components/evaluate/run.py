@@ -95,8 +95,8 @@ def evaluate(
 
 def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
     home = open_store(store)
-    same = canonical_model_stage(home, model)
-    read = {"model": digest_of_uri(same), "prompts": digest_of(prompt_digests(inputs))}
+    canonical = canonical_model_stage(home, model)
+    read = {"model": digest_of_uri(canonical), "prompts": digest_of(prompt_digests(inputs))}
     if settings.is_toy:
         read["inputs"] = digest_of_uri(inputs)
     return new_stage(
@@ -108,8 +108,9 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
             "languages": settings.languages.model_dump(mode="json"),
             "seed": settings.seed,
             **engine_identity(settings),
-            **_chat_identity(settings, same),
+            **_chat_identity(settings, canonical),
             "harness": metadata.version("lm-eval"),
+            "verifier": metadata.version("math-verify"),
             "task_files": _task_files(settings),
             "data": data_digests(settings.evaluation.data, settings.languages.all),
             "evaluation": settings.evaluation.model_dump(
@@ -121,6 +122,7 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
 
 
 def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
+    # A chat template may show the date; only the model's files tell whether this one does.
     dated = settings.model.date and not settings.is_toy
     if not dated:
         return chat_identity(settings.model)
@@ -130,7 +132,7 @@ def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
 
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:
-    """Return the digests of the files of our scoring, our tasks and the user's, data included."""
+    """Return the digests of the files that score answers, and of the task folders' files."""
     folders = [
         {
             path.relative_to(root).as_posix(): digest_of_file(path)

@@ -40,7 +40,7 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         "accuracy",
         "Accuracy",
         f"Share of right answers on {tasks}, by iteration. Whiskers are 95% intervals. "
-        "M₀ is the start, each further model learnt from the last one promoted before it.",
+        "M₀ is the start; each later model was trained from the last one promoted before it.",
         warnings=warnings_of(rounds),
         charts=[score_chart(settings, names, "Accuracy by language", counts)],
         tables=[

@@ -96,6 +96,7 @@ def prune_command(
         return
     if plan.versions or plan.removals:
         _ask(plan, yes)
+        _require_idle(home, dry_run)  # again: the answer may have taken hours
         with _progress(plan.size) as advance:
             prune(plan, lambda version: next(c for v, c in owners if v is version), advance)
     if aborted := home.abort_uploads("stages", policy.now - policy.grace):

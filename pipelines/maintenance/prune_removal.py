@@ -41,12 +41,12 @@ def prune(
     Args:
         plan: what is removed.
         client_of: returns the `mlflow.MlflowClient` of a version's registry.
-        advance: called after each stage with the bytes that the plan frees of it, even if it stays.
+        advance: called after each stage with its planned bytes, also where it was kept after all.
 
     Raises:
-        LidrError: an alias, or another registry, refers to one of the versions by now. If it did
-            before the removal began, nothing was removed; else of that version its register stage
-            alone.
+        LidrError: a version has got an alias, or a copy in another registry, since the plan was
+            made. Found before the removal begins, nothing is removed. Found later, that version
+            keeps all its files but its register stage; other versions may be gone.
         BadInput: a registry refuses our login.
         TrackingFailed: it does not answer, or cannot serve requests now.
         RegistryFailed: it refuses to delete a version, whose files stay then.
@@ -63,13 +63,13 @@ def prune(
 
 
 def _require_unreferenced(client: Any, version: Version) -> None:
-    """Refuse to remove a version that an alias points at by now, or that was copied by now."""
+    """Refuse to remove a version that has got an alias or a copy since the plan was made."""
     aliases = read_model(client, version.name).aliases_of(version.number)
     copies = _tags_now(client, version).get(COPIED_TO_TAG, "")
     if aliases or copies:
-        what = f"is {aliases[0]}" if aliases else f"was copied to {copies}"
+        what = f"become {aliases[0]}" if aliases else f"been copied to {copies}"
         raise LidrError(
-            f"{version.label} {what} by now",
+            f"{version.label} has {what} since the plan was made",
             remedy="Run the same command again: it makes a new plan.",
         )
 
@@ -112,7 +112,7 @@ def _remove_all(removals: Iterable[Removal], advance: Callable[[int], None]) -> 
 def _remove(stage: Stage, removal: Removal) -> None:
     store = stage.store
     if removal.why in (RemovalReason.UNUSED, RemovalReason.EARLIER):
-        _put_marker_aside(stage)
+        _put_marker_aside(stage, needed=removal.why is RemovalReason.EARLIER)
     keys = {entry.key for entry in removal.entries} - {stage.key(MARKER), stage.key(PRUNED_MARKER)}
     complete = {key for key in keys if key.endswith(_CHECKPOINT)}
     for group in (complete, keys - complete):
@@ -122,9 +122,21 @@ def _remove(stage: Stage, removal: Removal) -> None:
         _remove_folder(store, stage.prefix)
 
 
-def _put_marker_aside(stage: Stage) -> None:
-    with contextlib.suppress(FileNotFoundError, DamagedObject):  # removed before, or unreadable
-        stage.store.write(stage.key(PRUNED_MARKER), stage.store.read(stage.key(MARKER)))
+def _put_marker_aside(stage: Stage, *, needed: bool) -> None:
+    """Copy the marker to another name, and remove it.
+
+    Raises:
+        DamagedObject: a marker that the lineage needs does not arrive; it stays.
+    """
+    try:
+        marker = stage.store.read(stage.key(MARKER))
+    except FileNotFoundError:  # removed before
+        return
+    except DamagedObject:
+        if needed:
+            raise
+    else:
+        stage.store.write(stage.key(PRUNED_MARKER), marker)
     stage.store.delete(stage.key(MARKER))
 
 

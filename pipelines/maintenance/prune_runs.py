@@ -12,7 +12,7 @@ from lidr.pipelines.maintenance.prune_stages import StoredStages
 from lidr.pipelines.stored import StoredRun
 
 _PROMOTION_SECONDS = 600.0
-"""A promotion that did not renew its lease for so long has ended; it does every 12 seconds."""
+"""A promotion renews its lease every 12 seconds; after so long without, it has ended."""
 
 _STARTING_SECONDS = 86400.0
 """A run without a first state that wrote nothing for so long was given up."""
@@ -22,7 +22,7 @@ _LOCATED_STEPS = ("generate", "translate", "pair", "train")
 
 
 def require_no_promotion(store: Store, policy: PrunePolicy) -> None:
-    """Refuse while a version is evaluated for its promotion: it need not have an alias yet."""
+    """Refuse while a version is evaluated for its promotion: no alias may keep it yet."""
     for name, moment in _last_changes(store, PROMOTIONS).items():
         if moment > policy.now - _PROMOTION_SECONDS and (
             owner := current_owner(store.uri, name, PROMOTIONS)
@@ -37,14 +37,14 @@ def runs_under_way(store: Store, policy: PrunePolicy) -> list[StoredRun]:
     """Return the runs that have not ended: live ones, and those that go on and wrote lately.
 
     Raises:
-        BadInput: a run has not measured its start yet, or one of its files is missing or damaged.
+        BadInput: a run has not evaluated M_0 yet, or one of its files is missing or damaged.
     """
     started = set(run_names(store))
     found = []
     for run, moment in _last_changes(store, FOLDER).items():
         live = run in policy.live_runs
         if run not in started:
-            _require_started(store, run, policy.now if live else moment, policy)
+            _require_started(store, run, moment, policy, live=live)
         elif live or (policy.is_young(moment) and _goes_on(store, run)):
             found.append(_read_run(store, run))
     return found
@@ -80,11 +80,13 @@ def _last_changes(store: Store, parent: str) -> dict[str, float]:
     return changed
 
 
-def _require_started(store: Store, run: str, moment: float, policy: PrunePolicy) -> None:
-    if moment > policy.now - min(policy.grace, _STARTING_SECONDS):
+def _require_started(
+    store: Store, run: str, moment: float, policy: PrunePolicy, *, live: bool
+) -> None:
+    if live or moment > policy.now - min(policy.grace, _STARTING_SECONDS):
         raise BadInput(
-            f"run {run!r} in {store.uri} has been started and not measured its start yet, so that "
-            "what it needs is not known",
+            f"run {run!r} in {store.uri} has not evaluated M_0 yet, so it is not known which "
+            "stages it needs",
             remedy=f"Wait for it, or remove {FOLDER}/{run} if it was given up.",
         )
 

@@ -52,11 +52,12 @@ def _require_fit(account: Account, used: Amount, start: str, further: list[Amoun
     currency, whole = account.currency, used.plus(needed).model_dump()
     enough = " and ".join(f"budget.{key} to {_rounded_up(whole[key])}" for key in over)
     before = f"{used.text(currency)} are used, and " if used.gpu_hours else ""
+    another = " under another --run, which reuses what is finished" if used.gpu_hours else ""
     raise BadInput(
         f"{before}the plan takes {needed.text(currency)} ({start}an "
         f"iteration {further[-1].text(currency)}), but {account.bounds_text(over)}",
-        remedy=f"Raise {enough} at least, or lower gate.max_iterations; `lidr plan` shows each "
-        "step.",
+        remedy=f"Raise {enough} at least, or lower gate.max_iterations{another}; `lidr plan` shows "
+        "each step.",
     )
 
 

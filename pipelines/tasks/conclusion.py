@@ -21,9 +21,9 @@ from lidr.components.state.budget import stopped_by_budget, used_so_far
 from lidr.components.state.run import CONTINUE, State, next_state, write_state
 
 _UP_TO_PAIRS = ("generate", "translate", "score", "grade", "pair")
-"""Steps of an iteration before training; of translate, score and grade, one is run."""
+"""Steps before training; an iteration runs only one of translate, score and grade."""
 
-_UNMADE = ("model", "evaluation", "judgements", "decision", "version")
+_EMPTY_IF_STOPPED = ("model", "evaluation", "judgements", "decision", "version")
 """Keys of a state that are "" if the reward check has stopped the loop."""
 
 
@@ -87,9 +87,9 @@ def conclude(
         "run": run,
         "iteration": iteration,
     }
-    known = {**common, **_rollout(made), "inputs": inputs, "used": used_so_far(home, run)}
+    known = {**common, **_stages_to_pairs(made), "inputs": inputs, "used": used_so_far(home, run)}
     if iteration and (reason := _stopped(settings, made["pair"])):
-        write_state(**known | dict.fromkeys(_UNMADE, ""), stopped=reason)
+        write_state(**known | dict.fromkeys(_EMPTY_IF_STOPPED, ""), stopped=reason)
         return next_state(store=store, run=run, iteration=iteration, **before._asdict())
     _require(made, ("train", "evaluate"), run, iteration)
     decision = ""
@@ -127,7 +127,7 @@ def conclude(
     return state
 
 
-def _rollout(made: Mapping[str, str]) -> dict[str, Any]:
+def _stages_to_pairs(made: Mapping[str, str]) -> dict[str, Any]:
     """Return the stages up to pair by their keys in a state; "" for missing ones."""
     return {STATE_KEYS[step]: made.get(step, "") for step in _UP_TO_PAIRS}
 

@@ -16,6 +16,7 @@ from mlflow.exceptions import RestException
 
 from lidr.components.shared.core.errors import (
     BadInput,
+    DamagedObject,
     LidrError,
     RegistryFailed,
     StoreUnavailable,
@@ -32,6 +33,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import PROMOTIONS
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.pipelines.local import running
+from lidr.pipelines.maintenance import prune_removal
 from lidr.pipelines.maintenance.prune_plan import PrunePlan, RemovalReason, make_plan
 from lidr.pipelines.maintenance.prune_policy import PrunePolicy
 from lidr.pipelines.maintenance.prune_removal import prune
@@ -207,7 +209,7 @@ def test_a_run_that_has_not_ended_keeps_all_it_needs(chain):
 
 def test_a_run_that_has_just_begun_stops_it(chain):
     open_store(chain.store).write("runs/new/events.jsonl", b"")
-    with pytest.raises(BadInput, match=r"'new' .* not measured its start.*remove runs/new"):
+    with pytest.raises(BadInput, match=r"'new' .* has not evaluated M_0.*remove runs/new"):
         planned(chain)
 
 
@@ -340,8 +342,8 @@ def test_a_version_that_another_process_deleted_stops_nothing(chain):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"champion": 3}, "tiny/3 is champion by now"),
-        ({"copied": 3}, "tiny/3 was copied to https://production by now"),
+        ({"champion": 3}, "tiny/3 has become champion since the plan"),
+        ({"copied": 3}, "tiny/3 has been copied to https://production since the plan"),
     ],
 )
 def test_nothing_goes_if_one_of_the_versions_has_got_an_alias_or_a_copy(chain, change, message):
@@ -350,6 +352,21 @@ def test_nothing_goes_if_one_of_the_versions_has_got_an_alias_or_a_copy(chain, c
         prune(planned(chain), lambda version: registry)
     assert registry.deleted == []
     assert left_in(Path(chain.store)) == before
+
+
+def test_a_marker_that_does_not_arrive_and_is_needed_stays(chain, monkeypatch):
+    def damaged(store: LocalStore, key: str) -> bytes:
+        raise DamagedObject(f"{key} arrived damaged", remedy="Run again.")
+
+    plan = planned(chain)
+    earlier = [each for each in plan.removals if each.why is RemovalReason.EARLIER]
+    assert earlier
+    monkeypatch.setattr(LocalStore, "read", damaged)
+    for each in earlier:
+        stage = each.stage.node.stage
+        with pytest.raises(DamagedObject):
+            prune_removal._put_marker_aside(stage, needed=True)
+        assert stage.done(), "its marker is the only one"
 
 
 class Power(BaseException):

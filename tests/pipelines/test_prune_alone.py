@@ -19,6 +19,7 @@ from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.pipelines.maintenance.prune_findings import PRUNED, note_findings
 from lidr.pipelines.maintenance.prune_plan import PrunePlan, make_plan
 from lidr.pipelines.maintenance.prune_policy import PrunePolicy
+from lidr.pipelines.maintenance.prune_runs import runs_under_way
 from lidr.pipelines.stored import StoredRun
 from tests.chains import Chain, make_chain
 
@@ -141,7 +142,11 @@ def test_run_that_goes_on_and_has_not_measured_its_start_stops_it(waiting, plan)
     then = time.time() - MONTH
     os.utime(Path(waiting.store) / "runs/begun/events.jsonl", (then, then))
     plan()
-    with pytest.raises(BadInput, match=r"'begun'.*not measured its start yet"):
+    for grace in (MONTH / 4, 0.0):
+        policy = PrunePolicy(1, grace, time.time(), live_runs=("begun",))
+        with pytest.raises(BadInput, match=r"'begun'.*has not evaluated M_0 yet"):
+            runs_under_way(store, policy)
+    with pytest.raises(BadInput, match=r"'begun'.*has not evaluated M_0 yet"):
         plan(live_runs=("begun",))
 
 

@@ -317,7 +317,7 @@ def test_a_version_that_becomes_champion_meanwhile_is_spared(client, built, old,
     monkeypatch.setattr("lidr.pipelines.cli.prune._ask", promote)
     arguments = ("prune", "--store", chain.store, "--keep-last", "1", "--grace", "0")
     code, _, err = lidr(*arguments, "--yes")
-    assert code == 1 and "moving/1 is champion by now" in err
+    assert code == 1 and "moving/1 has become champion since the plan" in err
     assert read_version(client, NAME, "1").source
     assert all(chain.rounds[0][step].done() for step in ("prepare", "evaluate"))
 

@@ -24,7 +24,7 @@ FieldNames = Annotated[
     BeforeValidator(_as_names),
     Field(min_length=1),
 ]
-"""A field's name, or a list of names of which a file has one."""
+"""A field's name, or a list of names, of which each line's first one with a value is read."""
 
 
 class Fields(Strict):
@@ -34,8 +34,8 @@ class Fields(Strict):
     """
 
     prompt_id: FieldNames = ("prompt_id",)
-    """The id that is the same across languages; `"#"` in it is the line's number, from 0.
-    Default prompt_id."""
+    """The id that is the same across languages; `"#"` is the line's number, from 0, where each
+    language has one file. Default prompt_id."""
     text: FieldNames = ("text",)
     """The instruction. Default text."""
     input: FieldNames = ("input",)

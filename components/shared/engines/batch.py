@@ -70,7 +70,10 @@ class Ending:
         return text[:end] if end >= 0 else text
 
     def _may_complete_stop(self, token: int, stop: tuple[str, ...]) -> bool:
-        """Tell whether a token can complete a stop string; part of a character always can."""
+        """Tell whether a token may complete a stop string.
+
+        A token with only some of a character's bytes always may: alone it has no readable text.
+        """
         if (token, stop) not in self._may_complete:
             text = self._chat.decode([token])
             self._may_complete[token, stop] = "\ufffd" in text or any(

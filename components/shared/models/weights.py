@@ -44,7 +44,7 @@ _REMEDIES = {
     _POINTER: "Run `git lfs pull` in the folder, or fetch the model's files again.",
     **dict.fromkeys((_NO_HEADER, _BROKEN, _GAPS), _FETCH),
 }
-"""By fault; the others are of files that are none."""
+"""By fault. After any other, the file is in another format: `_REMEDY`."""
 
 
 def check_weights(path: Path) -> None:

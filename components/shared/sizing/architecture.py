@@ -25,8 +25,8 @@ class Family:
         tied: default; input and output embeddings are one matrix.
         head_dim: default width of one head; 0 for hidden / heads.
         kv_heads: default; 0 for as many as heads.
-        heads: default; 0 for none.
-        vocabulary: default; 0 for none.
+        heads: default number; 0 if config.json must have it.
+        vocabulary: default number; 0 if config.json must have it.
     """
 
     qkv_bias: bool = False
@@ -62,7 +62,7 @@ FAMILIES = {
 
 _EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts")
 
-_REMEDY = "A run needs no plan where its profile has no budget and training.gpu_memory_gib is 0."
+_REMEDY = "To run without a plan, remove the profile's budget and its training.gpu_memory_gib."
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,12 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
 
 
 def mean_interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
-    """Return a mean with its 95% interval: bootstrap, or Wilson's where that says too little.
+    """Return a mean with its 95% interval.
 
-    That is where all scores are 0 or 1, and where all are equal: resamples would then be equal too,
-    as if the mean were known exactly. Wilson's interval is the widest that fits, since no scores
-    from 0 to 1 vary more than p (1 - p) around a mean p (Bhatia and Davis 2000).
+    It is Wilson's where all scores are 0 or 1, which is its own case, and where all are equal:
+    resamples would be equal too, as if the mean were known exactly. It is the widest that fits,
+    since no scores from 0 to 1 vary more than p (1 - p) around a mean p (Bhatia and Davis 2000).
+    Otherwise it is the bootstrap's.
 
     Args:
         scores: from 0 to 1, one per item.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Store(Protocol):
     """The operations that steps need of a store. Keys are relative names with `/` (core/names.py).
 
     Every method raises StoreError for a full, read-only or unreachable store, and for a key that
-    leads out of it; and DamagedObject, which is none, where bytes changed on the way.
+    leads out of it. Where bytes were damaged on the way it raises DamagedObject, which is no
+    StoreError.
     """
 
     uri: str
@@ -83,8 +85,8 @@ class Store(Protocol):
 
         Args:
             prefix: a folder, without the final `/`.
-            before: S3 uploads begun, or local files last written, before this time, in seconds
-                since 1970; younger ones may still be in progress.
+            before: time in seconds since 1970. S3 uploads begun, and local files last written,
+                after it may still be in progress, and stay.
         """
 
 
@@ -117,35 +119,39 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "Choose a shorter --store.",
     errno.EEXIST: "It is a file: choose another --store.",
     errno.EISDIR: "It is a folder: move it away.",
+    errno.EFBIG: "Choose a --store on a disk that holds files of this size.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 
 
-_SET_CACHE = "Set LIDR_CACHE to a folder that this user can write."
-_CACHE_REMEDIES = dict.fromkeys(_REMEDIES, _SET_CACHE) | {
-    errno.ENOSPC: "Free some space, or set LIDR_CACHE to a larger disk, then run again.",
-    errno.EDQUOT: "Raise the quota, or set LIDR_CACHE to another disk, then run again.",
+_LOCAL_REMEDIES = {
+    **dict.fromkeys(_REMEDIES, "{choose} a folder that this user can write."),
+    errno.ENOSPC: "Free some space, or {choose} a larger disk, then run again.",
+    errno.EDQUOT: "Raise the quota, or {choose} another disk, then run again.",
+    errno.EFBIG: "{choose} a disk that holds files of this size.",
     **{code: _REMEDIES[code] for code in (errno.EMFILE, errno.EISDIR)},
-    errno.ENAMETOOLONG: "Set LIDR_CACHE to a shorter path.",
+    errno.ENAMETOOLONG: "{choose} a shorter path.",
 }
+"""Remedies for copies on this machine; see `_choose`."""
 
 _UNREACHABLE = (
-    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT),
-    *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.EIO, errno.EREMOTEIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.ESHUTDOWN),
+    *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.ENETDOWN, errno.ENETUNREACH),
 )
 """Errors of a network file system whose server is unreachable, or of a failing disk."""
 
 
 @contextmanager
-def wrap_os_errors(path: Path, *, in_cache: bool = False) -> Iterator[None]:
+def wrap_os_errors(path: Path, *, local_copy: bool = False) -> Iterator[None]:
     """Turn OS errors such as a full disk into StoreError; FileNotFoundError and others pass.
 
     Args:
         path: the file or folder in use, for the message.
-        in_cache: whether it is a copy in LIDR_CACHE rather than the store's own.
+        local_copy: whether it is a copy on this machine rather than the store's own file.
     """
-    remedies = _CACHE_REMEDIES if in_cache else _REMEDIES
-    what = "write to" if in_cache else "use the store at"
+    remedies = _LOCAL_REMEDIES if local_copy else _REMEDIES
+    what = "write to" if local_copy else "use the store at"
     try:
         yield
     except OSError as error:
@@ -156,6 +162,20 @@ def wrap_os_errors(path: Path, *, in_cache: bool = False) -> Iterator[None]:
             ) from error
         if error.errno not in remedies:
             raise
+        remedy = remedies[error.errno].format(choose=_choose(path))
         raise StoreError(
-            f"cannot {what} {path}: {os.strerror(error.errno)}.", remedy=remedies[error.errno]
+            f"cannot {what} {path}: {os.strerror(error.errno)}.",
+            remedy=remedy[0].upper() + remedy[1:],
         ) from error
+
+
+def cache_folder() -> Path:
+    """Return the folder of files that this machine keeps between runs."""
+    return Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser()
+
+
+def _choose(path: Path) -> str:
+    """Return how a user chooses where a local copy is: by an environment variable, or else."""
+    places = {"LIDR_CACHE": cache_folder(), "TMPDIR": Path(tempfile.gettempdir())}
+    variables = (name for name, place in places.items() if path.is_relative_to(place))
+    return next((f"set {name} to" for name in variables), "choose")

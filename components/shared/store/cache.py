@@ -1,9 +1,10 @@
 """The node's cache of model files: one folder per model, with a limit on the total size.
 
 LIDR_CACHE names its folder (default `~/.cache/lidr`), LIDR_CACHE_GIB its limit (default none). A
-model's folder appears whole or not at all. A process holds a shared lock on each folder it uses
-until it ends, so that nobody removes the folder meanwhile. Filling a folder takes an exclusive
-lock, so that a model is fetched once however many workers start on a node.
+model's folder appears and disappears whole. The limit is enforced after a folder was filled, on
+those that nobody uses: the disk needs room for one model more. A process holds a shared lock on
+each folder it uses until it ends, so that nobody removes the folder meanwhile. Filling a folder
+takes an exclusive lock, so that a model is fetched once however many workers start on a node.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.core.retry import report_wait
-from lidr.components.shared.store.base import wrap_os_errors
+from lidr.components.shared.store.base import cache_folder, wrap_os_errors
 
 _GIB = 1 << 30
 _TEMPORARY = ".tmp-"
@@ -47,13 +48,14 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
         BadInput: LIDR_CACHE_GIB is not a number, or below 0.
         StoreError: the cache cannot be written.
     """
-    root = _root() / "models"
+    _limit_bytes()  # refused before anything is fetched
+    root = cache_folder() / "models"
     folder, lock = root / digest, root / f"{digest}.lock"
     if lock in _held and folder.is_dir():
         return folder
     if (stale := _held.pop(lock, None)) is not None:  # somebody has deleted the folder
         os.close(stale)
-    with wrap_os_errors(root, in_cache=True):
+    with wrap_os_errors(root, local_copy=True):
         root.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -74,7 +76,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
 
 def scratch_folder() -> Path:
     """Return the folder for files on their way from one place to another."""
-    return _root() / "fetch"
+    return cache_folder() / "fetch"
 
 
 @contextlib.contextmanager
@@ -88,7 +90,7 @@ def locked(folder: Path) -> Iterator[None]:
         StoreError: its parent cannot be written.
     """
     path = folder.with_name(f"{folder.name}.lock")
-    with wrap_os_errors(path, in_cache=True):
+    with wrap_os_errors(path, local_copy=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("a")
     with lock, _filling[folder]:
@@ -101,19 +103,29 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _root() -> Path:
-    return Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser()
-
-
 def _lock(handle: int, kind: int) -> None:
-    with report_wait("waiting for another process on this node to bring the model into the cache"):
+    waiting = "waiting for another process on this node to release the model's folder in the cache"
+    with report_wait(waiting), _lock_errors():
         fcntl.flock(handle, kind)
+
+
+@contextlib.contextmanager
+def _lock_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise StoreError(
+            f"{cache_folder()} has no file locks: {os.strerror(error.errno)}",
+            remedy="Set LIDR_CACHE to a folder on a local disk.",
+        ) from error
 
 
 def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-    with wrap_os_errors(temporary, in_cache=True):
+    with wrap_os_errors(temporary, local_copy=True):
         temporary.mkdir()
     try:
         fill(temporary)
@@ -127,7 +139,10 @@ def _evict(root: Path) -> None:
     limit = _limit_bytes()
     if limit is None:
         return
-    with (root / ".evict.lock").open("a") as evicting:  # one process at a time
+    path = root / ".evict.lock"
+    with wrap_os_errors(path, local_copy=True):
+        lock = path.open("a")
+    with lock as evicting, _lock_errors():  # one process at a time
         fcntl.flock(evicting, fcntl.LOCK_EX)
         _evict_to(root, limit)
 
@@ -141,8 +156,21 @@ def _evict_to(root: Path, limit: float) -> None:
             return
         with locks[folder].open("a") as handle, contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-            del sizes[folder]
+            _remove(folder)
+            if not folder.exists():
+                del sizes[folder]
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder whose lock is held; whoever is killed meanwhile leaves no half model."""
+    if not folder.name.startswith(_TEMPORARY):
+        temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            folder = folder.rename(temporary)
+        except OSError:  # somebody else's: it stays
+            return
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _limit_bytes() -> float | None:

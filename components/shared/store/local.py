@@ -109,7 +109,7 @@ class LocalStore:
         source = self.path(key)
         with _reading(source):
             data = source.open("rb")
-        with data, wrap_os_errors(path, in_cache=True), self._temporary(path) as temporary:
+        with data, wrap_os_errors(path, local_copy=True), self._temporary(path) as temporary:
             with temporary.open("wb") as copy:
                 while piece := _next_piece(data, source):
                     copy.write(piece)

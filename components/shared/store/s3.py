@@ -221,7 +221,7 @@ class S3Store:
 
     def download(self, key: str, path: Path) -> None:
         temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-        with wrap_os_errors(path, in_cache=True):
+        with wrap_os_errors(path, local_copy=True):
             try:
                 _retry_if_damaged(lambda: self._download(key, temporary))
                 temporary.replace(path)

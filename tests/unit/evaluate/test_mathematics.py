@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lidr.components.evaluate import mathematics
 from lidr.components.evaluate.mathematics import Verifier
+from lidr.components.shared.core.errors import BadInput
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +39,18 @@ def test_results_are_compared_as_mathematics(verifier, answer, target, equal):
     before = verifier.given_up
     assert verifier.same(answer, target) == equal
     assert verifier.given_up == before
+
+
+def test_a_comparison_that_math_verify_gives_up_by_itself_is_counted(verifier):
+    before = verifier.given_up
+    assert not verifier.same(r"\boxed{10^{10^{10}}}", "3")
+    assert verifier.given_up == before + 1
+
+
+def test_a_program_that_ends_as_it_starts_is_told_with_its_own_words(monkeypatch):
+    monkeypatch.setattr(mathematics, "_PROGRAM", ("-c", "raise ImportError('no sympy')"))
+    with pytest.raises(BadInput, match=r"not start \(exit status 1\) ImportError: no sympy"):
+        Verifier().same("1", "1")
 
 
 def test_a_comparison_without_end_is_given_up_and_counted():

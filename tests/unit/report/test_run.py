@@ -151,7 +151,7 @@ def test_after_a_model_that_was_kept_out_the_next_is_compared_with_the_one_befor
     _, _, page = run_report(store)
     assert "M₂ against M₀" in page
     assert "M₂ against M₁" not in page
-    assert "each further model learnt from the last one promoted before it." in page
+    assert "each later model was trained from the last one promoted before it." in page
     assert "Whiskers are 95% intervals." in page
 
 

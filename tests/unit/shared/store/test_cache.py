@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -86,9 +88,37 @@ def test_a_folder_that_cannot_be_one_is_named_with_its_variable(tmp_path, monkey
             pass
 
 
-def test_a_bound_that_is_no_number_is_refused(monkeypatch):
+def test_a_bound_that_is_no_number_is_refused_before_anything_is_fetched(monkeypatch):
     monkeypatch.setenv("LIDR_CACHE_GIB", "many")
     with pytest.raises(BadInput, match="'many', not a number"):
+        cached("a", lambda folder: pytest.fail("fetched"))
+
+
+def test_a_process_killed_while_it_evicts_leaves_no_half_model(place, monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE_GIB", str(150 / (1 << 30)))
+    cached("a", file_of(100))
+    forget()
+    remove = shutil.rmtree
+
+    def killed(folder: Path, **_: bool) -> None:
+        if (folder / "weights").exists():
+            (folder / "weights").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cached("b", file_of(100))
+    monkeypatch.setattr(cache.shutil, "rmtree", remove)
+    forget()
+    assert (cached("a", file_of(100)) / "weights").stat().st_size == 100
+
+
+def test_a_disk_without_locks_is_named_with_its_variable(monkeypatch):
+    def no_locks(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(cache.fcntl, "flock", no_locks)
+    with pytest.raises(StoreError, match="Set LIDR_CACHE to a folder on a local disk"):
         cached("a", file_of(1))
 
 

@@ -161,7 +161,9 @@ def test_other_failures_of_the_system_are_not_dressed_up(tmp_path, monkeypatch):
     assert files_below(tmp_path) == []
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ESHUTDOWN, errno.ECONNREFUSED]
+)
 def test_a_mount_whose_server_is_away_is_unavailable(tmp_path, monkeypatch, code: int):
     store = LocalStore(tmp_path)
     store.write("key", b"data")
@@ -183,8 +185,16 @@ def test_a_disk_for_copies_that_is_full_is_not_the_store_s_fault(tmp_path, monke
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(Path, "replace", broken)
-    with pytest.raises(StoreError, match=r"cannot write to .*/copies/key.*LIDR_CACHE"):
-        store.download("key", tmp_path / "copies" / "key")
+    copy = tmp_path / "copies" / "key"
+    for variable, place in (("TMPDIR", tmp_path.parent), ("LIDR_CACHE", tmp_path / "copies")):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path.parent))
+        monkeypatch.setenv("LIDR_CACHE", str(place if variable == "LIDR_CACHE" else "/elsewhere"))
+        with pytest.raises(StoreError, match=rf"cannot write to .*/copies/key.* [sS]et {variable}"):
+            store.download("key", copy)
+    monkeypatch.setattr(tempfile, "tempdir", "/another")
+    monkeypatch.setenv("LIDR_CACHE", "/elsewhere")
+    with pytest.raises(StoreError, match=r"cannot write to .*/copies/key.* [cC]hoose"):
+        store.download("key", copy)
     assert files_below(tmp_path / "copies") == []
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from lidr.components.shared.core.errors import BadInput, LidrError, TrainingFailed
+from lidr.components.shared.core.errors import BadInput, LidrError, Stopped, TrainingFailed
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.failure import record_failure
 from tests.unit.train.launch.jobs import SUMMARY
@@ -44,8 +44,15 @@ def behave(how: str) -> None:
         raise RuntimeError("something unforeseen")
     if how == "threads":
         print(f"{os.environ['OMP_NUM_THREADS']} threads", flush=True)
-    if how == "hang":
+    if how == "stop":
+        signal.signal(signal.SIGTERM, _stop)
+    if how in ("hang", "stop"):
+        print("waiting", flush=True)
         time.sleep(600)
+
+
+def _stop(*_: object) -> None:
+    raise Stopped("training was asked to end")
 
 
 if __name__ == "__main__":

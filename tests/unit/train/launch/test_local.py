@@ -29,6 +29,7 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch import launcher_of, local
 from lidr.components.train.launch.exchange import exchange_of
 from lidr.components.train.launch.local import LocalLauncher, node_command
+from lidr.components.train.launch.node import SHUTDOWN_VARIABLE
 from tests.kubernetes_api import wait_until
 from tests.unit.train.launch import jobs
 
@@ -170,6 +171,38 @@ def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
     assert done.returncode == 1, "it may come another time"
     failure = exchange_of(job).failure()
     assert failure is not None and said in str(failure.as_error())
+
+
+@pytest.mark.usefixtures("warm_python")
+@pytest.mark.parametrize(("how", "code"), [("stop", 143), ("hang", 1)])
+def test_a_node_has_stopped_if_its_ranks_have(monkeypatch, job: TrainingJob, how: str, code: int):
+    """Of a rank that hangs the last checkpoint is missing."""
+    behave(monkeypatch, r0=how)
+    exchange_of(job).publish(job)
+    command = node_command(job.store, job.stage, 1, "--alone", *PROGRAM)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as node:
+        assert node.stdout is not None
+        while "waiting" not in node.stdout.readline():
+            assert node.poll() is None
+        node.send_signal(signal.SIGTERM)
+        _, said = node.communicate(timeout=60)
+    assert node.returncode == code
+    assert ("1 of 1 ranks wrote no last checkpoint within 30 s" in said) == (code == 1)
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_a_time_to_stop_that_is_no_number_is_refused(job: TrainingJob):
+    exchange_of(job).publish(job)
+    done = subprocess.run(
+        node_command(job.store, job.stage, 1),
+        env={**os.environ, SHUTDOWN_VARIABLE: "1m"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 65
+    assert f"{SHUTDOWN_VARIABLE} is '1m'. Set it to whole seconds: 5 less than" in done.stderr
 
 
 def test_a_run_that_was_asked_to_end_says_so_with_its_exit_code():

@@ -8,8 +8,10 @@ transformers (utils/chat_template_utils.py): immutable sandbox, loop controls, `
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +22,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CPU_SECONDS = 2
-"""For all conversations together; templates of real models take milliseconds."""
+"""For all conversations, without Python's start; templates of real models take milliseconds."""
 
 _MEMORY_BYTES = 1 << 30
 _MAX_OUTPUT_CHARS = 1 << 20
@@ -110,7 +112,9 @@ def main() -> None:
     is not valid (with the `line`), or over a limit.
     """
     # At the soft limit the kernel sends SIGXCPU; at the hard one SIGKILL, as when memory is short.
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
+    # The limits count from the start of the process, which is long where memory is short.
+    limit = math.ceil(time.process_time()) + CPU_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     request = json.load(sys.stdin)

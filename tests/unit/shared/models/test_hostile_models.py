@@ -554,6 +554,20 @@ def test_a_model_that_was_changed_after_it_was_brought_in_is_not_loaded(tmp_path
         model_files(stage.uri, weights=False)
 
 
+def test_a_slow_start_is_not_the_template_s_fault():
+    probe = Path(sys.modules["lidr.components.shared.models.template_probe"].__file__)
+    slowly = f"import runpy, time\nwhile time.process_time() < {CPU_SECONDS}.1: pass\n"
+    asked = json.dumps({"template": "hello", "conversations": [[]], "arguments": {}})
+    done = subprocess.run(
+        [sys.executable, "-c", f"{slowly}runpy.run_path({str(probe)!r}, run_name='__main__')"],
+        input=asked,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, json.loads(done.stdout)) == (0, [{"text": "hello"}])
+
+
 def test_a_template_that_hangs_is_stopped(tmp_path: Path):
     """The processor time of the probe is bounded by the kernel, whatever jinja2 does."""
     probe = Path(sys.modules["lidr.components.shared.models.template_probe"].__file__)

@@ -24,7 +24,7 @@ class Entry:
         key: of the object.
         size: in bytes.
         modified: time of the last write, in seconds since 1970.
-        etag: S3's, which changes with the object's bytes; "" in a folder.
+        etag: S3's, which changes with the object's bytes; "" in a local store.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Store(Protocol):
     """The operations that steps need of a store. Keys are relative names with `/` (core/names.py).
 
     Every method raises StoreError for a full, read-only or unreachable store, and for a key that
-    leads out of it. Where bytes were damaged on the way it raises DamagedObject, which is no
+    leads out of it. Bytes that were damaged on the way raise DamagedObject, which is no
     StoreError.
     """
 
@@ -60,7 +60,10 @@ class Store(Protocol):
         """Return whether the object exists."""
 
     def list(self, prefix: str) -> list[Entry]:
-        """Return every object below a prefix (a folder, without the final `/`), by key."""
+        """Return all objects below a prefix (a folder, without the final `/`), sorted by key.
+
+        The prefix "" stands for the whole store.
+        """
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -85,13 +88,13 @@ class Store(Protocol):
 
         Args:
             prefix: a folder, without the final `/`.
-            before: time in seconds since 1970. S3 uploads begun, and local files last written,
-                after it may still be in progress, and stay.
+            before: time in seconds since 1970. S3 uploads that began, and local files last written,
+                at this time or later stay: they may still be in progress.
         """
 
 
 def require_key(key: str) -> None:
-    """Raise StoreError for a key that leaves the store or differs in meaning between systems."""
+    """Raise StoreError for a key that `key_fault` rejects, e.g. one that leaves the store."""
     if fault := key_fault(key):
         raise StoreError(f"key {key!r} {fault}", remedy="Use plain relative names.")
 
@@ -175,7 +178,7 @@ def cache_folder() -> Path:
 
 
 def _choose(path: Path) -> str:
-    """Return how a user chooses where a local copy is: by an environment variable, or else."""
+    """Return "set <variable> to" if an environment variable places the copy, else "choose"."""
     places = {"LIDR_CACHE": cache_folder(), "TMPDIR": Path(tempfile.gettempdir())}
     variables = (name for name, place in places.items() if path.is_relative_to(place))
     return next((f"set {name} to" for name in variables), "choose")

@@ -1,10 +1,11 @@
 """The node's cache of model files: one folder per model, with a limit on the total size.
 
 LIDR_CACHE names its folder (default `~/.cache/lidr`), LIDR_CACHE_GIB its limit (default none). A
-model's folder appears and disappears whole. The limit is enforced after a folder was filled, on
-those that nobody uses: the disk needs room for one model more. A process holds a shared lock on
-each folder it uses until it ends, so that nobody removes the folder meanwhile. Filling a folder
-takes an exclusive lock, so that a model is fetched once however many workers start on a node.
+model's folder appears and disappears whole. The limit is enforced after a folder was filled, by
+removing folders that nobody uses: the disk needs room for one model more. A process holds a shared
+lock on each folder it uses until it ends, so that nobody removes the folder meanwhile. Filling a
+folder takes an exclusive lock, so that a model is fetched once however many workers start on a
+node.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 """What a disk without file locks answers."""
 
 _filling: defaultdict[Path, Lock] = defaultdict(Lock)
-"""A lock among this process's threads for each folder: the disk may have none."""
+"""A lock among this process's threads for each folder: the disk may have no file locks."""
 
 _held: dict[Path, int] = {}
 """File descriptors of the locks that this process holds until it ends, by lock file."""
@@ -83,8 +84,8 @@ def scratch_folder() -> Path:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other threads and processes of this machine out of a folder that a block fills.
 
-    On a disk without file locks only threads are kept out. An empty file beside the folder, its
-    name with `.lock`, stays.
+    On a disk without file locks only threads are kept out. An empty file `<folder>.lock` stays
+    beside the folder.
 
     Raises:
         StoreError: its parent cannot be written.
@@ -162,7 +163,7 @@ def _evict_to(root: Path, limit: float) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder whose lock is held; whoever is killed meanwhile leaves no half model."""
+    """Remove a folder whose lock is held; a process killed meanwhile leaves no half model."""
     if not folder.name.startswith(_TEMPORARY):
         temporary = folder.with_name(f"{_TEMPORARY}{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)

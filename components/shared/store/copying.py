@@ -20,14 +20,14 @@ def copy_stage(
 ) -> Stage:
     """Copy a complete stage to another store, its marker last, and return the copy.
 
-    Of a copy that was interrupted, the files that the stage's marker describes are kept; a complete
-    one gets the files that it has lost.
+    An interrupted copy keeps the files that match the stage's marker; a complete one gets back the
+    files that it has lost.
 
     Args:
         stage: to be copied; each of its files is checked.
-        store: where to.
+        store: to copy to.
         begin: called with the name of each file before it is copied.
-        advance: called with its size afterwards.
+        advance: called with the size of each file, in bytes, afterwards.
 
     Raises:
         BadInput: the other store has this stage from another execution.
@@ -65,7 +65,7 @@ def _copy_files(
 
 
 def _require_same(stage: Stage, copy: Stage) -> None:
-    """Refuse a complete copy of another execution: files of two do not belong together."""
+    """Refuse a complete copy from another execution: files of two must not be mixed."""
     here, there = (each.store.read(each.key(MARKER)) for each in (stage, copy))
     if here != there and not _holds_the_same(stage, copy):
         raise BadInput(
@@ -76,10 +76,10 @@ def _require_same(stage: Stage, copy: Stage) -> None:
 
 
 def _holds_the_same(stage: Stage, copy: Stage) -> bool:
-    """Tell whether two executions have the same result: files, or counts where there are none."""
+    """Tell whether two executions made the same files or, without files, the same counts."""
     try:
         here, there = stage.marker(), copy.marker()
     except CorruptStage:
         return False
-    key = "files" if here["files"] or there["files"] else "counts"  # those beside files hold times
+    key = "files" if here["files"] or there["files"] else "counts"  # counts beside files hold times
     return bool(here[key] == there[key])

@@ -1,4 +1,4 @@
-"""Deletes many objects: a store answers one request in milliseconds, and a stage has thousands."""
+"""Deletes objects in parallel: each takes milliseconds, and a stage may have thousands."""
 
 from __future__ import annotations
 

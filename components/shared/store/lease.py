@@ -34,11 +34,11 @@ _LEASE_SECONDS = 15.0
 _TIMEOUT_SECONDS = 300.0
 _FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.05, 3.0
 _TURNS = 4
-"""A waiting process asks once in the time that so many others hold the lease."""
+"""A waiting process asks once in the time in which so many others hold the lease in turn."""
 _SAFE_SHARE = 0.7
-"""Of a lease's seconds, for which its owner relies on a renewal."""
+"""Share of a lease's seconds for which its owner relies on a renewal."""
 _READ_SHARE = 0.1
-"""Of a lease's seconds, between two readings of its object by a waiting process."""
+"""Share of a lease's seconds between two readings of its object by a waiting process."""
 _LATE_SHARE, _LATE_SECONDS = 0.25, 5.0
 """Share of a lease's seconds, and least seconds, after which a store's answer is late."""
 _MAX_KEYS = 40
@@ -48,7 +48,7 @@ _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
 @dataclass(frozen=True, slots=True)
 class LeaseHead:
-    """The highest lease object: its number (0 for none), whether it was released, and all keys."""
+    """The highest lease object: its number (0 if none), whether the lease is free, and all keys."""
 
     number: int
     free: bool
@@ -172,7 +172,7 @@ def exclusive(
 
 
 def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
-    """Wait for the lease, asking once in `_TURNS` turns of others, so that many do not crowd it."""
+    """Wait for the lease; ask once in `_TURNS` turns of others, so that the store keeps up."""
     began = time.monotonic()
     wait, first = _FIRST_WAIT_SECONDS, -1
     seen = _Observation(began)
@@ -247,7 +247,7 @@ def answered_late(asked: float, seconds: float) -> bool:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    """Return a lease object's fields; none of a damaged one, which runs out."""
+    """Return a lease object's fields; {} for a damaged object, whose lease runs out."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -28,11 +28,11 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 class LocalStore:
-    """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed.
+    """A folder. Writes fill a temporary file beside the target, fsync it, then rename or link it.
 
     Args:
-        root: the folder, which is made where it is missing if it must be writable.
-        writable: whether it must be; a bundle may be on a read-only mount.
+        root: the folder; a missing one is created if it must be writable.
+        writable: whether the folder must be writable; a bundle may be on a read-only mount.
     """
 
     def __init__(self, root: Path, *, writable: bool = True) -> None:
@@ -72,7 +72,7 @@ class LocalStore:
                     raise
                 raise StoreError(
                     f"the file system of {self.root} has no hard links",
-                    remedy="Use a store on one that has.",
+                    remedy="Use a store on a file system that has them.",
                 ) from error
         return True
 
@@ -141,7 +141,7 @@ class LocalStore:
         if not real.is_relative_to(self._real):
             raise StoreError(
                 f"{path} leaves the store: a link leads to {real}",
-                remedy="Remove the link, or make the folder that it leads to the store.",
+                remedy="Remove the link, or use the folder that it leads to as the store.",
             )
         return path
 
@@ -166,7 +166,7 @@ class LocalStore:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Wrap OS errors; a folder in an object's place is no object, as on S3 and for `exists`."""
+    """Wrap OS errors; a folder in an object's place counts as missing, as it does for `exists`."""
     with wrap_os_errors(path):
         try:
             yield
@@ -187,7 +187,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Flush a file to disk, so that after a power cut its final name never shows lost bytes."""
+    """Flush a file to disk, so that no power cut leaves its final name with bytes missing."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

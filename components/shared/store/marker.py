@@ -141,7 +141,7 @@ def library_versions() -> dict[str, str]:
 
 
 def current_uri(store: Store, uri: str) -> str:
-    """Return the URI in the open store of a stage, a fetched source or a path in one.
+    """Return the URI that a stage, a fetched source or a path in one has in the open store.
 
     Recorded URIs go stale when a store moves. A URI of something that the open store lacks, or of
     another kind, is returned unchanged.

@@ -27,7 +27,7 @@ def open_store(uri: str, *, writable: bool = True) -> Store:
 
     Args:
         uri: of the store.
-        writable: whether a folder must be; if not, a missing one is not created.
+        writable: whether a folder must be writable; if not, a missing one is not created.
 
     Raises:
         StoreError: the URI is empty or its scheme unknown, the folder cannot be created or written,

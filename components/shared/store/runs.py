@@ -1,8 +1,8 @@
 """A run's folder on the store: its recipe, and for each iteration its stages and its state.
 
-It holds pointers only. Steps that are `noted` write `iteration-<t>/stages/<step>.json` as they
-end, the step `state` writes `iteration-<t>/state.json`. `failure.json` has the reason of the last
-failure.
+It only points to models and data, which are in stages. Steps that are `noted` write
+`iteration-<t>/stages/<step>.json` as they end, the step `state` writes `iteration-<t>/state.json`.
+`failure.json` has the reason of the last failure.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _admission_key(run: str) -> str:
 
 
 def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> None:
-    """Record the stages that a step has ended with, for the t of the model that it works for.
+    """Record the stages that a step has ended with, under the t of the model that it works for.
 
     Each URI of a stage names its step; URIs of anything else are skipped.
     """
@@ -151,7 +151,7 @@ def _stages_prefix(run: str, iteration: int) -> str:
 
 
 def own_execution() -> str:
-    """Return the id of the KFP run, or of the `lidr run`, that this process belongs to; or ""."""
+    """Return the id of the KFP run, or of the `lidr run`, that this process belongs to; else ""."""
     return os.environ.get(EXECUTION_VARIABLE) or os.environ.get(LOCAL_EXECUTION, "")
 
 
@@ -213,7 +213,7 @@ def scheduled_run(store: Store, execution: str = "") -> str:
     """Return the run that `watch` chose in a KFP run; "" if it found nothing new.
 
     Args:
-        store: holds its record.
+        store: holds the record.
         execution: the KFP run's id; "" for this process's.
     """
     note = read_json(store, _scheduled_key(execution), {"run": str})

@@ -37,7 +37,7 @@ _NEXT_PAGE = {
         "UploadIdMarker": "NextUploadIdMarker",
     },
 }
-"""How a listing goes on: the next request's options, and their values' names in the last answer."""
+"""By operation: the options that ask for the next page, each with the answer's field for it."""
 
 _EXISTS_CODES = ("412", "PreconditionFailed")
 """Codes with which a conditional PUT is refused because the object exists."""
@@ -52,12 +52,13 @@ class S3Store:
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
     is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS; always in
     its mode `adaptive`); transient errors that remain are retried for LIDR_RETRY_SECONDS, each part
-    of a file and each page of a listing alone. Servers that refuse boto3's trailing checksums (411)
-    need AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+    of a file and each page of a listing separately. Servers that refuse boto3's trailing checksums
+    (411) need AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
         uri: `s3://bucket/prefix`.
-        part_bytes: files of this size or larger are sent in parts of it; S3 requires 5 MiB or more.
+        part_bytes: size of a part. Files of this size or larger are sent in parts; S3 requires
+            5 MiB or more.
         seconds: for which transient errors are retried; by default LIDR_RETRY_SECONDS.
     """
 
@@ -155,7 +156,7 @@ class S3Store:
         )
 
     def _has_content(self, key: str, data: bytes) -> bool:
-        """Return whether an object has this content: a retried PUT meets our own object."""
+        """Return whether an object has this content: a retried PUT may meet our own object."""
         try:
             head = self._head(key)
         except FileNotFoundError:  # another writer's object, deleted since
@@ -191,7 +192,7 @@ class S3Store:
         return sorted(entries, key=lambda entry: entry.key)
 
     def _pages(self, key: str, operation: str, field: str, start: str) -> Sequence[Any]:
-        """Return what all pages of a listing hold; each page is retried alone."""
+        """Return the items of all pages of a listing; each page is retried separately."""
         found: list[Any] = []
         where = {"Bucket": self.bucket, "Prefix": start}
         while True:
@@ -242,7 +243,7 @@ class S3Store:
         self._verify(key, head["Metadata"], digest_of_file(path))
 
     def _client_for(self, size: int, key: str) -> Any:
-        """Return a client for the transfer of a file; in parts, each of them is retried alone."""
+        """Return a client for the transfer of a file; one in parts retries each part separately."""
         if size < self._transfer.multipart_threshold:
             return self._client
         client = new_client(self._retry_seconds())
@@ -316,7 +317,7 @@ class S3Store:
         return partial(explain, who=self._who, place=self.uri, key=key)
 
     def _attempt(self, key: str, request: Callable[[], Result]) -> Result:
-        """Make a request; where its error leaves the cause open, ask for that as well."""
+        """Make a request; if its error leaves the cause open, another request finds the cause."""
         from botocore.exceptions import ClientError
 
         try:

@@ -19,13 +19,13 @@ _ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
 
 
 def s3_client(seconds: float) -> Any:
-    """Return the client of all stores that a process opens in one environment.
+    """Return the client that a process's stores share in one environment, for one retry time.
 
     Args:
         seconds: for which the caller retries transient errors.
 
     Raises:
-        StoreError: the address is none, or holds credentials.
+        StoreError: the address is not a URL, or holds credentials.
     """
     return _shared_client(seconds, os.getpid(), frozenset(os.environ.items()))
 
@@ -43,7 +43,7 @@ def _shared_client(seconds: float, process: int, environment: frozenset[tuple[st
 
 
 def new_client(seconds: float) -> Any:
-    """Return a client of its own, which takes boto3 50 ms of a core; see `s3_client`."""
+    """Return a new client; making it takes boto3 50 ms of a core. See `s3_client`."""
     import boto3
     from botocore.config import Config
 

@@ -61,7 +61,7 @@ MISSING_CODES = ("404", "NoSuchKey", "NotFound")
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
 _DAMAGED = ("BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch")
 _STS = "AssumeRole"
-"""Begins the names of the operations of STS with which boto3 fetches credentials."""
+"""Start of the names of the STS operations with which boto3 fetches credentials."""
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
 _FEWER = "Run fewer workers at a time, or raise the store's request limit, then run again."

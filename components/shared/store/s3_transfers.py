@@ -1,7 +1,7 @@
-"""Repeats each request of a large S3 transfer, so that one that fails does not restart the whole.
+"""Repeats single requests of a large S3 transfer, so that one failure does not restart it all.
 
-A file of 100 GB is 1,600 parts. Where a store refuses every fifth request, one of them nearly
-always fails as often in a row as botocore asks, and boto3 would begin again with the first byte.
+A file of 100 GiB has 1,600 parts. Where a store refuses every fifth request, one part nearly always
+fails as often in a row as botocore tries, and boto3 would begin again with the first byte.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _NOT_REPEATED = "AbortMultipartUpload"
 
 
 def repeat_requests(client: Any, service: str, explain: Explain, seconds: float | None) -> None:
-    """Let a client repeat each of its requests for a time of its own while errors are transient.
+    """Let a client repeat each request, for a time of its own, while its errors are transient.
 
     botocore's retries come first. Its event `needs-retry` asks for the seconds until the next
     attempt (botocore.endpoint.Endpoint._needs_retry).
 
     Args:
-        client: of boto3, used for nothing else.
+        client: of boto3, used for this transfer only.
         service: the store, for messages.
         explain: of the object; see `retry.Explain`.
         seconds: from a request's first failure to its last attempt; by default LIDR_RETRY_SECONDS.

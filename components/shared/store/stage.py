@@ -46,7 +46,7 @@ class Stage:
         store: the store.
         prefix: its key below the store, `stages/<step>/<digest>`.
         identity: what the digest was made of; None for a stage that is only read.
-        digests: `name -> (size, sha256)` of the files written so far by this process.
+        digests: `name -> (size, sha256)` of the files that this process has written or hashed.
         began: when this process began to work on it, by the monotonic clock.
     """
 
@@ -135,9 +135,9 @@ class Stage:
         The marker also has the seconds that this process worked on the stage, and its GPU count.
 
         Args:
-            counts: plain numbers and strings that describe the content; other steps read them.
+            counts: plain JSON values that describe the content; other steps read them.
             facts: the origin of its inputs, for the lineage; not part of the digest.
-            exclude: prefixes of the names of files that do not belong to it.
+            exclude: prefixes of the names of files that do not belong to the stage.
         """
         present, excluded = self._file_names(), (*_MARKERS, *exclude)
         marker = {
@@ -285,7 +285,7 @@ class Stage:
             raise self._corrupt(f"{name} is gone", remedy) from error
 
     def _corrupt(self, what: str, remedy: str = "") -> CorruptStage:
-        """`remedy` is for an unfinished stage: of a done one no single file can be made again."""
+        """`remedy` is for an unfinished stage: in a done one no single file can be made again."""
         if not remedy or self.done():
             remedy = f"Delete {self.uri} and run again."
         return CorruptStage(f"{self.uri}/{what}", remedy=remedy)

@@ -1,8 +1,8 @@
-"""The GPU time that a run has used, that of interrupted processes included.
+"""The GPU time that a run has used, including that of interrupted processes.
 
 A stage's marker covers only the attempt that finished it. So each process that holds GPUs writes
 `runs/<run>/usage/<iteration>-<step>-<id>.json` and renews it every minute. `runs/<run>/budget.json`
-exists where the budget has stopped the run, and holds the account that it was counted by.
+exists where the budget has stopped the run, and holds the `Account` that was applied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RENEWAL_SECONDS = 60.0
 """Between two records; what a killed process used after its last one is not counted."""
 
 BUDGET_STOP = "the budget stopped the loop"
-"""First words of the reason of such a stop."""
+"""First words of the reason that is recorded when the budget stops a run."""
 
 _COUNTED = "LIDR_GPUS_COUNTED"
 """Environment variable, set if a parent process already counts the GPUs that both see."""
@@ -42,7 +42,7 @@ _USAGE: Fields = {"step": str, "iteration": int, "gpus": int, "seconds": float, 
 _STOP: Fields = {"iteration": int, "reason": str}
 
 _TOO_MANY = 1 << 31
-"""Bound of the numbers in a record, of which no process has as many."""
+"""Bound of the numbers in a record, which no process reaches."""
 
 _REMEDY = "It was damaged or edited: remove it and run again."
 
@@ -55,7 +55,7 @@ class Usage:
         step: that it ran.
         iteration: t of the model it worked for.
         gpu_seconds: number of its GPUs times the seconds that it held them.
-        ended: whether it ended in order; otherwise it is running, or was killed.
+        ended: whether it has recorded its end; otherwise it is running, or was killed.
     """
 
     step: str
@@ -146,11 +146,13 @@ def total(parts: Iterable[Amount]) -> Amount:
 
 
 def estimate_remaining(used: Mapping[int, Amount], planned: Amount, iteration: int) -> Amount:
-    """Estimate what an iteration still needs: as much as the dearest one before it, less its own.
+    """Estimate what an iteration still needs: the most that one before it used, less its own use.
+
+    Iteration 0, which is M_0's, does not count as one before it.
 
     Args:
         used: by iteration.
-        planned: for the first iteration, which has none before it.
+        planned: for iteration 1, which has none before it.
         iteration: about to begin, or to go on.
     """
     earlier = [amount for number, amount in used.items() if 0 < number < iteration]

@@ -329,7 +329,7 @@ def test_what_cannot_be_fetched_says_what_it_is(tmp_path):
     for source, kind, message in (
         (f"{folder}/{{config}}.jsonl", InputKind.ITEMS, "not {config}"),
         (f"{folder}/{{language_name}}", InputKind.ITEMS, "not {language_name}"),
-        (f"{folder}/{{language}}", InputKind.ITEMS, "a folder; one file each is wanted"),
+        (f"{folder}/{{language}}", InputKind.ITEMS, "a folder; one file per language is wanted"),
         (f"{folder}/empty", InputKind.ITEMS, "an empty folder"),
         (f"{folder}/en", InputKind.MODEL, "not a folder with a model's files"),
         (f"{folder}/absent", InputKind.MODEL, "no such file or folder"),

@@ -3,8 +3,8 @@
 The prompts of all iterations are in one list, so a duplicate is left out of every iteration. Only
 the dominant language's texts are compared, because an id means the same in every language.
 
-Memory besides the prompts (measured): 0.16 kB each for exact duplicates, 0.9 kB each for near ones,
-so 0.9 GB for a million.
+Memory besides the prompts (measured): 0.16 kB a prompt to find exact duplicates, 0.9 kB a prompt to
+find near ones, so 0.9 GB for a million prompts.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _near(
 
 
 def _groups(signatures: np.ndarray[Any, Any], bands: int, rows: int) -> np.ndarray[Any, Any]:
-    """Return the group of texts with which a text agrees in a band, (bands, texts); -1 for none."""
+    """Return by band and text the group of texts that agree in it, (bands, texts); -1 for none."""
     groups = np.full((bands, len(signatures)), -1, dtype=np.int64)
     whole = np.dtype((np.void, signatures.dtype.itemsize * rows))
     for band in range(bands):

@@ -20,7 +20,7 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage
 
 _UNSUPPORTED = re.compile(r"\{(language_name|config)\}")
-"""What `evaluation.data` may have in an address besides `{language}`."""
+"""Placeholders that `evaluation.data` may have besides `{language}`, but no fetch can fill in."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class FetchPlan:
         files: returns its files; looked up only when needed.
         licence: returns the licence in the recipe or on the hub; "" if neither has one.
         origin: address that it comes from.
-        pins: digests that the recipe demands of files that its address does not depend on.
+        pins: by file, the digest that the recipe demands; only where the stage's address does not
+            depend on it.
     """
 
     stage: Stage
@@ -94,7 +95,7 @@ def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
     if named.kind is InputKind.ITEMS and (other := _UNSUPPORTED.search(source.address)):
         raise BadInput(
             f"{named.label} {source.address!r}: only {{language}} can be filled in, not {other[0]}",
-            remedy="Lay its files out by {language}, one each.",
+            remedy="Provide one file per language, with {language} in the address.",
         )
     if data := hub_data(source.address):
         return _hub_plan(store, source, data, "dataset", named.languages)
@@ -112,7 +113,7 @@ def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
 
 
 def _codes(address: str, languages: Sequence[str]) -> tuple[str, ...]:
-    """Return the languages that an address has files for; "" for one file of all."""
+    """Return the languages that an address has files for; "" for one file for all."""
     return tuple(languages) if "{language}" in address else ("",)
 
 
@@ -192,7 +193,7 @@ def _why_unusable(path: Path, kind: InputKind) -> str:
     if not path.is_dir():
         return "not a file"
     empty = not any(each.is_file() for each in path.rglob("*"))
-    return "an empty folder" if empty else "a folder; one file each is wanted"
+    return "an empty folder" if empty else "a folder; one file per language is wanted"
 
 
 def _wanted(path: Path, kind: InputKind) -> bool:

@@ -60,7 +60,7 @@ def find_data_set(source: str) -> Stage | None:
 
 
 def locate_source(uri: str) -> Stage | None:
-    """Return the source whose address a URI is, fetched or not; None if it is of another form.
+    """Return the source at a URI, fetched or not; None if the URI is not a source's.
 
     Unlike the one that `find_fetched` returns, it has not read its marker yet.
     """
@@ -71,7 +71,7 @@ def locate_source(uri: str) -> Stage | None:
 
 
 def _store_exists(root: str) -> bool:
-    """Tell whether there may be a store; a folder must be there."""
+    """Tell whether a store may hold sources; a local one must have their folder."""
     return _may_be_store(root) and not is_missing_folder(f"{root}/sources")
 
 

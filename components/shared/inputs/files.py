@@ -1,4 +1,4 @@
-"""Reading the files of records that a recipe names, from any kind of source."""
+"""Reads the files of prompts and questions that a recipe names, from any kind of source."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _next_element(text: str, at: int) -> int | None:
 
 
 def first_field(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
-    """Return the value of the first of these fields that a row has; LINE_NUMBER is 0-based."""
+    """Return the first value of these fields that is not null, or None; LINE_NUMBER is 0-based."""
     values = (line - 1 if name == LINE_NUMBER else row.get(name) for name in names)
     return next((value for value in values if value is not None), None)
 

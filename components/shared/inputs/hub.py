@@ -39,7 +39,7 @@ _XET_REFUSAL = re.compile(r"client error \((?!408|429)")
 _XET_ERRNO = re.compile(r"os error (\d+)")
 
 _WRONG_SIZE = "Consistency check failed"
-"""Of huggingface_hub: a download has not the size that the hub states, mostly as it was cut off."""
+"""huggingface_hub's message for a file of another size than the hub states, mostly cut off."""
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -115,7 +115,7 @@ def _explained(error: BaseException) -> str:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Return whether an error is of the hub, its files or its clients, and not of the program."""
+    """Return whether an error comes from the hub, its files or its clients, not this program."""
     known = isinstance(error, OSError | ValueError) or "HTTPError" in _names(error)
     return known or _is_xet(error)
 

@@ -18,9 +18,9 @@ class InputKind(StrEnum):
     MODEL = "model"
     """A model or an adapter: a folder."""
     PROMPTS = "prompts"
-    """Prompts to train on, and the list of those among them that are never translated."""
+    """Prompts to train on, and the list of those whose answers are never translated."""
     QUESTIONS = "questions"
-    """What the judge compares answers to, their references, and the judge's own prompts."""
+    """The questions of the judge's tasks, reference answers, and the judge's own prompts."""
     ITEMS = "items"
     """The data of an evaluation task."""
 
@@ -86,7 +86,7 @@ def _every_input(recipe: Recipe) -> Iterator[NamedInput]:
 
 
 def with_sources(recipe: Recipe, sources: Mapping[Key, str]) -> Recipe:
-    """Return a copy of a recipe with other sources of some of its inputs.
+    """Return a copy of a recipe with other sources for some of its inputs.
 
     Args:
         recipe: the original.

@@ -56,7 +56,7 @@ def load_prompts(
         emit(
             "warning",
             message=f"prompts.translation_tasks: none of its {len(listed)} ids is a prompt's "
-            f"(it has {min(listed)!r}, a prompt is {order[0]!r}), so that no prompt counts as one",
+            f"(it has {min(listed)!r}, a prompt is {order[0]!r}), so the list marks no prompt",
         )
     for code in recipe.languages.others:
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}

@@ -177,7 +177,7 @@ def _turns(row: dict[str, Any], file: str, line: int) -> tuple[str, ...]:
 
 
 def _reference(row: dict[str, Any], turns: int, file: str, line: int) -> str | tuple[str, ...]:
-    """Return a text, or one for each turn, of which some may be empty as in MT-bench's file."""
+    """Return one text, or one for each turn; some of these may be empty, as in MT-bench's file."""
     found = row.get("reference")
     if not isinstance(found, list):
         return _text(row, ("reference",), file, line, required=False)

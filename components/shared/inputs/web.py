@@ -156,7 +156,7 @@ def _explain(url: str, folder: Path) -> Callable[[Exception], LidrError | None]:
         if isinstance(error, requests.RequestException):
             return Unavailable(
                 f"{url}: {host} does not answer ({type(error).__name__})",
-                remedy="Check HTTPS_PROXY and whether it opens in a browser, then run again.",
+                remedy="Check HTTPS_PROXY and whether the URL opens in a browser, then run again.",
             )
         if isinstance(error, OSError):  # no space left, or certificates that are not there
             raise BadInput(

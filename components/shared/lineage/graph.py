@@ -63,7 +63,7 @@ class Node:
         data: the marker's bytes; None if it is missing or cannot be read.
         marker_name: the file name of its marker.
         inputs: URI of each stage it read, by the name of the input; `source`, `adapter` and `base`
-            for the stages in which an outside model's files are.
+            name stages with files of a model that this stage only points at.
         outside: URIs of inputs that are not stages: a model's `source`, an `adapter`.
     """
 
@@ -125,7 +125,7 @@ class Graph:
     def rounds(self) -> dict[str, int]:
         """Return by URI how many models, one after the other, were trained for a stage.
 
-        The answers, translations and pairs of M_t count for M_{t+1}, as in a run's folder.
+        The responses, translations and pairs of M_t count for M_{t+1}, as in a run's folder.
         """
         found: dict[str, int] = {}
         for node in self:
@@ -138,7 +138,7 @@ class Graph:
 def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_: True) -> Graph:
     """Return the graph of some stages and of all that they were made from.
 
-    Stages of other stores than the roots' are only read; if that fails, they are damaged.
+    Stages of other stores than the roots' are only read; if that fails, they count as damaged.
 
     Args:
         roots: URIs of stages.

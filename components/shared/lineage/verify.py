@@ -119,18 +119,18 @@ class _Verifier:
         source = locate_source(uri)
         if what := _outside_fault(uri, source, expected):
             yield LineageFinding(uri, what)
-        elif source:  # its fingerprint is of what pins it: no file was read
+        elif source:  # its fingerprint covers what pins it: no file was read
             for name, described in sorted(source.marker()["files"].items()):
                 yield from self.file_faults(source, name, described)
 
     def _guarded(
         self, root: str, uri: str, check: Callable[..., Iterable[LineageFinding]], *args: Any
     ) -> list[LineageFinding]:
-        """Return the findings of a check of one thing; one finding if that cannot be read.
+        """Return the findings of a check of a file or model; one finding if it cannot be read.
 
         Args:
             root: URI of the store that it is in.
-            uri: its own.
+            uri: of the file or model.
             check: returns the findings.
             args: of the check.
 
@@ -168,7 +168,7 @@ def _outside_fault(uri: str, source: Stage | None, expected: str) -> str:
     if source:
         if not source.done():
             return "is not complete"
-        source.marker()  # as it is now: that of `model_fingerprint` may have been read before
+        source.marker()  # read it now: `model_fingerprint` may use one that was read before
     actual = model_fingerprint(uri, lambda _: None)
     return "" if actual == expected else "is not the model that was brought in"
 

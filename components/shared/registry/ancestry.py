@@ -1,4 +1,4 @@
-"""The lineage of a registered version: its stages, and the runs that made it with their recipe."""
+"""The lineage of a registered version: its stages, the runs that made it, and their recipes."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def own_stage(version: Version) -> str:
     digest = version.tags.get(DIGEST_TAG, "")
     for uri in reversed(
         files_of(version)
-    ):  # the adapter first: the source is the base model, another stage's
+    ):  # the adapter first: beside it, the source is another stage's base model
         stage = stage_of(uri)
         if stage and digest in ("", digest_of_uri(stage)):
             return stage

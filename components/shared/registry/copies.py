@@ -82,9 +82,9 @@ def copy_version(
         client: of the version's registry.
         version: to copy.
         target: client of the other registry, used under `target_account`.
-        files: URI of a store that the files are copied to; "" refers to them where they are, as
-            a stage never changes.
-        audit_log: folder with the lease and the audit entries in the version's own registry.
+        files: URI of a store to copy the files to; "" to refer to them where they are, since a
+            stage never changes.
+        audit_log: folder with the lease and the audit entries of the version's own registry.
 
     Raises:
         BadInput: both registries are the same, or one of them refuses; lidr has not registered the
@@ -137,7 +137,7 @@ def _has_itself(target: Any, version: Version) -> bool:
 
 
 def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
-    """Warn of a copy that existed before and refers to other files than it would now."""
+    """Warn of a copy that existed before and refers to other files than a new one would."""
     both = zip(files_of(copy), expected, strict=True)
     if others := [uri or "no adapter" for uri, wanted in both if uri != wanted]:
         emit(
@@ -148,7 +148,7 @@ def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
 
 
 def _copy_files(uri: str, files: str) -> str:
-    """Copy the stage of a URI to a store; return the URI there, or the same if it is no stage's."""
+    """Copy the stage of a URI to a store; return the URI there, or `uri` if it is no stage's."""
     found = model_files_at(uri)
     if not files or not found:
         if files:

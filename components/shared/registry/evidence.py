@@ -57,7 +57,7 @@ def store_of(version: Version) -> str:
     """Return the URI of the store that holds a version's stage; "" if its files are elsewhere."""
     for uri in reversed(
         files_of(version)
-    ):  # the adapter first: the source is the base model, another stage's
+    ):  # the adapter first: beside it, the source is another stage's base model
         if found := model_files_at(uri):
             return found["root"]
     return ""
@@ -77,8 +77,8 @@ def require_files(version: Version, *, verify: bool = False) -> None:
     are compared too, which reads every byte.
 
     Raises:
-        BadInput: files are missing or have other sizes, a folder's cannot be used, or lidr cannot
-            check such a URI.
+        BadInput: files are missing or have other sizes, those in a folder cannot be used, or lidr
+            cannot check files at such a URI.
         CorruptStage: a marker was changed, or a file's digest differs from its marker's.
     """
     files = files_of(version)
@@ -117,7 +117,7 @@ def _require_source(version: Version, source: Stage, verify: bool) -> None:
 def _require_listed(version: Version, stage: Stage, prefix: str, again: str, verify: bool) -> None:
     """Compare the files whose names begin with a prefix with a complete stage's or source's marker.
 
-    `again` says what makes or brings it once more.
+    `again` is the command, for the remedy, that makes or fetches the files again.
     """
     skip = len(stage.prefix) + 1
     present = {entry.key[skip:]: entry.size for entry in stage.store.list(stage.prefix)}

@@ -65,7 +65,7 @@ def _request_problem(error: Any, uri: str, what: str, remedy: str) -> LidrError:
     if _LOCAL_SOURCE in said:
         return BadInput(
             f"MLflow at {uri} cannot register files in a local folder",
-            remedy="Use a store on s3://, or the SQLite beside the store.",
+            remedy="Use a store on s3://, or the SQLite database beside the store.",
         )
     return RegistryFailed(
         f"MLflow at {uri} refused a request ({what}): {said[:_MAX_CHARS]}",

@@ -83,8 +83,9 @@ class PromotionOrder:
 def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrder) -> AuditEntry:
     """Point an alias at a version that passed the gate; return the audit entry.
 
-    The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
-    An attempt that was cut off after the alias had moved is finished under its own audit entry.
+    A champion that it replaces becomes `previous`. M_0 passes no gate; it may become the first
+    champion. An attempt that was cut off after the alias had moved is finished under its own audit
+    entry.
 
     Raises:
         BadInput: the order is invalid, or files of the version are gone.
@@ -131,7 +132,7 @@ def finish_promotion(client: Any, version: Version, audit_log: Store) -> AuditEn
 def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
     """Swap the champion and the previous champion; return the audit entry.
 
-    One that was cut off after the champion had moved is finished under its own audit entry.
+    A rollback that was cut off after the champion had moved is finished under its own audit entry.
 
     Raises:
         BadInput: there is no previous champion, or its files are gone.

@@ -33,9 +33,10 @@ def ensure_version(
 ) -> int:
     """Return the number of the oldest version with this model digest, created if there is none.
 
-    No files are copied: MLflow stores their URI. Only the holder of the lease creates. Still, two
-    can appear (the lease ran out while the process was suspended, or a proxy repeated the request),
-    so we search again: the smallest number stays, and whoever made another deletes it.
+    No files are copied: MLflow stores their URI. Only the owner of the lease creates a version.
+    Still, two can appear (the lease ran out while the process was suspended, or a proxy repeated
+    the request), so we search again: the smallest number stays, and whoever made another deletes
+    it.
 
     Args:
         client: of MLflow.
@@ -43,7 +44,7 @@ def ensure_version(
         source: URI of the model's files.
         tags: of the version, DIGEST_TAG among them. REGISTERED_TAG is left out: a copy has its own
             date.
-        run_id: of the MLflow run with its numbers; "" for none.
+        run_id: of the MLflow run with its metrics; "" for none.
         audit_log: URI of the folder for lease and audit entries if the model has none yet.
     """
     digest = tags[DIGEST_TAG]
@@ -67,8 +68,8 @@ def ensure_version(
 def ensure_model(client: Any, name: str, audit_log: str) -> Store:
     """Return the folder with a registered model's lease and audit entries; create a missing model.
 
-    Everybody must use the same one, so its URI is a tag of the registered model, which is created
-    with `audit_log`. If it was created without one, see `audit_log_of`.
+    Everybody must use the same folder, so its URI is a tag of the registered model, which is
+    created with `audit_log`. If it was created without one, see `audit_log_of`.
     """
     from mlflow.exceptions import MlflowException
 

@@ -38,11 +38,11 @@ class Version:
 
     Attributes:
         name: of the registered model.
-        number: its own, from 1.
+        number: the version number, from 1.
         source: URI of the files.
         tags: e.g. `lidr.iteration`.
         aliases: that point at it, sorted.
-        run_id: of the MLflow run with its numbers; "" without one.
+        run_id: of the MLflow run with its metrics; "" without one.
         created: when it was registered, in UTC.
     """
 

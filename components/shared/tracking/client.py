@@ -41,7 +41,7 @@ _MAX_REFUSALS = 4
 _REFUSED = re.compile(
     r"authentication failed|Access denied|does not exist|Unknown database|unable to open database"
 )
-"""What a database says that no further attempt changes: to a wrong login, name or file."""
+"""What a database answers to a wrong login, name or file, which no further attempt changes."""
 
 Result = TypeVar("Result")
 
@@ -196,7 +196,7 @@ def find_experiment(client: Any, name: str) -> Any:
 
 
 def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) -> Result:
-    """Make a call to MLflow, retrying while the server does not answer.
+    """Make a call to MLflow; retry it while the server does not answer, and after a few refusals.
 
     Args:
         action: the call; it must be safe to repeat.
@@ -207,7 +207,8 @@ def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) 
             not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
         MlflowException: it refused the call, `max_refusals` times.
-        RegistryFailed: it refused the call until LIDR_RETRY_SECONDS were over.
+        RegistryFailed: it refused the call until LIDR_RETRY_SECONDS were over, or the call raised
+            this `max_refusals` times.
     """
     from mlflow.exceptions import MlflowException
 

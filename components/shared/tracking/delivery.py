@@ -20,7 +20,7 @@ from lidr.components.shared.tracking.server_errors import server_problem
 
 _RETRY_SECONDS = 1.0
 _ENTRY_STATUSES = frozenset(range(400, 500)) - {401, 403, 407, 408, 425, 429}
-"""HTTP statuses that concern one artifact: not the credentials, nor the moment."""
+"""HTTP statuses that concern one artifact, not our login or a passing state of the server."""
 
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
 
@@ -30,9 +30,9 @@ class Delivered:
     """The outcome of a delivery.
 
     Attributes:
-        sent: number of entries that MLflow has now.
-        left: number of entries that it does not have.
-        problem: why, as one line for the user; "" if none is left.
+        sent: number of entries that were delivered.
+        left: number of entries that MLflow does not have yet.
+        problem: why entries are left, as one line for the user; "" if none is.
     """
 
     sent: int
@@ -43,7 +43,7 @@ class Delivered:
 def deliver(store: Store, run: str, seconds: float) -> Delivered:
     """Deliver a run's outbox to MLflow; what MLflow does not accept stays in the outbox.
 
-    It stops after some seconds, whether it is sending or retrying.
+    It stops after `seconds`, whether it is then sending or retrying.
     """
     end = time.monotonic() + seconds
     sent = 0
@@ -103,7 +103,7 @@ class _Delivery:
         self._end = end
         self._touched: set[str] = set()
         self._state_entries: list[tuple[str, str]] = []
-        """Logged entries that start or end a run: delivered once its state is set as well."""
+        """Logged entries that start or end a run; they count as sent once its state is set, too."""
         self.gone = False
         """Whether one of the MLflow runs was deleted; the next delivery creates it again."""
         self.unavailable = False
@@ -142,12 +142,12 @@ class _Delivery:
                 raise
             if _is_gone(error):
                 self._forget(place)
-            return _told("MLflow refused", place, name, error)
+            return _entry_problem("MLflow refused", place, name, error)
         except _artifact_errors() as error:
             if _refuses_entry(error):
-                return _told("MLflow's artifact store refused", place, name, error)
+                return _entry_problem("MLflow's artifact store refused", place, name, error)
             self.unavailable = True
-            return _told("MLflow's artifact store does not take", place, name, error)
+            return _entry_problem("MLflow's artifact store does not take", place, name, error)
         if name.startswith(METRICS):
             self._outbox.mark_sent(self._runs.server, place, name)
         else:
@@ -221,7 +221,7 @@ class _Delivery:
                 self._runs.forget(each)
 
 
-def _told(what: str, place: str, name: str, error: Exception) -> str:
+def _entry_problem(what: str, place: str, name: str, error: Exception) -> str:
     return f"{what} {place}/{name}: {' '.join(str(error).split())[:300]}"
 
 
@@ -258,7 +258,7 @@ def _log_datasets(client: Any, run_id: str, datasets: Sequence[Dataset]) -> None
 
 
 def _artifact_errors() -> tuple[type[Exception], ...]:
-    """Return what MLflow lets through of its artifact store: of HTTP (requests), a disk and S3."""
+    """Return the errors of the artifact store that MLflow does not wrap: HTTP's, a disk's, S3's."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 

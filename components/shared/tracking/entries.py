@@ -50,8 +50,10 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TrackingEntry:
-    """Data for MLflow in one call. Its time is fixed when it is written: MLflow keeps only one of
-    equal metrics, so delivering it twice is harmless.
+    """Data for MLflow that is delivered together.
+
+    The time is fixed when the entry is written: MLflow keeps only one of equal metrics, so
+    delivering the entry twice is harmless.
 
     Attributes:
         place: the run or stage it is about; see `outbox`.
@@ -77,7 +79,7 @@ class TrackingEntry:
 
     @staticmethod
     def parse(data: bytes, file: str = "") -> TrackingEntry:
-        """Return the entry in a file of the outbox, whose URI is for the message.
+        """Return the entry in a file of the outbox; `file` is its URI, for messages.
 
         Raises:
             BadInput: it is not as lidr writes it.
@@ -135,7 +137,7 @@ def _texts(row: Any) -> dict[str, str]:
     return texts
 
 
-def _escapes(place: str) -> bool:
+def _escapes(name: str) -> bool:
     """Return whether an artifact would be written outside of its folder."""
-    path = PurePosixPath(place)
-    return path.is_absolute() or ".." in path.parts or "\0" in place or not path.name
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\0" in name or not path.name

@@ -22,7 +22,7 @@ class CurveWriter:
 
     Args:
         outbox: of the run.
-        place: of the train stage in it.
+        place: of the train stage in the outbox.
         excluded: keys of the rows that are not metrics.
         interval: between two writes, in seconds.
     """
@@ -60,7 +60,7 @@ class CurveWriter:
     def close(self) -> None:
         """Wait for the last write, which gives up soon if the store fails.
 
-        Then none follows the stage's end, which has the steps that were not written.
+        So none follows the entry of the stage's end, which has the steps that were not written.
         """
         with answering_quickly():
             self._worker.shutdown()

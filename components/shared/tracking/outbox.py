@@ -3,10 +3,11 @@
     runs/<run>/tracking/recipe.json                       the resolved recipe
     runs/<run>/tracking/outbox/<place>/<name>.json        an entry
     runs/<run>/tracking/sent/<server>/<place>/<name>      marks the entry as delivered
-    runs/<run>/tracking/<name>.json                       a note of delivery's for later
+    runs/<run>/tracking/<name>.json                       a note that delivery leaves for later
 
 A place is `run` for the whole run, and `<iteration>-<step>` for a stage. A name begins with the
-entry's kind: `start-<ms>`, `metrics-<last step>`, `failed-<ms>`, `end`.
+entry's kind: `start-<ms>`, `metrics-<last step>`, `failed-<ms>`, `end` (of the whole run:
+`end-<digest of its result>`).
 """
 
 from __future__ import annotations

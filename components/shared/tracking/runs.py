@@ -4,8 +4,8 @@ The id of each is noted on the store; of concurrent notes the first one counts. 
 was created but not noted (its process died, or another was first) is found by its tags, or deleted.
 
 With Kubeflow Pipelines' MLflow plugin each task has an MLflow run already, named by MLFLOW_RUN_ID,
-and so has the whole pipeline. The pipeline's then is the one of the lidr run: it is neither created
-nor ended here.
+and so has the whole pipeline. The pipeline's MLflow run then serves as that of the lidr run: it is
+neither created nor ended here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from lidr.components.shared.tracking.stage_metrics import as_params
 
 _PARENT = "mlflow.parentRunId"
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
-"""Of each in one request, which holds 1,000 in all at most."""
+"""Most of each in one request, which may hold 1,000 in all."""
 _MAX_LEVELS = 20
-"""Of parents above a task's MLflow run."""
+"""Most levels of parents above a task's MLflow run."""
 
 
 class MlflowRuns:
@@ -72,7 +72,10 @@ class MlflowRuns:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log in requests of a size that the server accepts; repeating it changes nothing."""
+        """Send data to an MLflow run, in requests of a size that the server accepts.
+
+        Repeating it changes nothing. `time` is that of the metrics, in milliseconds since 1970.
+        """
         from mlflow.entities import Metric as Logged
         from mlflow.entities import Param, RunTag
 
@@ -89,7 +92,10 @@ class MlflowRuns:
             rows, given, facts = rows[_MAX_METRICS:], given[_MAX_PARAMS:], facts[_MAX_TAGS:]
 
     def _find_injected(self) -> dict[str, Any] | None:
-        """Return the pipeline's own MLflow run, noted for processes outside of the pipeline too."""
+        """Return the ids of the pipeline's own MLflow run and its experiment; None if it has none.
+
+        They are noted on the store for processes outside of the pipeline.
+        """
         own = os.environ.get("MLFLOW_RUN_ID")
         note = _pipeline_note(self._store.uri)
         top = self._get_run(own) if own else None
@@ -136,7 +142,7 @@ class MlflowRuns:
         return run_id
 
     def _find_or_create(self, place: str, start: int | None) -> str:
-        """Create an MLflow run, or find the one whose process died before it noted it."""
+        """Find the MLflow run of a process that died before noting it, or create one."""
         tags = self._tags(place) | self._parent_tag(place, start)
         experiment = self._experiment_id()
         identity = self._identity_tags(place).items()

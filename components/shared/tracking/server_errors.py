@@ -24,9 +24,9 @@ _MAX_CHARS = 200
 def server_problem(error: Any, uri: str = "") -> LidrError | None:
     """Return the LidrError for an MlflowException that concerns the server as a whole.
 
-    BadInput if the address is wrong or it refuses our login, TrackingFailed if it does not answer
-    or cannot work; None if it refused only this request. The server's `uri` is by default the
-    environment's, or a local store's mlflow.db.
+    BadInput if the address is wrong or the server refuses our login, TrackingFailed if it does not
+    answer or cannot work; None if it refused only this request. The server's `uri` is by default
+    the environment's, or a local store's mlflow.db.
     """
     from mlflow.exceptions import InvalidUrlException
 
@@ -66,11 +66,11 @@ def server_problem(error: Any, uri: str = "") -> LidrError | None:
 
 
 def _foreign_answer(error: Any) -> str:
-    """Return what an answer was that is not MLflow's, e.g. a gateway's; "" if it is MLflow's.
+    """Describe an answer that is not MLflow's, e.g. a gateway's; "" for an answer of MLflow.
 
-    MLflow's client gives JSON without an error code the status 500, whatever its status was. Those
-    that are worth a retry (429, 500, 502 to 504) never come as JSON: the client raises before it
-    reads it.
+    MLflow's client gives JSON without an error code the status 500, whatever its status was. The
+    statuses that are worth a retry (429, 500, 502 to 504) never arrive here as JSON: for them the
+    client raises before it reads the answer.
     """
     from mlflow.exceptions import RestException
 
@@ -98,7 +98,7 @@ def _at(uri: str) -> str:
 
 
 def unavailable(error: Any, uri: str) -> TrackingFailed:
-    """Return the error of a server or database at an address that does not answer or work."""
+    """Return the error for a server or database, at `uri`, that does not answer or work."""
     from mlflow.exceptions import RestException
 
     text, where = str(error), f"MLflow{_at(uri)}"

@@ -27,7 +27,7 @@ _UNNAMEABLE = re.compile(r"[^\w\-. :]")
 
 
 def metrics_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
-    """Return the metrics that only a stage's own MLflow run shows, by step of training or by t."""
+    """Return the metrics that only a stage's own MLflow run shows, by optimizer step or by t."""
     if step == "train":
         return training_curves(_rows(stage))
     if step == "evaluate":

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
 
 _DELIVERS = {step.name: step.delivery_seconds for step in STEPS if step.delivery_seconds}
-"""Seconds that a step itself spends on delivery, by the name of those that do."""
+"""Seconds of delivery by step, for the steps that deliver at their end themselves."""
 
 ENDED_WELL = ("SUCCEEDED", "COMPLETE")
 """States of a loop that ended well, as `kfp.local` and Kubeflow Pipelines name them."""
@@ -100,7 +100,7 @@ class _StepTracker:
         """Note what the step made."""
         with _errors_as_warnings():
             if self._step == "report":
-                if "reason" not in self._arguments:  # with one, the run has failed: see cleanup
+                if "reason" not in self._arguments:  # else the run has failed: see cleanup
                     self._end_run()
             elif self._step == "cleanup":
                 self._note_loop_failure()
@@ -121,7 +121,7 @@ class _StepTracker:
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
-        """Deliver the outbox: to a server beside the step, else at the end of steps that wait."""
+        """Deliver the outbox: at the end of a step in `_DELIVERS`; to a server beside any other."""
         with self._uploader():
             yield
         if self._step in _DELIVERS:
@@ -163,7 +163,10 @@ class _StepTracker:
         )
 
     def _was_reused(self, step: str) -> bool:
-        """Return whether an earlier execution made the stage; a fused translate was generate's."""
+        """Return whether an earlier execution made the stage.
+
+        In a fused rollout, generate makes the stage of translate as well.
+        """
         if step != "translate" or not self._reused():
             return self._reused()
         place = place_of(self._iteration, "generate")
@@ -206,7 +209,7 @@ class _StepTracker:
 
 
 def _last_of_rollout(arguments: Mapping[str, Any]) -> str:
-    """Return the last step that the shards of a rollout have begun; the merge ends it."""
+    """Return the last step that the shards of a rollout begin; merge notes its end."""
     recipe = json.loads(str(arguments.get("recipe") or "{}"))
     rewarder = recipe.get("pairing", {}).get("rewarder", "lidr")
     return "translate" if rewarder == "lidr" else "generate"

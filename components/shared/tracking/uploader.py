@@ -1,8 +1,8 @@
 """A process beside a step that delivers the run's outbox to an MLflow server.
 
 The step only writes to the store and never waits for MLflow; even importing MLflow's client takes
-seconds. The process runs until its standard input closes, so that it ends with the step however
-that ends, and delivers once more before it exits.
+seconds. The process runs until its standard input closes, so that it ends with the step however the
+step ends, and delivers once more before it exits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lidr.components.shared.tracking.delivery import anything_waits, deliver
 _INTERVAL_SECONDS = 10.0
 _FLUSH_SECONDS = 15.0
 _EXIT_SECONDS = 2.0
-"""For which a step in a pod waits for the uploader's exit: the pod ends with the step."""
+"""Time for which a step in a pod waits for the uploader's exit: the pod ends with the step."""
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def run_lease(store: str, run: str, parent: str = FOLDER) -> Iterator[Lease]:
 
 @contextmanager
 def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None]:
-    """Hold a run's lease as one of the tasks of an execution, all of which give its id.
+    """Hold a run's lease as a task of an execution; all of its tasks pass the same id.
 
     Raises:
         BadInput: another execution is alive.
@@ -276,7 +276,7 @@ def _parse_owner(text: bytes) -> LeaseOwner | None:
 
 
 def machine_id() -> str:
-    """Return an id that is equal for processes that see each other's ids only; "" if unknown."""
+    """Return an id, equal only for processes that see each other's process ids; "" if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"

@@ -67,7 +67,7 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
 
 @contextmanager
 def _in_run(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[object], None]]:
-    """Hold the run's lease, count GPU time and track the step; yields what takes its result."""
+    """Hold the run's lease, count GPU time, track the step; yield a function for its result."""
     with (
         ExitStack() as until_end,
         _leased(name, arguments),
@@ -76,7 +76,7 @@ def _in_run(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[ob
     ):
         try:
             yield note
-        except BaseException:  # it keeps its GPUs until everything below is written or given up
+        except BaseException:  # the step keeps its GPUs until all is written or given up
             until_end.enter_context(answering_quickly())
             raise
 

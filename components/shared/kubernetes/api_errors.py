@@ -18,7 +18,7 @@ POLICY_SIGNS = (
     "violates PodSecurity",
     _TERMINATING,
 )
-"""In the message of a 403 that is no missing right: admission control refuses the object."""
+"""Texts in the message of a 403 that admission control sends; in others a right is missing."""
 
 
 def status_of(error: BaseException) -> int:

@@ -17,10 +17,10 @@ def connect(*, pod_first: bool = False) -> str:
     """Configure the Kubernetes client from the kubeconfig, or else the pod's service account.
 
     Args:
-        pod_first: the account counts, and only outside a pod the kubeconfig.
+        pod_first: whether to use the account where there is one, else the kubeconfig.
 
     Returns:
-        The namespace that either names.
+        The namespace that the kubeconfig or the account names.
 
     Raises:
         BadInput: there is neither, the kubeconfig cannot be read or used, or its login plugin
@@ -88,6 +88,6 @@ def _failed_plugin(user: str) -> str:
 
 
 def _kubeconfig(given: str) -> str:
-    """Return the first file that exists of those that are given as in $KUBECONFIG; or ""."""
+    """Return the first existing file of a list as in $KUBECONFIG; "" if there is none."""
     files = (path for path in given.split(os.pathsep) if path)
     return next((path for path in files if Path(path).expanduser().is_file()), "")

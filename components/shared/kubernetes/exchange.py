@@ -1,8 +1,8 @@
 """The files through which a launcher and the nodes of its TrainJob exchange job and outcome.
 
 They are in `launch/` of the stage being made, on the store. The launcher writes the job; each node
-writes a summary, or why it failed. Unlike pods, their logs and the TrainJob, these do not vanish.
-No finished stage has them.
+writes a summary, or why it failed. Unlike pods, their logs and the TrainJob, these do not vanish;
+they are deleted when the stage is finished.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class RecordedFailure(Strict):
 
     @property
     def deliberate(self) -> bool:
-        """Whether the rank raised a LidrError; one that died may only have lost other ranks."""
+        """Whether the rank raised an error of its own; one that died may have lost another rank."""
         return self.kind != "launch_failed"
 
     def as_error(self) -> LidrError:
@@ -124,5 +124,5 @@ def failure_of(error: LidrError) -> RecordedFailure:
 
 
 def root_cause(failures: list[RecordedFailure]) -> RecordedFailure:
-    """Return the cause of the others: the earliest raised one, else the first by order and time."""
+    """Return the failure that caused the others: the first raised, else by order, then time."""
     return min(failures, key=lambda each: (not each.deliberate, each.order, each.time))

@@ -14,7 +14,8 @@ from lidr.components.shared.config.profile import Profile, TrainingPlacement
 class Launch(TrainingPlacement):
     """The profile's `training`, completed from other keys of the profile.
 
-    It is one text parameter of the train step, so that the step needs no profile.
+    It is one text parameter of a step that may launch a TrainJob, so that the step needs no
+    profile.
     """
 
     namespace: str = ""

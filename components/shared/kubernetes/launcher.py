@@ -35,7 +35,7 @@ _MORE_MEMORY = "Raise the step's memory in the profile, then run it again."
 
 
 def job_name(component: str, stage: Stage) -> str:
-    """Return the name of a stage's TrainJob, short since pods add to it and have 63 characters.
+    """Return the name of a stage's TrainJob, short: pods append to it, up to 63 characters in all.
 
     It contains a digest of the store's URI, because stages have the same digest on every store.
     """
@@ -152,7 +152,7 @@ class TrainJobLauncher:
         cluster.delete(work.name)
 
     def _raise_if_fatal(self, cluster: Cluster, found: TrainJob, work: LaunchedWork) -> None:
-        """Fail at once if KFP retries what must fail again; a new KFP run may try."""
+        """Fail at once if KFP retries what must fail again; a new KFP run may try it."""
         failure = work.exchange.failure()
         if failure and failure.exit_code in FATAL and found.run and found.run == own_run(cluster):
             raise failure.as_error()
@@ -244,7 +244,7 @@ def _failed(
         lines.append(f"a pod waits: {pods.waiting}")
     if job is None:
         lines.append("the TrainJob is gone: somebody deleted it")
-    elif why := job.conditions.get("Failed"):  # its deadline, for one
+    elif why := job.conditions.get("Failed"):  # e.g. its deadline has passed
         lines.append(why)
     killed = any(each.reason.startswith("OOMKilled") for each in pods.failures.values())
     return LaunchFailed(

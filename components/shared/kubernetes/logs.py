@@ -40,7 +40,7 @@ class LogFollower:
 
     Args:
         cluster: reads the logs.
-        container: of each pod, whose log it is.
+        container: of each pod, the one whose log is followed.
         first_lines: lines, at most, that are read of the log from before a pod was first seen; 0
             for all.
     """
@@ -113,7 +113,7 @@ class SharedProgress:
         self._changed = False
 
     def add(self, node: int, lines: list[str]) -> None:
-        """Keep a node's progress; print the other lines of node 0, and the others' warnings."""
+        """Keep a node's progress; print node 0's other lines, and other nodes' warnings."""
         for line in lines:
             values = progress_in(line)
             if values is not None:

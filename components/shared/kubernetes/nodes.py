@@ -17,7 +17,7 @@ _TAIL_LINES = 20
 
 @dataclass
 class PodFailure:
-    """A failed pod, why it failed, and its last log lines; none if they could not be read yet."""
+    """A failed pod, why it failed, and its last log lines ([] if they could not be read yet)."""
 
     pod: str
     reason: str
@@ -30,9 +30,9 @@ class TrainJobPods:
 
     Attributes:
         cluster: the namespace's API.
-        running: how many ran at the last update; of those that need each other (not sharded),
-            also how many had succeeded.
-        scheduled: how many had a node then.
+        running: how many ran at the last update; if they need each other (not sharded), those
+            that had succeeded count too.
+        scheduled: how many had been scheduled to a node then.
         waiting: why the first waiting pod waits; "" if none does.
         sharded: whether each node does a shard of the work.
         failures: of the newest attempt by node, in the order in which they were seen, without those
@@ -69,7 +69,8 @@ class TrainJobPods:
     def last_output(self) -> list[str]:
         """Return the last lines of the failed pod that explains the others.
 
-        Ranks fail of the first that failed; shards fail separately, and the newest ends the job.
+        Ranks fail because the first one failed; shards fail separately, and the last one that fails
+        ends the job.
         """
         logs = [failure.log for failure in self.failures.values() if failure.log]
         return logs[-1 if self.sharded else 0] if logs else []
@@ -98,7 +99,7 @@ class TrainJobPods:
         if number not in self.failures:
             self.failures[number] = PodFailure(name, reason)
             emit("warning", message=f"node {number} (pod {name}) failed: {reason}")
-        if not self.failures[number].log:  # else it could not be read before
+        if not self.failures[number].log:  # it is new, or its log could not be read before
             log = self.cluster.log(name, pods.CONTAINER, tail_lines=_TAIL_LINES)
             self.failures[number].log = log.splitlines()
 
@@ -136,15 +137,15 @@ class AdmissionTimeout:
         """Return the error to raise, with what the TrainJob was waiting for."""
         alone = self._needed == 1
         lacked = "had no running pod" if alone else f"did not have all {self._needed} pods running"
-        told, look = "the scheduler has found no node for it", "the scheduler and the nodes"
+        cause, look = "the scheduler has found no node for it", "the scheduler and the nodes"
         if launch.queue:
             queue = f"Kueue queue {launch.queue!r}"
-            told, look = f"{queue} has not admitted it", f"{queue} and the nodes"
+            cause, look = f"{queue} has not admitted it", f"{queue} and the nodes"
         if self._scheduled:
-            told, look = "its pods have nodes but do not start", "its image, Secrets and volumes"
+            cause, look = "its pods have nodes but do not start", "its image, Secrets and volumes"
         return LaunchFailed(
             f"TrainJob {name} {lacked} for {self._limit / 60:g} minutes and was deleted: "
-            f"{self._reason or told}",
+            f"{self._reason or cause}",
             remedy=f"Look at {look}, or raise training.admission_minutes, then run the step again: "
             "what was finished is kept.",
         )

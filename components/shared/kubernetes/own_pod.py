@@ -12,7 +12,10 @@ from lidr.components.shared.kubernetes.runs import RUN_LABEL
 from lidr.components.shared.kubernetes.trainjobs import Cluster
 
 _NAME_VARIABLE = "KFP_POD_NAME"
-"""Kubernetes cuts a host's name after 63 characters; those of Kubeflow's pods are often longer."""
+"""Environment variable with this pod's name.
+
+Kubernetes cuts a host's name after 63 characters; those of Kubeflow's pods are often longer.
+"""
 
 
 def own_run(cluster: Cluster) -> str:
@@ -25,8 +28,8 @@ def is_disrupted(cluster: Cluster) -> bool:
     """Return whether SIGTERM came with an eviction, a preemption or a drained node.
 
     All of them first set the pod's condition DisruptionTarget. A pod that cannot be read counts as
-    cancelled: otherwise its TrainJob would hold GPUs with nobody waiting for it, and it loses only
-    the work since its last checkpoint.
+    cancelled: otherwise its TrainJob would hold GPUs with nobody waiting for it. Deleting that
+    TrainJob loses only the work since its last checkpoint.
     """
     pod = _own(cluster)
     return pod is not None and pods.is_disrupted(pod)

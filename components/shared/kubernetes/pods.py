@@ -92,15 +92,15 @@ def is_scheduled(pod: Pod) -> bool:
 
 
 def missing_resources(message: str) -> list[str]:
-    """Return the resources that are insufficient by a message of the scheduler or Kueue."""
+    """Return the resources that are insufficient according to the scheduler or Kueue."""
     return sorted({name.rstrip(".") for name in _INSUFFICIENT.findall(message)})
 
 
 def why_failed(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not.
 
-    The container itself counts first, then the others: one that initializes, or Argo's, which
-    uploads what the container has left.
+    A reason of the pod as a whole counts first, e.g. its eviction; then the container; then the
+    others: one that initializes, or Argo's, which uploads what the container has left.
     """
     ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)

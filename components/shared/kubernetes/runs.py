@@ -37,8 +37,8 @@ _NO_ANSWER = (
 def cluster_id() -> str:
     """Return an id that the pods of one account of one cluster share; "" where it is not known.
 
-    Clusters may share the authority of their API servers. The uid of the service account, which its
-    token names, is of one cluster.
+    Clusters may share the certificate authority of their API servers. The uid of the service
+    account, which its token names, is of one cluster.
     """
     try:
         authority = (_ACCOUNT / "ca.crt").read_bytes()

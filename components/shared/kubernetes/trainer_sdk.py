@@ -1,4 +1,4 @@
-"""Kubeflow's SDK of the Trainer: its client, and a TrainJob in its words."""
+"""The SDK of Kubeflow Trainer: its client, and a TrainJob as its trainer and options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sdk_backend(namespace: str) -> Any:
         def verify_backend(self) -> None:
             """Skip a request without a timeout: it only warns where a ConfigMap is unreadable."""
 
-    connect(pod_first=True)  # as the SDK, which ends with a traceback where a kubeconfig is broken
+    connect(pod_first=True)  # the SDK does the same, but with a traceback for a broken kubeconfig
     backend = Backend(KubernetesBackendConfig(namespace=namespace or None))
     client = backend.custom_api.api_client
     request = client.request

@@ -1,7 +1,7 @@
 """The Kubernetes API as a launcher needs it: creates TrainJobs by Kubeflow's SDK, retries calls.
 
 API servers are restarted and upgraded while jobs run for days. One error ends the SDK's own
-`wait_for_job_status`; here every call is retried until it has failed for minutes.
+`wait_for_job_status`; here every call but `log` is retried until it has failed for minutes.
 """
 
 from __future__ import annotations
@@ -84,11 +84,12 @@ class Cluster:
             runtime = self._call(
                 f"read TrainingRuntime {launch.runtime}", lambda: self._runtime(launch.runtime)
             )
-        except RuntimeError as error:  # the SDK's own: what it got is no runtime to it
+        except RuntimeError as error:  # the SDK's: it cannot read the answer as a runtime
             raise BadInput(
                 f"Kubeflow's SDK cannot use TrainingRuntime {launch.runtime!r} in namespace "
                 f"{self.namespace}: {one_line(str(error.__cause__ or error))}",
-                remedy="Write it as manifests/base/training-runtime.yaml, or set training.runtime.",
+                remedy="Write it like manifests/base/training-runtime.yaml, or set "
+                "training.runtime.",
             ) from error
         if runtime is None:
             raise BadInput(
@@ -130,8 +131,8 @@ class Cluster:
     def delete(self, name: str) -> None:
         """Delete a TrainJob, which is gone once its pods have ended.
 
-        In the foreground (Kubernetes' garbage collection): another one of its name would share the
-        pods' addresses and checkpoints with ranks that still write.
+        Deletion is in the foreground (Kubernetes' garbage collection), because another TrainJob of
+        this name would share the pods' addresses and checkpoints with ranks that still write.
         """
         self._call(
             f"delete TrainJob {name}",
@@ -150,7 +151,7 @@ class Cluster:
                 self._backend.core_api.list_namespaced_pod(
                     self.namespace, label_selector=f"{JOBSET_LABEL}={name}", _preload_content=False
                 ).data
-            ),  # read here: the connection may break
+            ),  # read inside the retried call: the connection may break
         )
         pods: list[Pod] = json.loads(answer)["items"]
         return pods
@@ -172,6 +173,9 @@ class Cluster:
         """Return a container's log; "" if it cannot be read now. Not retried.
 
         The options are those of `read_namespaced_pod_log`, e.g. `tail_lines`.
+
+        Raises:
+            BadInput: the API server refused the request.
         """
         try:
             answer: bytes = self._backend.core_api.read_namespaced_pod_log(

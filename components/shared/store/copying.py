@@ -24,7 +24,7 @@ def copy_stage(
     files that it has lost.
 
     Args:
-        stage: to be copied; each of its files is checked.
+        stage: to be copied; each file is checked as it is copied.
         store: to copy to.
         begin: called with the name of each file before it is copied.
         advance: called with the size of each file, in bytes, afterwards.

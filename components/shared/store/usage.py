@@ -152,7 +152,7 @@ def estimate_remaining(used: Mapping[int, Amount], planned: Amount, iteration: i
 
     Args:
         used: by iteration.
-        planned: for iteration 1, which has none before it.
+        planned: for one iteration; taken if `used` has none before it.
         iteration: about to begin, or to go on.
     """
     earlier = [amount for number, amount in used.items() if 0 < number < iteration]

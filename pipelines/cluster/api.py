@@ -189,7 +189,7 @@ class ClusterApi:
         except Denied as error:
             raise BadInput(
                 f"{self.server} does not accept the kubeconfig's login",
-                remedy="Log in again; `kubectl auth whoami` shows as which user.",
+                remedy="Log in again; `kubectl auth whoami` shows the user.",
             ) from error
         if self._is_anonymous():  # anybody may read the version
             raise BadInput(

@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}")
 _CRON_ITEM = re.compile(
     r"(?:[*?]|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/0*[1-9][0-9]{0,3})?"
 )
-"""An item of a field's list, in lower case: `*`, `5`, `1-5` or `mon-fri`, with or without a step."""
+"""A list item of a field, in lower case: `*`, `5`, `1-5` or `mon-fri`, with or without a step."""
 
 
 class _CronField(NamedTuple):

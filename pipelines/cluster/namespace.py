@@ -278,8 +278,8 @@ def why_not_admitted(workload: dict[str, Any]) -> str:
         return reserved.get("message") or "not admitted yet"
     # with a quota, it waits for admission checks, e.g. until nodes have been provisioned
     checks = [each for each in status.get("admissionChecks") or [] if each.get("state") != "Ready"]
-    told = [f"{each.get('name')}: {each.get('message') or each.get('state')}" for each in checks]
-    return f"admission check {'; '.join(told)}" if told else "not admitted yet"
+    waiting = [f"{each.get('name')}: {each.get('message') or each.get('state')}" for each in checks]
+    return f"admission check {'; '.join(waiting)}" if waiting else "not admitted yet"
 
 
 def _parsed(what: str, answer: Any) -> dict[str, Any]:

@@ -31,9 +31,9 @@ class Begun(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        given: with the engine chosen for `auto`, and its sources as the user gave them.
-        recipe: the same, with the copies of its inputs that `lidr fetch` has put into the store
-            and, for a run, with the day on which it began.
+        given: the recipe with the engine chosen for `auto`, and its sources as the user gave them.
+        recipe: the same, but with the copies of its inputs that `lidr fetch` has put into the
+            store and, for a run, with the day on which it began.
         note: which engine was chosen, and why; "" if the recipe names one.
         run: the run's name.
         default_run: the name that runs of equal recipes share, wherever they read their inputs.
@@ -66,10 +66,11 @@ def begin(
     Args:
         recipe: what to learn.
         profile: where to run.
-        store: where the run may have begun already; None if there is no run.
+        store: where the run may have begun already, and copies of inputs may be; None to look for
+            neither.
         run: its name, if one was given; a run keeps the engine that it began with.
         here: whether this machine does the work, whatever the profile is for.
-        today: the day of a run that begins now; "" if none does.
+        today: the day of a run that begins now; "" if no run begins now.
         scheduled: whether this is a schedule, whose runs begin later, each under a longer name: it
             takes over nothing of a run with its own name.
 
@@ -80,7 +81,7 @@ def begin(
         CorruptStage, DamagedObject: a copy of an input there is damaged.
     """
     _require_servers(recipe, profile)
-    if not here:  # then nothing is trained
+    if not here:  # evaluations and promotions train nothing
         require_trainable(recipe, profile)
     note = ""
     runs = None if scheduled else store
@@ -151,10 +152,10 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
 
 
 def with_pinned_as_given(recipe: Recipe, given: Recipe) -> Recipe:
-    """Return a recipe that only says where local inputs are; all others are as given.
+    """Return `given`, but with the places that `recipe` has for local inputs.
 
-    It is the same before and after `lidr fetch` has copied what an address pins. A file of this
-    machine may have changed, which only the place of its copy tells.
+    It is the same before and after `lidr fetch` has copied inputs that their addresses pin. A local
+    file may have changed, which only the place of its copy shows.
 
     Args:
         recipe: with the places of its copies, from `located`.

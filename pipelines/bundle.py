@@ -1,7 +1,8 @@
 """Copies what a recipe names into a store, into a bundle for an offline cluster, and out of it.
 
-A bundle is a folder that is a store with `sources/`; `inputs.json` maps each input of the recipe to
-one of them, `images.txt` lists the images with their digests, and `images/` holds their archives.
+A bundle is a folder that is a store with `sources/`. Its `inputs.json` maps each input of the
+recipe to one of the sources, `images.txt` lists the images with their digests, and `images/` holds
+their archives.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
 
     Raises:
         BadInput: the folder is not a bundle, or lacks an input of the recipe or holds another one,
-            or the store does.
+            or the store has that input from another execution.
         CorruptStage: a file of the bundle is missing or damaged.
     """
     if not (folder / _INDEX).is_file():
@@ -138,7 +139,8 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
     named = [each for each in inputs_of(recipe) if not in_bucket(each)]
     results = []
     try:
-        sources = {each: _packed(each, bundle, index) for each in named}  # all, before any copy
+        # All are checked before any is copied.
+        sources = {each: _packed(each, bundle, index) for each in named}
         for each, source in sources.items():
             known = Stage(store, source.prefix).done()
             copy_stage(source, store, advance=advance)
@@ -151,7 +153,7 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
 def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage:
     """Return the complete copy of an input in a bundle.
 
-    A local file is not compared with the recipe's: it may be on the machine that packed it only.
+    The copy of a local file is not compared with the file: it may exist only where it was packed.
 
     Raises:
         BadInput: the bundle lacks it, holds another one, or was copied in part.
@@ -183,7 +185,7 @@ def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage
 def _plans(
     recipe: Recipe, named: Iterable[NamedInput], store: Store
 ) -> dict[NamedInput, FetchPlan]:
-    """Plan all inputs before any is fetched: a wrong path is told at once, not after hours.
+    """Plan all inputs before any is fetched: a wrong path is reported at once, not after hours.
 
     Raises:
         BadInput: an input is malformed, not pinned or, if local, missing.
@@ -197,7 +199,7 @@ def _plans(
 
 
 def _fetch_all(plans: Mapping[NamedInput, FetchPlan], advance: Advance) -> list[FetchResult]:
-    """Fetch inputs in parallel; the first error, or Ctrl-C, begins no further file."""
+    """Fetch inputs in parallel; no further file is begun after the first error, or Ctrl-C."""
     stopped = Event()
 
     def advance_unless_stopped(size: int) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lidr.pipelines.placement import Placement
 
 MAX_BYTES = 350_000
-"""The Argo workflow becomes about twice as large, and a cluster refuses it above 700 kB."""
+"""Bytes of a pipeline: its Argo Workflow is about twice as large, and refused above 700 kB."""
 
 
 def compile_loop(
@@ -54,7 +54,7 @@ def compile_loop(
             `MAX_ITERATIONS`.
         first: the first iteration compiled in; those before it are in the run's state.
         watching: whether a check for new inputs comes first (`components/watch`).
-        resumed: whether an earlier execution of the run has measured M_0.
+        resumed: whether an earlier execution of the run has evaluated M_0.
         on_store: whether the recipe is on the store; else the pipeline holds it once.
         account: budget and prices for the tasks, from a plan (`planning.budget.account_of`); "" to
             take them from the profile.

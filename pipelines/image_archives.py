@@ -23,7 +23,7 @@ def find_tool() -> str:
     """Return the first of the tools that is installed.
 
     Raises:
-        BadInput: none is.
+        BadInput: none is installed.
     """
     for name in _TOOLS:
         if shutil.which(name):
@@ -35,9 +35,9 @@ def find_tool() -> str:
 
 
 def list_images(store: Store, images: Sequence[str], folder: Path) -> dict[str, str]:
-    """Add images to the bundle's list; return all of it, by image the digest or `unknown`.
+    """Add images to the bundle's list; return the whole list: each image's digest, or `unknown`.
 
-    A digest that the registry does not tell now is kept only if its archive is there.
+    A listed digest that the registry does not report now is kept only if its archive is there.
 
     Args:
         store: the bundle.

@@ -1,10 +1,10 @@
 """Moves conditions from groups of tasks onto the tasks themselves.
 
 For each group KFP starts a driver pod, which takes about ten seconds. The SDK cannot put a
-condition on a task, but the backend allows it. A sub-pipeline that is one `dsl.If` is two groups:
-its condition moves to the task that calls it; if no task depends on that one, further on to the
-first tasks inside.
-If a condition does not hold, Argo omits the task and all that follow it.
+condition on a task, but the backend allows it. A sub-pipeline that is one `dsl.If` is two groups.
+Its condition moves to the task that calls the sub-pipeline and, if no other task depends on that
+task, on to the first tasks inside. If a condition does not hold, Argo omits the task and all that
+follow it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def lift_conditions(pipeline: Document) -> None:
 
 
 def inline_groups(pipeline: Document) -> None:
-    """Replace each conditional group that no task depends on by its tasks, in place.
+    """Replace each conditional group that no task depends on with its tasks, in place.
 
-    The first of them get its condition, and Argo omits the others with them. A group stays if the
-    name of one of its tasks is taken, or one of the first has a condition already.
+    The group's first tasks get its condition, and Argo omits the others with them. A group stays if
+    the name of one of its tasks is taken, or one of its first tasks has a condition already.
 
     Args:
         pipeline: the PipelineSpec as a dictionary, after `lift_conditions`.

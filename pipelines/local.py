@@ -72,7 +72,7 @@ class LocalJob:
 
     @property
     def parent(self) -> str:
-        """Folder of the store that has the job's: a promotion is no run and not listed as one."""
+        """The store's folder for such jobs: a promotion is not a run, and not listed as one."""
         return PROMOTIONS if self.promotion else FOLDER
 
     @property
@@ -120,6 +120,7 @@ def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
 
     Raises:
         BadInput: the run is being executed by another process, here or elsewhere.
+        TakenOver: another execution has taken the run over.
         LidrError: a step failed; carries the step's message and exit code.
     """
     with (

@@ -82,7 +82,7 @@ def stop(store: str, run: str, timeout: float = 60.0) -> bool:
     """End the process that executes a run, and wait for it; return False if none does.
 
     Args:
-        store: URI of the store, which need not be in order.
+        store: URI of the store, which need not be readable.
         run: name of the run.
         timeout: seconds to wait.
 
@@ -128,7 +128,7 @@ def log_lines(
     everything: bool = False,
     poll_seconds: float = 0.5,
 ) -> Iterator[str]:
-    """Yield the lines of a run's log; lines that KFP prints between them name their step.
+    """Yield the lines of a run's log; KFP's own lines among them name the step.
 
     Args:
         step: only this step's; "" for everything.
@@ -173,7 +173,7 @@ def read_events(path: Path) -> list[Event]:
 
 
 def event_rows(events: list[Event], *, running: bool) -> Iterator[StepRow]:
-    """Yield a row for each step that has started; shards of a step are one.
+    """Yield a row for each step that has started; the shards of a step share one.
 
     Args:
         events: of one execution, in order.
@@ -207,7 +207,7 @@ def _row(iteration: int, step: str, shards: dict[str, dict[str, Event]], running
     Args:
         iteration: of the row.
         step: its name.
-        shards: the latest event of each kind by shard; the only one of an unsharded step is "".
+        shards: the latest event of each kind by shard; an unsharded step has only the shard "".
         running: whether the execution is still running.
     """
     row = StepRow(iteration, step, "running" if running else "cancelled")
@@ -231,13 +231,13 @@ def _row(iteration: int, step: str, shards: dict[str, dict[str, Event]], running
 
 
 def _shard_count(shards: Iterable[str]) -> int:
-    """Return how many shards a step has, of which some may not have started: 3 of "2/3"."""
+    """Return how many shards a step has, started or not: 3 for "2/3"."""
     counts = (shard.rpartition("/")[2] for shard in shards)
     return max(int(count) if count.isdecimal() else 1 for count in counts)
 
 
 def _seconds(parts: list[dict[str, Event]]) -> float:
-    """Return how long a step has taken: to the last event of its shards, which run in turn."""
+    """Return how long a step has taken: from its first shard's start to the last shard's event."""
     if len(parts) == 1 and "finished" in parts[0]:
         return float(parts[0]["finished"]["seconds"])
     latest = max(

@@ -26,8 +26,8 @@ class LoopShape:
 
     Attributes:
         rounds: the last iteration compiled in, at most `MAX_ITERATIONS`.
-        first: the first one; earlier ones are in the run's state.
-        resumed: whether an earlier execution of the run has measured M_0.
+        first: the first iteration compiled in; earlier ones are in the run's state.
+        resumed: whether an earlier execution of the run has evaluated M_0.
         watching: whether `check_inputs` comes first, and the rest only runs if inputs are new.
     """
 

@@ -201,13 +201,14 @@ def _limit_lines(found: Ancestry, recipe: Recipe | None, merged: bool) -> Iterat
     tasks = ", ".join(f"`{name}`" for name in recipe.evaluation.tasks) if recipe else "its tasks"
     yield f"- Measured on {tasks} alone. Safety was not evaluated."
     yield (
-        "- Its reward is the model's own strength in its dominant language: what that is wrong "
-        "about, the others learn."
+        "- Its reward is the model's own strength in its dominant language: what the model gets "
+        "wrong there, it learns in the other languages, too."
     )
     if merged:
         yield (
-            "- Evaluated with its adapter beside the weights. In these files it is added to them; "
-            "bfloat16 weights are rounded up or down at random, which keeps it on average."
+            "- Evaluated with its adapter beside the weights. In these files it is merged into "
+            "them; bfloat16 weights are rounded up or down at random, which keeps its effect on "
+            "average."
         )
 
 

@@ -16,7 +16,7 @@ from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines.placement import Placement
 
 _MAX_ITERATIONS = 5
-"""Any number above the gate's iteration: no further iteration follows that it could stop."""
+"""Any number above the gate's iteration: a promotion has no later iteration to stop."""
 
 
 def build_promotion(

@@ -44,8 +44,8 @@ class LockOwner:
         return bool(self.machine) and self.machine != machine_id()
 
     def __str__(self) -> str:
-        told = f"process {self.process}" if self.process else "another process"
-        return f"{told} on {self.host}" if self.elsewhere and self.host else told
+        words = f"process {self.process}" if self.process else "another process"
+        return f"{words} on {self.host}" if self.elsewhere and self.host else words
 
 
 def lock_owner(folder: Path) -> LockOwner | None:

@@ -19,7 +19,7 @@ _CALL = re.compile(r"KFP driver: driver\.\w+\(.*?\) failed: ")
 """What a driver prints before its error: its call with all arguments."""
 
 _MAX_CHARS = 300
-"""Of a launcher's error, of which the end is shown."""
+"""Of a launcher's error; of a longer one, only the end is shown."""
 
 _NO_CAUSE = re.compile(r"exit status \d+$|signal: \w+$|[sS]kipping publish")
 

@@ -1,4 +1,4 @@
-"""Refuses what only training would refuse, after the steps before it were paid for."""
+"""Refuses early what else only training would refuse, after the steps before it were paid for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def require_trainable(recipe: Recipe, profile: Profile) -> None:
     Each rank then holds a part of the weights only, to which no adapter can be added.
 
     Raises:
-        BadInput: it would, in the first iteration or in the second.
+        BadInput: such a model has an adapter, in the first iteration or in the second.
     """
     if profile.training.zero.stage != 3:
         return

@@ -15,7 +15,7 @@ ANSWER_REASONS: Mapping[str, DropReason] = {
 """By the failure of an answer, why no pair is made of it."""
 
 MIN_COMPARED_CHARS = 100
-"""The lengths of two texts are compared only if the longer one has more characters."""
+"""The lengths of two texts are compared only if the longer one has more characters than this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ class Denied(BadInput):
 class ClusterApi:
     """A cluster, accessed with the user's kubeconfig or the pod's service account.
 
-    Several threads share one; call `reach` first.
+    Several threads may share one instance; call `reach` first.
 
     Args:
-        seconds: timeout of one request.
+        seconds: timeout of one request, to connect and again to read.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -52,8 +52,9 @@ class ClusterApi:
         """Return the API server's version, e.g. `v1.34.1`.
 
         Raises:
-            BadInput: there is no kubeconfig, it logs nobody in, or the server does not answer.
-                Later calls raise the same error.
+            BadInput: there is no kubeconfig, its login is missing or refused, or the server does
+                not answer. Later calls raise the same error.
+            Unavailable: the kubeconfig's login takes long in another thread.
         """
         if not self._lock.acquire(timeout=2 * self._seconds):
             raise Unavailable(
@@ -72,7 +73,7 @@ class ClusterApi:
         return self._reached
 
     def is_reached(self) -> bool:
-        """Return whether the API server answers us."""
+        """Return whether the API server answers and accepts the login."""
         try:
             self.reach()
         except LidrError:
@@ -95,10 +96,11 @@ class ClusterApi:
         return self._call("GET", path, query)
 
     def items(self, path: str, **query: str) -> Iterator[Object]:
-        """Yield the items of a list, page after page.
+        """Yield the items of a list, page after page; none if its kind is not installed.
 
         Raises:
             Denied: it may not be listed.
+            BadInput, Unavailable: as for `get`.
         """
         more: dict[str, str] = {}
         while True:
@@ -117,7 +119,7 @@ class ClusterApi:
             spec: of the review.
 
         Raises:
-            Denied: it may not be asked.
+            Denied: the user may not ask.
         """
         version = "authorization.k8s.io/v1"
         body = {"apiVersion": version, "kind": kind, "spec": spec}
@@ -128,7 +130,8 @@ class ClusterApi:
         """Create an object, and return it as the server stores it.
 
         Raises:
-            Denied: it may not be created, or a quota or policy forbids it; has the server's reason.
+            Denied: it may not be created, or a quota or policy forbids it; the message has the
+                server's reason.
             BadInput: the server refuses it, or its namespace does not exist.
         """
         return self._call("POST", path, {}, body) or {}
@@ -143,7 +146,7 @@ class ClusterApi:
         Raises:
             Denied: it may not be read.
             BadInput: the server refuses the request.
-            Unavailable: the server does not answer, or not to the end.
+            Unavailable: the server does not answer, or its answer breaks off.
         """
         from kubernetes.client import ApiException
 
@@ -186,12 +189,13 @@ class ClusterApi:
         except Denied as error:
             raise BadInput(
                 f"{self.server} does not accept the kubeconfig's login",
-                remedy="Log in again; `kubectl auth whoami` shows as whom.",
+                remedy="Log in again; `kubectl auth whoami` shows the user.",
             ) from error
         if self._is_anonymous():  # anybody may read the version
             raise BadInput(
                 f"{self.server} does not know who we are: the kubeconfig gives no login",
-                remedy="Correct the user of its current context; `kubectl auth whoami` asks too.",
+                remedy="Correct the user of the kubeconfig's current context; `kubectl auth "
+                "whoami` shows who is logged in.",
             )
         return str(found.get("gitVersion") or "unknown")
 
@@ -204,7 +208,7 @@ class ClusterApi:
         body = {"apiVersion": version, "kind": "SelfSubjectReview"}
         try:
             answer = self._call("POST", f"/apis/{version}/selfsubjectreviews", {}, body) or {}
-        except Denied as error:  # only who is logged in may ask
+        except Denied as error:  # only logged-in users may ask
             return _ANONYMOUS in error.message
         except Unavailable:
             raise

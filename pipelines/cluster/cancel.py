@@ -21,7 +21,7 @@ from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun, uris_under_way
 
 TIMEOUT_SECONDS = 120.0
-"""How long pods may take to end: Kubernetes gives them 30, and Argo notices a little later."""
+"""How long pods may take to end: Kubernetes gives them 30 seconds, and Argo notices later."""
 
 _WORKFLOW_GONE = re.compile(r'workflows\.argoproj\.io "[^"]*" not found')
 
@@ -108,7 +108,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
 
 
 def _terminate(client: Client, run: runs.Run, done: Cancelled) -> bool:
-    """Ask a run to end; return whether Kubeflow can end it: not one whose Workflow is gone."""
+    """Ask a run to end; return False if it cannot end because its Workflow is gone."""
     try:
         runs.terminate(client, run)
     except LidrError as error:
@@ -165,7 +165,7 @@ def names_on_store(client: Client, profile: Profile, store: Store, name: str) ->
 
 
 def wait_for_jobs(profile: Profile, run_ids: Sequence[str]) -> bool:
-    """Delete what TrainJobs runs have left, and wait until the pods of all of them have ended.
+    """Delete the TrainJobs that runs have left, and wait until all of their pods have ended.
 
     Returns:
         False if they take longer than `TIMEOUT_SECONDS`.
@@ -194,13 +194,13 @@ def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
 
 
 def sharing_run(client: Client, profile: Profile, store: Store, names: Sequence[str]) -> str:
-    """Return the name of another live run that may be writing stages of a run; "" for none.
+    """Return the name of another live run that may be writing the same stages; "" for none.
 
-    That is a run of the same recipe, or one whose iteration under way has one of the stages: runs
-    of other recipes (another bound, another beta) share those that their difference leaves equal.
+    Such a run has the same recipe, or one of the stages in its iteration under way: runs of similar
+    recipes (another bound, another beta) share the stages that the difference does not affect.
 
     Args:
-        names: on the store, of the runs whose unfinished stages are to be deleted.
+        names: names on the store of the runs whose unfinished stages are to be deleted.
     """
     found = list(runs.list_runs(client, profile.kubeflow.experiment))
     recipes = {_recipe(run) for run in found if run.display_name in names}

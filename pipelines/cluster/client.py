@@ -148,7 +148,7 @@ class Client:
         """Call a method of the generated client.
 
         Args:
-            what: what is being done, for messages.
+            what: what is being done, as an infinitive, for messages.
             function: the method.
 
         Raises:
@@ -196,7 +196,7 @@ class Client:
         """Yield all items of a paginated list method.
 
         Args:
-            what: what is being done, for messages.
+            what: what is being done, as an infinitive, for messages.
             field: the field of the answer that holds the list.
             function: the list method.
         """
@@ -240,7 +240,7 @@ class Client:
             return self._unreachable("HTTP 404")
         if status == 404:
             return _NotFound(f"cannot {what}{reason}", remedy="Check the names in the profile.")
-        if status in (502, 503, 504):  # nothing serves the address, or a gateway reports that
+        if status in (502, 503, 504):  # a gateway reports that nothing serves the address
             return self._unreachable(f"HTTP {status}{reason}")
         if status >= 500 or status in (408, 429):
             return Unavailable(
@@ -275,7 +275,7 @@ def create_or_find(create: Callable[[], Result], find: Callable[[], Result | Non
     """Create an object; if that is refused, return the one that another client created first.
 
     Raises:
-        BadInput: it is refused, and there is none.
+        BadInput: creating it is refused, and `find` finds none.
         Unavailable: the API does not answer.
     """
     try:

@@ -17,7 +17,10 @@ _MAX_RUNS = 50
 
 
 def list_experiment(client: Client) -> list[dict[str, str]]:
-    """Return name, state, kind, time of creation (UTC) and recipe of each schedule and run."""
+    """Return a row for each schedule, then for each of the newest 50 runs.
+
+    A row has name, state, kind, time of creation (UTC) and the start of the recipe's digest.
+    """
     experiment = client.settings.experiment
     rows = [
         _row(each, f"schedule, {Recurrence.of(each.trigger)}", (each.status or "").lower())
@@ -25,7 +28,7 @@ def list_experiment(client: Client) -> list[dict[str, str]]:
     ]
     for run in islice(list_runs(client, experiment), _MAX_RUNS):
         kind = "of a schedule" if run.recurring_run_id else "run"
-        # That of a run that is being cancelled depends on its pods, which only the workflow has.
+        # The state of a run being cancelled depends on its pods, which only the workflow has.
         graph = read_graph(client, run) if run.state == "CANCELING" else task_graph(run)
         state = outcome_of(run, graph, None, known=False).state
         rows.append(_row(run, kind, state))

@@ -24,7 +24,7 @@ from lidr.pipelines.step_log import OwnLines
 POLL_SECONDS = 2.0
 
 _LAST_SECONDS = 15.0
-"""For which a log that cannot be read is asked for again once the run has ended."""
+"""How long an unreadable log is requested again once the run has ended."""
 
 Line = tuple[str, str]
 """Title of a pod's step, and one line of its log."""
@@ -100,7 +100,7 @@ class _PodLogs:
     """Reads the logs of many pods, every line once.
 
     Args:
-        everything: whether to include what others print around the steps.
+        everything: whether to include what Kubeflow's launcher and Argo print around the steps.
     """
 
     def __init__(self, namespace: RunNamespaces, everything: bool) -> None:
@@ -118,7 +118,7 @@ class _PodLogs:
 
         Args:
             found: the pods, with their titles.
-            seconds: for which a log that cannot be read is asked for again.
+            seconds: how long an unreadable log is requested again.
         """
         for title, pod in found:
             log = self._log_of(title, pod)
@@ -130,7 +130,7 @@ class _PodLogs:
                 yield from ((title, line) for line in lines)
 
     def warn_of_unread(self) -> None:
-        """Warn of the logs that could not be read at the last attempt, once of each."""
+        """Warn, once for each log, that it could not be read at the last attempt."""
         for log in self._unread():
             if not log.warned:
                 emit("warning", message=f"no lines of {log.name} for now: {log.problem}")
@@ -140,7 +140,7 @@ class _PodLogs:
         """Raise Unavailable if logs could not be read at the last attempt."""
         if unread := self._unread():
             raise Unavailable(
-                f"lines are missing of {', '.join(log.name for log in unread)}: "
+                f"lines of {', '.join(log.name for log in unread)} are missing: "
                 f"{unread[-1].problem}",
                 remedy="Run the same command again. If a pod's node is gone, only a collector of "
                 "the cluster's logs still has them.",
@@ -162,7 +162,7 @@ class _StepLog:
 
     Args:
         name: of the step and the pod, for messages.
-        everything: whether to include what others print around the step.
+        everything: whether to include what Kubeflow's launcher and Argo print around the step.
 
     Attributes:
         problem: why the log could not be read at the last attempt; "" if it could.

@@ -1,7 +1,7 @@
 """What a run's pods, TrainJobs and queue report, read through the Kubernetes API.
 
-This only adds to what Kubeflow and the store report: where access is refused or the API does not
-answer, callers catch `BadInput`, and a status is shorter.
+To a status this only adds: where access is refused or the API does not answer, the status catches
+`BadInput` and shows less. Reading logs and deleting TrainJobs need the access.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RunNamespaces:
 
     Args:
         name: the namespace of the run's pods; "" is that of the kubeconfig, or of this pod.
-        training: the namespace of its TrainJobs; "" is the same.
+        training: the namespace of its TrainJobs; "" is that of the pods.
 
     Raises:
         BadInput: there is neither a kubeconfig nor a pod's account.
@@ -215,7 +215,7 @@ class RunNamespaces:
     ) -> Any:
         """Call the API; return None for a status in `absent`, else its answer.
 
-        That is bytes with `_preload_content=False`, else an object, or text that is no JSON.
+        The answer is bytes with `_preload_content=False`, else an object, or text that is not JSON.
 
         Args:
             what: the request, as an infinitive.
@@ -278,8 +278,8 @@ def why_not_admitted(workload: dict[str, Any]) -> str:
         return reserved.get("message") or "not admitted yet"
     # with a quota, it waits for admission checks, e.g. until nodes have been provisioned
     checks = [each for each in status.get("admissionChecks") or [] if each.get("state") != "Ready"]
-    told = [f"{each.get('name')}: {each.get('message') or each.get('state')}" for each in checks]
-    return f"admission check {'; '.join(told)}" if told else "not admitted yet"
+    waiting = [f"{each.get('name')}: {each.get('message') or each.get('state')}" for each in checks]
+    return f"admission check {'; '.join(waiting)}" if waiting else "not admitted yet"
 
 
 def _parsed(what: str, answer: Any) -> dict[str, Any]:

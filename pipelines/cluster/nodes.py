@@ -88,7 +88,7 @@ class WorkflowNode:
 
     @property
     def attempt(self) -> int | None:
-        """Which attempt of another node it is, from 0; None if it is none, or holds them all."""
+        """Which attempt of another node it is, from 0; None if it is no attempt or holds all."""
         found = _ATTEMPT.search(self.name)
         return int(found[1]) if found else None
 
@@ -180,7 +180,7 @@ def _parse_time(text: str | None) -> datetime | None:
 def task_graph(run: Any) -> WorkflowGraph:
     """Return the nodes of a run's task details whose full names can be found.
 
-    A node without children whose display name is not unique is left out: these are pods, and the
+    Nodes without children whose display names are not unique are left out: they are pods, and the
     nodes above them have the same states.
     """
     details = (run.run_details and run.run_details.task_details) or []

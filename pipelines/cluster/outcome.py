@@ -28,8 +28,8 @@ class RunOutcome:
     Attributes:
         state: one of the values of `RUN_STATES`.
         note: how and why Kubeflow's state differs; "" if it does not.
-        budget_stopped: whether the budget has stopped the run, which a larger one lets continue;
-            set by `read_outcome` alone.
+        budget_stopped: whether the budget has stopped the run, which a larger budget lets
+            continue; set by `read_outcome` alone.
     """
 
     state: str
@@ -76,8 +76,8 @@ def outcome_of(
 def _has_results(run: Any, stored: StoredRun) -> bool:
     """Return whether all results of a run are on the store.
 
-    A run submitted again after a budget stop finds the result of that stop, which is not its own,
-    until it goes on.
+    Until it goes on, a run submitted again after a budget stop finds the result of the execution
+    that was stopped, which is not its own.
     """
     if not stored.complete:
         return False

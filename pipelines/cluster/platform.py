@@ -148,7 +148,7 @@ def images_of(deployment: dict[str, Any]) -> list[str]:
 def unavailable_deployment(part: PlatformPart, deployments: list[dict[str, Any]]) -> str:
     """Return `NAME -n NAMESPACE` of a part's Deployment without an available pod, or ""."""
     for each in deployments:
-        # Its condition Available is True at 0 replicas, and False where 1 of 2 serves.
+        # The condition Available would mislead: True at 0 replicas, False where 1 of 2 serves.
         available = each.get("status", {}).get("availableReplicas")
         if not available and any(re.search(part.image, image) for image in images_of(each)):
             return f"{each['metadata']['name']} -n {each['metadata']['namespace']}"

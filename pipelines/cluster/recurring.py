@@ -32,7 +32,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}")
 _CRON_ITEM = re.compile(
     r"(?:[*?]|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/0*[1-9][0-9]{0,3})?"
 )
-"""What commas separate in a field, in lower case: `*`, `5`, `1-5` or `mon-fri`, and its step."""
+"""A list item of a field, in lower case: `*`, `5`, `1-5` or `mon-fri`, with or without a step."""
 
 
 class _CronField(NamedTuple):
@@ -41,7 +41,7 @@ class _CronField(NamedTuple):
     Attributes:
         low: its lowest number.
         high: its highest number.
-        names: what may be written for its numbers, in lower case, the lowest first.
+        names: names of its numbers, in lower case, the lowest first; "" if it has none.
     """
 
     low: int
@@ -164,7 +164,8 @@ def schedule(client: Client, submission: Submission, when: Recurrence, *, dry: b
     experiment = submission.profile.kubeflow.experiment
     found = list_schedules(client, experiment, submission.run)
     if found or dry:
-        version = find_version(client, package_of(submission))  # tells, too, if it may not be read
+        # Raises if pipelines may not be read.
+        version = find_version(client, package_of(submission))
         for each in found:
             _require_same(each, submission, when, version)
         return str(found[0].recurring_run_id) if found else ""
@@ -229,7 +230,7 @@ def _require_same(found: Any, submission: Submission, when: Recurrence, version:
         found: the schedule (`V2beta1RecurringRun`).
         submission: what is submitted.
         when: how often its inputs are to be checked.
-        version: the uploaded version of its pipeline; None if there is none.
+        version: the uploaded pipeline version of the submission; None if there is none.
 
     Raises:
         BadInput: recipe, store, lidr, times, service account or pipeline differ, or it is switched

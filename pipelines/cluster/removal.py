@@ -23,7 +23,7 @@ def delete_jobs(profile: Profile, run_ids: Sequence[str], notes: list[str]) -> l
     try:
         namespace = namespace_of(profile)
         jobs = namespace.jobs(*run_ids)
-        # Those before a failure stay in the list.
+        # Jobs deleted before a failure stay in the list.
         deleted.extend(job.name for job in jobs if namespace.delete_job(job.name))
     except BadInput as error:
         notes.append(f"TrainJobs may be left: {error.message}")
@@ -37,14 +37,14 @@ def remove_run(client: Client, run: runs.Run, why: str, notes: list[str]) -> Non
 
 
 def keep_run(run: runs.Run, notes: list[str]) -> None:
-    """Say in `notes` that a run stays, since TrainJobs are found by the runs that are listed."""
+    """Say in `notes` that a run stays: its TrainJobs are found only while Kubeflow lists it."""
     notes.append(f"run {run.run_id} stays in Kubeflow until its TrainJobs are deleted")
 
 
 def remove_unfinished(client: Client, profile: Profile, stuck: Sequence[runs.Run]) -> list[str]:
-    """Remove runs that Argo has left unfinished, with their TrainJobs; return notes of it.
+    """Remove runs that Argo has left unfinished, with their TrainJobs; return notes about it.
 
-    A run that may not be removed stays, and is named; so do all if TrainJobs may be left.
+    A run that may not be removed stays, and a note names it. All stay if TrainJobs may be left.
     """
     notes: list[str] = []
     delete_jobs(profile, [run.run_id for run in stuck], notes)

@@ -1,7 +1,7 @@
 """Runs in Kubeflow, by their names in lidr.
 
-KFP lets any number of runs have the same name. lidr keeps at most one of a name live: after
-creating one, a client lists them again, and of several the first one stays.
+KFP lets any number of runs have the same name. lidr keeps at most one of them live: after
+creating a run, a client lists the runs of its name again; if several are live, the first one stays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def list_runs(client: Client, experiment: str, name: str = "") -> Iterator[Run]:
 
     Args:
         experiment: its name.
-        name: only runs of this name.
+        name: only runs of this name; "" for all.
     """
     identity = experiment_id(client, experiment)
     if identity is None:
@@ -97,7 +97,7 @@ def is_live(run: Run) -> bool:
 
 
 def first_iteration(run: Run) -> int:
-    """Return the first iteration that a run's pipeline holds."""
+    """Return the first iteration that a run's pipeline holds; 0 if it begins with M_0."""
     stamp = Stamp.parse(run.description)
     return stamp.first if stamp else 0
 
@@ -108,12 +108,12 @@ def order(run: Run) -> tuple[float, str]:
 
 
 def creation_key(created: datetime | None, identity: str | None) -> tuple[float, str]:
-    """Sort key, the oldest first; the server may omit both."""
+    """Sort key, the oldest first; an argument is None if the server omits it."""
     return epoch_seconds(created), identity or ""
 
 
 def epoch_seconds(moment: Any) -> float:
-    """Return a time of Kubeflow's in seconds since 1970; 0 if Kubeflow does not say it."""
+    """Return a time of Kubeflow's in seconds since 1970; 0 if Kubeflow gives none."""
     if not isinstance(moment, datetime):
         return 0.0
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -69,7 +69,8 @@ class Watcher:
         run = runs.read_run(self._client, self.run_id)
         graph = read_graph(self._client, run)
         stored = StoredRun.read(self._store, self._name) if self._store else None
-        # A promotion, or a run that somebody else has submitted, writes no result.
+        # A promotion, or a run not submitted by lidr, writes no result; a schedule's run has
+        # its result under another name.
         ours = Stamp.parse(run.description) is not None and not run.recurring_run_id
         known = self._store is not None and ours
         outcome = outcome_of(run, graph, stored, known=known)
@@ -100,7 +101,7 @@ class Watcher:
     def _gpu_rows(self, run: runs.Run) -> list[StepRow]:
         """Return how long the run's processes have held GPUs, as they note it on the store.
 
-        Kubeflow's tasks do not tell: they begin with their wait for a node.
+        Kubeflow's tasks do not show this: their times include the wait for a node.
         """
         if self._store is None:
             return []
@@ -115,7 +116,7 @@ class Watcher:
         ]
 
     def _read_usage(self, store: Store, name: str) -> list[Usage]:
-        """Return a run's notes of GPU time; none, with a note, if one is damaged."""
+        """Return a run's records of GPU time; none if one is damaged, which a note then says."""
         try:
             return read_usage(store, name)
         except StoreError:
@@ -163,7 +164,7 @@ class Watcher:
         Args:
             first: the first iteration that the run's pipeline holds.
             failed: what has failed.
-            begun: whether Kubeflow calls the run running and had begun a task of it.
+            begun: whether the run is live and a task of it has begun, so that it must have pods.
         """
         if self._namespace is None:
             return PodReport()

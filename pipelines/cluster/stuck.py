@@ -1,7 +1,7 @@
 """Cancelled runs that Argo has left unfinished for good.
 
-It does so where it was too busy to end the workflow in one go: it then begins another attempt of
-what it has just ended, which gets no pod, and never looks at it again.
+Argo does so where it was too busy to end the workflow in one go: it then begins another attempt of
+a node that it has just ended. The attempt gets no pod, and Argo never looks at the workflow again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ UNFINISHED = "Argo had left it unfinished"
 """Why a stuck run is removed."""
 
 STUCK_SECONDS = 300.0
-"""Since a workflow was cancelled and its last pod ended; even a busy Argo takes half a minute."""
+"""A run is stuck once its cancellation and its last pod's end are both longer ago than this.
+
+Even a busy Argo takes only half a minute to end a cancelled workflow.
+"""
 
 
 def was_left(client: Client, run: Any) -> bool:
@@ -28,10 +31,10 @@ def was_left(client: Client, run: Any) -> bool:
 
 
 def is_stuck(run: Any, graph: WorkflowGraph) -> bool:
-    """Return whether a run was cancelled, and both that and the end of its pods are long ago.
+    """Return whether a run was cancelled long ago, and all its pods ended long ago.
 
-    A run that waited for another attempt when it was cancelled had no pod before either, so both
-    times count.
+    Both times count: a run that was cancelled while it waited for another attempt may have had no
+    pod for a long time before.
     """
     if run.state != "CANCELING":
         return False
@@ -42,7 +45,7 @@ def is_stuck(run: Any, graph: WorkflowGraph) -> bool:
 
 
 def is_idle(graph: WorkflowGraph) -> bool:
-    """Return whether all pods ended longer ago than Argo needs to end a cancelled workflow."""
+    """Return whether all pods ended longer ago than `STUCK_SECONDS`; False if there are none."""
     pods = [node for node in graph.nodes if node.pod]
     return bool(pods) and all(node.ended and _is_long_ago(node.ended) for node in pods)
 

@@ -36,7 +36,7 @@ class StartPoint(NamedTuple):
 
     Attributes:
         first: the first iteration compiled in.
-        resumed: whether M_0 has been measured by an earlier execution of the run.
+        resumed: whether M_0 has been evaluated by an earlier execution of the run.
     """
 
     first: int
@@ -81,7 +81,7 @@ class Submission:
         run: name of the run.
         text: the compiled pipeline.
         first: the first iteration compiled in; 0 if it begins with M_0.
-        given: the recipe with its sources as given; None if `recipe` has them so.
+        given: the recipe with its sources as given; None if that is `recipe` itself.
     """
 
     recipe: Recipe
@@ -97,10 +97,10 @@ class Submission:
         return self._stamp_of(with_pinned_as_given(self.recipe, self.given or self.recipe))
 
     def is_stamped(self, recipe: str) -> bool:
-        """Return whether a stamp's recipe is this one, with whatever copies of its inputs.
+        """Return whether a stamp's recipe is this one, wherever its inputs were copied to.
 
-        A run may have been submitted before its local inputs were copied, or by a lidr that
-        stamped the places of all copies.
+        A run may have been submitted before its local inputs were copied, or by a version of lidr
+        that stamped the addresses of all copies.
         """
         known = (self.stamp, *map(self._stamp_of, (self.given or self.recipe, self.recipe)))
         return recipe in {each.recipe for each in known}
@@ -132,7 +132,8 @@ class Submitted:
     Attributes:
         run: name of the run.
         run_id: Kubeflow's id of the run; "" if none was created.
-        outcome: `created`, `resumed` an ended one, or found `running` or `done`.
+        outcome: `created`, `resumed` after an ended one, or found `running` or `done`; if only
+            checked, `would create` or `would resume`.
         version: name of the pipeline version.
         link: the run in the user interface.
         note: how the run before it ended, if Kubeflow and lidr disagree, and what was removed.
@@ -179,7 +180,7 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
         if ended.state == "done" and not ended.budget_stopped:
             return _submitted(client, submission, found[-1].run_id, "done", note)
     if dry:
-        find_version(client, submission.package)  # shows whether it may be read
+        find_version(client, submission.package)  # raises if pipelines may not be read
         return _submitted(client, submission, "", "would resume" if found else "would create", note)
     if stuck:  # else `lidr cancel` would be needed, which would end the new run as well
         before = "" if found[-1].run_id in stuck_ids else note
@@ -232,7 +233,7 @@ def require_same_stamp(run: runs.Run, submission: Submission) -> None:
     """Refuse to continue a run of another recipe, store or version of lidr.
 
     Raises:
-        BadInput: it is one, or was not submitted by lidr.
+        BadInput: the run is of another one, or was not submitted by lidr.
     """
     known, wanted = Stamp.parse(run.description), submission.stamp
     remedy = "Choose another --run; finished stages that still fit are reused."
@@ -280,7 +281,8 @@ def _settle(
 ) -> runs.Run:
     """Return the run that stays if several clients created one of the same name at once.
 
-    A slow server lists another's run as late as ours, so this waits as long as ours took.
+    If that is not `made`, `made` is removed. A slow server lists another client's run as late as
+    ours, so this first waits as long as creating ours took.
     """
     time.sleep(max(SETTLING_SECONDS, took))
     experiment = submission.profile.kubeflow.experiment

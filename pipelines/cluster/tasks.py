@@ -110,7 +110,7 @@ def step_tasks(nodes: Iterable[WorkflowNode], first: int = 0) -> list[StepTask]:
 
 
 def other_tasks(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
-    """Return the failed or waiting tasks that belong to no step, and such drivers of groups.
+    """Return the tasks that belong to no step, and the drivers of groups, that failed or wait.
 
     Args:
         nodes: of the workflow.

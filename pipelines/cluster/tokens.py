@@ -25,7 +25,7 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where pods project the token of their service account, as in Kubeflow's documentation."""
 
 _MARGIN_SECONDS = 60.0
-"""A token is fetched again so long before it expires."""
+"""A token is fetched again this long before it expires."""
 
 _DEFAULT_LIFETIME_SECONDS = 300.0
 """Of a token whose issuer does not say when it expires."""
@@ -39,7 +39,7 @@ _FOREIGN_ANSWERS = (
     ArithmeticError,
     RecursionError,
 )
-"""What reading an answer raises that is no token object, and no refusal either."""
+"""Errors raised on reading an answer that is neither a token nor a refusal."""
 
 
 def token_source(settings: Kubeflow) -> Callable[[], str] | None:
@@ -72,7 +72,7 @@ def _from_file(path: Path, remedy: str) -> Callable[[], str]:
 
 
 def _for_header(token: str, origin: str) -> str:
-    """Return a token that an HTTP header can hold."""
+    """Return a token; refuse one that an HTTP header cannot hold."""
     if not (token.isascii() and token.isprintable()):
         raise BadInput(
             f"the token from {origin} holds a line break, or what no HTTP header may hold",
@@ -103,8 +103,8 @@ class _OidcToken:
                 f"kubeflow.oidc needs the client's secret in ${given.client_secret_env}",
                 remedy="Set the variable.",
             )
-        # Not `scope` of the client: where a provider grants other scopes, as Keycloak does, it
-        # raises a Warning in place of the token.
+        # The scope is not given to the client: that would raise a Warning instead of returning
+        # the token where a provider grants other scopes, as Keycloak does.
         more = {"audience": given.audience, "scope": " ".join(given.scope.split())}
         more = {name: value for name, value in more.items() if value}
         session = OAuth2Session(client=BackendApplicationClient(given.client_id))

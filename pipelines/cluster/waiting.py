@@ -104,7 +104,7 @@ def inspect_pods(
 
 
 class _Lookups:
-    """Asks what pods themselves do not show; a refused question leaves the others' answers.
+    """Looks up what pods themselves do not show; a refused request costs only its own answer.
 
     Attributes:
         notes: what is not shown and why, for users.

@@ -31,7 +31,7 @@ def follow(
         retry_seconds: how long a failing request is repeated.
 
     Raises:
-        Unavailable: Kubeflow or the store has not answered for so long.
+        Unavailable: Kubeflow or the store has not answered for `retry_seconds`.
     """
     watcher = retry(open_watcher, _SERVICES, unavailable, retry_seconds)
     while True:

@@ -1,12 +1,13 @@
 """Decides what is removed and what is kept when a store is pruned.
 
 A version is kept if an alias points at it, another registry refers to it, it is one of its model's
-last, or it is young. A kept version keeps its own iteration whole: model, pairs, answers and
-translations, evaluation, judgements, decision and inputs, the weights under an adapter, and the
-evaluation that it was compared with. Of the iterations before it only the markers are kept.
+last, it is young, or a run that has not ended needs it. A kept version keeps its own iteration
+whole: model, pairs, answers and translations, evaluation, judgements, decision and inputs, the
+weights under an adapter, and the evaluation that it was compared with. Of the iterations before it
+only the markers are kept.
 Whatever a run that has not ended refers to, or has begun, is kept whole with all it was made from,
-and so is everything young. While there is such a run, unfinished stages stay whose run cannot be
-told.
+and so is everything young. While there is such a run, unfinished stages that cannot be
+assigned to a run stay as well.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from lidr.pipelines.maintenance.prune_runs import (
 from lidr.pipelines.maintenance.prune_stages import StoredStage, StoredStages, list_stages
 
 _ABOUT = {step.name: step.about for step in STEPS if step.about}
-"""By step: the input that its stages are about; they are kept as long as it is."""
+"""By step: the input that its stages are about. The stages are kept as long as that input."""
 
 
 class RemovalReason(StrEnum):
@@ -95,8 +96,8 @@ def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) ->
         policy: how much is kept.
 
     Raises:
-        BadInput: the registry knows nothing of the store, a run has just been started on it, or a
-            marker that must be read is damaged.
+        BadInput: the registry knows nothing of the store, a run has just been started on it, a
+            version is being evaluated for promotion, or a file that must be read is damaged.
     """
     stages = list_stages(store)
     here = [version for version in versions if _is_here(stages, version)]
@@ -133,7 +134,8 @@ def _is_here(stages: StoredStages, version: Version) -> bool:
 def _own(store: Store, versions: Sequence[Version]) -> list[Version]:
     """Return the versions that point into this store, not into another one with the same stages.
 
-    A model from outside is in no store; it belongs to that of its model's other versions.
+    A version with a model from outside is in no store; it counts as in the store of the other
+    versions of its registered model.
     """
     names = {v.name for v in versions if own_stage(v).startswith(f"{store.uri}/")}
     return [

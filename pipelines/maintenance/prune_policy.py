@@ -13,7 +13,7 @@ class PrunePolicy:
     Attributes:
         keep_last: how many of the newest versions of each registered model.
         grace: seconds for which everything is kept after it was written.
-        now: seconds since 1970.
+        now: the time of pruning, in seconds since 1970.
         forget: names of registered models that were deleted for good.
         live_runs: names of runs that are kept whole, whenever they last wrote something.
     """

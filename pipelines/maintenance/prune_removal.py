@@ -45,11 +45,11 @@ def prune(
 
     Raises:
         LidrError: a version has got an alias, or a copy in another registry, since the plan was
-            made. Found before the removal begins, nothing is removed. Found later, that version
-            keeps all its files but its register stage; other versions may be gone.
+            made. If this is found before the removal begins, nothing is removed; if later, that
+            version keeps all its files but its register stage, and other versions may be gone.
         BadInput: a registry refuses our login.
-        TrackingFailed: it does not answer, or cannot serve requests now.
-        RegistryFailed: it refuses to delete a version, whose files stay then.
+        TrackingFailed: a registry does not answer, or cannot serve requests now.
+        RegistryFailed: a registry refuses to delete a version, whose files stay then.
         StoreError: the store refuses a request.
     """
     registrations = [r for r in plan.removals if r.stage.node.step == "register"]
@@ -126,7 +126,7 @@ def _put_marker_aside(stage: Stage, *, needed: bool) -> None:
     """Copy the marker to another name, and remove it.
 
     Raises:
-        DamagedObject: a marker that the lineage needs does not arrive; it stays.
+        DamagedObject: a marker that the lineage needs is read damaged; it stays.
     """
     try:
         marker = stage.store.read(stage.key(MARKER))

@@ -12,7 +12,7 @@ from lidr.pipelines.maintenance.prune_stages import StoredStages
 from lidr.pipelines.stored import StoredRun
 
 _PROMOTION_SECONDS = 600.0
-"""A promotion renews its lease every 12 seconds; after so long without, it has ended."""
+"""A promotion renews its lease every 12 seconds; after so long without a renewal, it has ended."""
 
 _STARTING_SECONDS = 86400.0
 """A run without a first state that wrote nothing for so long was given up."""
@@ -22,13 +22,13 @@ _LOCATED_STEPS = ("generate", "translate", "pair", "train")
 
 
 def require_no_promotion(store: Store, policy: PrunePolicy) -> None:
-    """Refuse while a version is evaluated for its promotion: no alias may keep it yet."""
+    """Refuse while a version is evaluated for its promotion: perhaps no alias keeps it yet."""
     for name, moment in _last_changes(store, PROMOTIONS).items():
         if moment > policy.now - _PROMOTION_SECONDS and (
             owner := current_owner(store.uri, name, PROMOTIONS)
         ):
             raise BadInput(
-                f"{owner.who} on {owner.host} promotes a version of {store.uri} after evaluation",
+                f"{owner.who} on {owner.host} evaluates a version of {store.uri} for promotion",
                 remedy="Wait for `lidr promote --evaluate` to end.",
             )
 
@@ -72,7 +72,7 @@ def unfinished_of_any_run(stages: StoredStages) -> set[str]:
 
 
 def _last_changes(store: Store, parent: str) -> dict[str, float]:
-    """Return for each folder of a folder when anything in it was last written."""
+    """Return when anything in each subfolder of a folder was last written, by its name."""
     changed: dict[str, float] = {}
     for entry in store.list(parent):
         run = entry.key.split("/")[1]

@@ -89,7 +89,7 @@ class StoredStages:
     def next_iteration(self, model: str) -> set[str]:
         """Return a model, what one iteration made from it, and what follows the trained models.
 
-        That is their evaluations, decisions and registrations.
+        These are followed by evaluations, judgements, decisions and registrations.
         """
         users: dict[str, list[str]] = defaultdict(list)
         for stage in self.by_uri.values():

@@ -11,12 +11,13 @@ _KIND = "registered_model"
 
 
 def copy_grants(uri: str, name: str, copy: str) -> list[str]:
-    """Copy every account's permission on a registered model to a copy of the model, by their names.
+    """Copy every account's permission on the registered model `name` to its copy, the model `copy`.
 
-    MLflow keeps permissions by the model's name and drops them with it.
+    MLflow keeps permissions by the model's name and drops them with the model.
 
     Returns:
-        The accounts whose permission could not be copied: only administrators see others'.
+        The accounts whose permission could not be copied: only administrators see others'. Where
+        accounts may not even be listed, `all others`.
     """
     if not uri.startswith("http"):
         return []

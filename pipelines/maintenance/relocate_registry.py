@@ -69,7 +69,7 @@ def finish_interrupted(client: Any) -> None:
 
 
 def _finish(client: Any, name: str, names: Collection[str]) -> None:
-    """Finish or undo the relocation of one registered model; `names` are those of all."""
+    """Finish or undo the relocation of one registered model; `names` are those of all models."""
     new, old = f"{name}{_NEW_SUFFIX}", f"{name}{_OLD_SUFFIX}"
     if name in names and new in names and old in names:
         raise LidrError(
@@ -141,7 +141,7 @@ def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> lis
 def _audit_log_lease(model: RegisteredModel) -> Iterator[Lease | None]:
     """Hold the old audit log's lease, so that no other process registers or promotes meanwhile.
 
-    None is held if the model has no audit log, or if it is gone with the old store.
+    Yields None if the model has no audit log, or if the log is gone with the old store.
     """
     uri, log = model.tags.get(AUDIT_LOG_TAG, ""), None
     if uri and not is_missing_folder(uri):

@@ -65,7 +65,7 @@ def test_logs_of_the_others_are_read_where_a_pod_s_node_is_gone(pods):
     pods.printed["there"] = "score 1"
     lines = logs.read_logs(CLIENT, pods, "mine")
     assert next(lines) == ("M_1 evaluate", "score 1")
-    with pytest.raises(Unavailable, match=r"lines are missing of M_1 train \(gone\): .*HTTP 500"):
+    with pytest.raises(Unavailable, match=r"lines of M_1 train \(gone\) are missing: .*HTTP 500"):
         next(lines)
 
 

@@ -484,7 +484,7 @@ def test_nothing_goes_while_a_promotion_is_executed_anywhere(chain, monkeypatch)
     monkeypatch.setattr(LeaseOwner, "ended_here", False)  # as if another machine had it
     with (
         run_lease(chain.store, "promotion-0-2", PROMOTIONS),
-        pytest.raises(BadInput, match="promotes a version"),
+        pytest.raises(BadInput, match="evaluates a version"),
     ):
         planned(chain)
     planned(chain)

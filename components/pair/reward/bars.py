@@ -12,7 +12,7 @@ ROUND_TRIP = "round_trip"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a measure has to reach: where it is proven lower, it stops training or warns.
+    """What a measure has to reach: if it is proven lower, training stops or users are warned.
 
     Attributes:
         measure: what is measured.

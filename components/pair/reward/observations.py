@@ -19,11 +19,11 @@ _MAX_ANSWER_CHARS = 40
 """A longer reference answer with several numbers is a worked solution: its last one counts."""
 
 _LETTER_CLASSES = frozenset({0, 7, 9, *range(84, 133)})
-"""Combining classes of Unicode whose marks no text leaves out: 0 are most signs of vowels, 7 nuktas
+"""Unicode's combining classes of marks that no text leaves out: 0 has most vowel signs, 7 nuktas
 and a Burmese tone, 9 viramas, 84 to 132 vowels and tones of Telugu, Thai, Lao and Tibetan."""
 
 _LOAN_NUKTAS = frozenset("\u093c\u0a3c\u0abc")
-"""Those of Devanagari, Gurmukhi and Gujarati, of class 7 too: many write loan words without."""
+"""Nuktas of Devanagari, Gurmukhi and Gujarati, though in class 7: many omit them in loan words."""
 
 Outcome = tuple[str, bool]
 """The prompt's id, and whether the measure holds."""
@@ -124,8 +124,8 @@ def reference_answer(prompt: Prompt) -> str | None:
 def _ends_with(text: str, answer: str, language: str) -> bool:
     """Tell whether a text's last numbers are the answer's, or its last words are the answer.
 
-    Answers have their numbers as English writes them, as in evaluation data. Of a short one with
-    several, such as 11:30, all count; of a worked solution only the last.
+    Answers have their numbers as English writes them, as in evaluation data. In a short answer with
+    several numbers, such as 11:30, all of them count; in a worked solution only the last.
     """
     answer = answer.rpartition("####")[2].strip() or answer  # as GSM8K marks it
     parts = all_numbers(answer, "en")
@@ -149,7 +149,7 @@ def sides_of(candidate: Candidate) -> tuple[str, str]:
 def _letters(text: str) -> list[tuple[int, str]]:
     """Return a text's letters, their marks and its digits, casefolded, with their places.
 
-    Not the marks that a text may have or lack: Arabic's and Hebrew's vowels, the nukta of loan
+    Leaves out marks that a text may have or lack: Arabic's and Hebrew's vowels, the nukta of loan
     words, an emoji's variant.
     """
     folded = unicodedata.normalize("NFC", text.casefold())

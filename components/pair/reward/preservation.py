@@ -36,9 +36,9 @@ _STRING_OR_COMMENT = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-"""A string, which may hold what looks like a comment, or a comment, in any language of programs.
+"""A string, which may hold what looks like a comment, or a comment, in any programming language.
 
-Their lengths are limited: text of models may open a thousand of them and close none."""
+Their lengths are limited: a model's text may open a thousand of them and close none."""
 
 _LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}\x80-\U0010ffff]+")
 """A link ends at the first character that is not ASCII: text without spaces may follow it."""
@@ -63,7 +63,7 @@ _NOUN_CAPITALISING = frozenset({"de"})
 
 
 def is_copy(source: str, translation: str) -> bool:
-    """Tell whether 90% of the longer text's 5-grams of characters are in both."""
+    """Tell whether at least 90% of the longer text's 5-grams of characters are in both."""
     return _overlap(source, translation) >= _MIN_COPY_OVERLAP
 
 
@@ -123,7 +123,7 @@ def _without_comments(code: str) -> str:
 
 
 def _kept_part(found: re.Match[str]) -> str:
-    """Return a string as it is, and nothing of a comment or a docstring of Python's."""
+    """Return a string as it is; "" for a comment or a Python docstring."""
     if found["long"]:
         before = found.string[: found.start()].rstrip()
         return "" if not before or before.endswith(":") else found[0]
@@ -143,7 +143,7 @@ def _names(text: str) -> list[str]:
 
 
 def _without_titles(text: str) -> str:
-    """Return a text without titles, which may capitalise any word, and without marks of lists."""
+    """Return a text without titles, which may capitalise any word, and without list markers."""
     lines = []
     for line in _TITLE.sub("", text).split("\n"):
         item = _ITEM.match(line)

@@ -42,7 +42,7 @@ _MAX_NAMED = 3
 _RESAMPLES = 2000
 
 _CLOSE = 20
-"""More resamples are drawn where at most about so many were as extreme: others prove nothing."""
+"""More resamples are drawn only if fewer than about this many were as extreme as the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +162,15 @@ def _unverifiable(pairing: Pairing, min_texts: int) -> RewardFinding:
     if pairing.rewarder == "lidr":
         text = (
             "whether content survives is not verifiable here: fewer than "
-            f"{min_texts} texts hold numbers, code, links or have a reference answer"
+            f"{min_texts} texts hold numbers, code or links, or have a reference answer"
         )
-        remedy = "Use prompts with reference answers or numbers among others, and read some pairs."
+        remedy = "Include prompts with reference answers or numbers, and read some pairs."
     else:
         text = (
-            "whether the better text is chosen is not verifiable here: there are fewer than "
-            f"{min_texts} pairs of which the prompt's reference answer calls one side right"
+            "whether the better text is chosen is not verifiable here: in fewer than "
+            f"{min_texts} pairs the prompt's reference answer shows that only one side is right"
         )
-        remedy = "Use prompts with reference answers among others, and read some pairs."
+        remedy = "Include prompts with reference answers, and read some pairs."
     return RewardFinding("warn", "unverifiable", text, remedy)
 
 
@@ -243,7 +243,7 @@ def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -
 
 
 def _p_value(place: Place, measure: str, limit: float, seed: int, needed: float) -> float:
-    """Return the p-value that a measure is below a limit; Holm's first test asks for `needed`."""
+    """Return the p-value for a measure below a limit; Holm's first test needs at most `needed`."""
     if measure != ROUND_TRIP:
         return place.shares[measure].p_below(limit)
 
@@ -252,7 +252,7 @@ def _p_value(place: Place, measure: str, limit: float, seed: int, needed: float)
         return sign_flip(short, alternative="greater", resamples=resamples, seed=seed)
 
     p, enough = p_of(_RESAMPLES), math.ceil(10 / needed)
-    # Resamples show no p below 1 / (1 + resamples), which many tests are not content with.
+    # Resamples show no p below 1 / (1 + resamples), which is not enough where tests are many.
     return p_of(enough) if p * _RESAMPLES < _CLOSE and enough > _RESAMPLES else p
 
 
@@ -284,7 +284,7 @@ def _measured_words(bar: Bar, key: str, place: Place) -> str:
 def _bar_words(bar: Bar, level: Level) -> str:
     limit = bar.stop if level == "stop" else bar.warn
     shown = f"{limit:.0f}" if bar.measure == ROUND_TRIP else f"{limit:.0%}"
-    return f"the bar is {shown}" if level == "stop" else f"{shown} or more would be well"
+    return f"the bar is {shown}" if level == "stop" else f"{shown} or more would be good"
 
 
 def place_words(place: str) -> str:

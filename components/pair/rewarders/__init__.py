@@ -1,4 +1,4 @@
-"""The rewarders, which turn responses into candidate pairs: one interface, three of them."""
+"""The rewarders, which turn responses into candidate pairs: three, with one interface."""
 
 from __future__ import annotations
 

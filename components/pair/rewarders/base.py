@@ -34,7 +34,7 @@ class Rewarder(Protocol):
     def __init__(self, inputs: RewarderInputs) -> None: ...
 
     def candidates(self) -> list[Candidate]:
-        """Return every candidate; one whose texts are missing says why."""
+        """Return every candidate; one with a missing text has the reason."""
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
         """Return what the reward check measures.

@@ -1,4 +1,4 @@
-"""The prompts that an iteration answered: few of those that the prepare stage holds."""
+"""The prompts that an iteration answered: a small part of those in the prepare stage."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _candidate(row: SampledPrompt) -> Candidate:
 
 
 def _why_unscored(failures: Sequence[str]) -> DropReason:
-    """Return what happened to most of the samples that have no score."""
+    """Return the most frequent reason why samples have no score."""
     if not failures:
         return DropReason.UNSCORED
     [(failure, _)] = Counter(failures).most_common(1)

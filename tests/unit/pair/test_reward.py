@@ -346,7 +346,7 @@ def test_half_way_between_a_bar_and_perfection_there_is_a_warning():
     [found] = findings(recipe, measure(pooled("en", made)), 100, 0.0)
     assert (found.level, found.measure) == ("warn", "numbers")
     assert found.text.endswith(
-        "only 85% of 200 from English to Spanish keep all of them; 90% or more would be well"
+        "only 85% of 200 from English to Spanish keep all of them; 90% or more would be good"
     )
 
 

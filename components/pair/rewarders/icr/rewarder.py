@@ -50,8 +50,8 @@ def length_penalty(groups: Sequence[Sequence[ScoredSample]], beta: float) -> flo
         beta: of the scores.
 
     Returns:
-        Nats of log(policy / reference) per character: of the values from 0 to 1 in steps of 0.001
-        the first at which the mean difference of the lengths is smallest.
+        Nats of log(policy / reference) per character: of the values from 0 to 0.999 in steps of
+        0.001, the first at which the mean difference of the lengths is smallest.
     """
     groups = [group for group in groups if len(group) > 1]
     if not groups:

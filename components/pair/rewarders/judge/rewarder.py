@@ -6,4 +6,4 @@ from lidr.components.pair.rewarders.samples import SampleRewarder
 
 
 class JudgeRewarder(SampleRewarder):
-    """Chooses by the grades of the step `grade`, which counts what the judge said."""
+    """Chooses by the grades of the step `grade`, whose marker has the counts of judgements."""

@@ -177,7 +177,7 @@ def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
 
 
 def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:
-    """Return why a side is missing; for a translation without a source, why the source is."""
+    """Return why a side is missing; for a translation whose source failed, why the source did."""
     for side in sides:
         if side is None:
             return DropReason.MISSING_PARTNER

@@ -31,6 +31,14 @@ _METHODS: dict[RewarderName, str] = {
     "(https://arxiv.org/abs/2503.04647)",
     "judge": ", ranked by the grades of another language model",
 }
+_WEAKNESSES: dict[RewarderName, str] = {
+    "lidr": "Its reward is the model's own strength in its dominant language: what the model gets "
+    "wrong there, it learns in the other languages, too.",
+    "icr": "Its reward is another model's implicit reward: what that model prefers wrongly, this "
+    "one learns.",
+    "judge": "Its reward is another model's grades: what that model grades wrongly, this one "
+    "learns.",
+}
 
 
 def model_card(found: Ancestry, *, merged: bool = False) -> str:
@@ -200,10 +208,7 @@ def _limit_lines(found: Ancestry, recipe: Recipe | None, merged: bool) -> Iterat
     yield f"- Trained and measured in {names}; nothing is known of other languages."
     tasks = ", ".join(f"`{name}`" for name in recipe.evaluation.tasks) if recipe else "its tasks"
     yield f"- Measured on {tasks} alone. Safety was not evaluated."
-    yield (
-        "- Its reward is the model's own strength in its dominant language: what the model gets "
-        "wrong there, it learns in the other languages, too."
-    )
+    yield f"- {_WEAKNESSES[recipe.pairing.rewarder if recipe else 'lidr']}"
     if merged:
         yield (
             "- Evaluated with its adapter beside the weights. In these files it is merged into "

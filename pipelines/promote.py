@@ -47,7 +47,7 @@ def build_promotion(
     def promotion(
         recipe: str = given,
         store: str = store_uri,
-        name: str = settings.registry.model_name or settings.name,
+        name: str = settings.registered_model,
         version: str = "@candidate",
         alias: str = "champion",
         reason: str = "",

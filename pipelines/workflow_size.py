@@ -43,7 +43,8 @@ def require_workflow_fits(text: str) -> None:
         raise BadInput(
             f"Argo would end a run of this pipeline early: its Workflow becomes about "
             f"{size:,} bytes, more than {LIMIT:,}",
-            remedy="Lower gate.max_iterations, and run more of them in a second run.",
+            remedy="Lower gate.max_iterations, or the shards of the profile's steps; a second "
+            "recipe can begin with the last model of the first one's run.",
         )
 
 

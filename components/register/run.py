@@ -55,7 +55,7 @@ def register(
         TrackingFailed: it was unavailable for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
-    name = settings.registry.model_name or settings.name
+    name = settings.registered_model
     stages = {
         "model": model,
         "evaluation": evaluation,

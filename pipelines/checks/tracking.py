@@ -152,7 +152,7 @@ def _place_of(experiment: Any) -> str:
 
 def _registry(inputs: CheckInputs, uri: str, client: Any) -> Iterator[Finding]:
     """Yield whether the registry answers, and the user may write the model if it exists."""
-    model = inputs.recipe.registry.model_name or inputs.recipe.name
+    model = inputs.recipe.registered_model
     known = client.search_registered_models(f"name = '{model}'", max_results=1)
     yield ok("MLflow registry", f"{model} is there" if known else f"{model} will be made")
     if known:

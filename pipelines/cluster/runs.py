@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.tracking.database import is_server
 from lidr.pipelines.cluster.client import LIVE, Client, create_or_find, name_filter
 from lidr.pipelines.stamp import Stamp
 
@@ -29,6 +32,14 @@ def experiment_id(client: Client, name: str) -> str | None:
     )
     found = next(listed, None)
     return None if found is None else str(found.experiment_id)
+
+
+def mlflow_link(profile: Profile, recipe: Recipe) -> dict[str, str]:
+    """Return the address of the registered model's page by "MLflow"; {} without a server."""
+    if not is_server(profile.tracking_uri):
+        return {}
+    uri = profile.tracking_uri.rstrip("/")
+    return {"MLflow": f"{uri}/#/models/{recipe.registered_model}"}
 
 
 def make_experiment(client: Client, name: str) -> str:

@@ -178,8 +178,8 @@ class Watcher:
 
     def _links(self, stored: StoredRun | None) -> dict[str, str]:
         links = {"Kubeflow": self._client.link(f"runs/details/{self.run_id}")}
-        if stored and self._profile.tracking_uri:
-            links["MLflow"] = f"{self._profile.tracking_uri}/#/models/{stored.recipe.name}"
+        if stored:
+            links |= runs.mlflow_link(self._profile, stored.recipe)
         if stored and (result := stored.result):
             links["report"] = str(result["report"])
         return links

@@ -111,13 +111,8 @@ class Submission:
     @property
     def links(self) -> dict[str, str]:
         """Addresses of its results, for the run's page in Kubeflow."""
-        profile, recipe = self.profile, self.recipe
-        model = recipe.registry.model_name or recipe.name
-        mlflow = f"{profile.tracking_uri.rstrip('/')}/#/models/{model}"
-        return {
-            "report": f"{profile.store}/runs/{self.run}/report.html",
-            **({"MLflow": mlflow} if profile.tracking_uri.startswith("http") else {}),
-        }
+        report = f"{self.profile.store}/runs/{self.run}/report.html"
+        return {"report": report, **runs.mlflow_link(self.profile, self.recipe)}
 
     @property
     def package(self) -> Package:

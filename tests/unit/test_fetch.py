@@ -217,6 +217,19 @@ def test_a_pin_counts_where_the_source_is_in_the_store_already(host, tmp_path):
         fetch_plan(named(f"{source}#sha256={'0' * 64}"), store).is_there()
 
 
+def test_fetch_blames_the_pin_for_a_file_that_the_hub_sends_whole(host, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    host.add_repository("org/items", {"en.jsonl": items("en")})
+    plan = fetch_plan(
+        named(f"hf://datasets/org/items@{REVISION}/en.jsonl#sha256={'0' * 64}"), store
+    )
+    with (
+        ThreadPoolExecutor() as pool,
+        pytest.raises(BadInput, match=r"the recipe pins 000.* Correct sha256 in the recipe"),
+    ):
+        fetch(plan, pool, tmp_path / "scratch", lambda _: None)
+
+
 def test_an_error_of_one_file_does_not_wait_for_the_files_before_it(tmp_path):
     stage = source_stage(open_store(str(tmp_path / "store")), {"files": {}})
     released, completed = Event(), []

@@ -127,6 +127,11 @@ class Recipe(Strict):
         return f"{self.name}-seed{self.seed}-{digest[:8]}"
 
     @property
+    def registered_model(self) -> str:
+        """Name of the registered model."""
+        return self.registry.model_name or self.name
+
+    @property
     def is_judged(self) -> bool:
         """Whether a judge judges every model's answers to questions."""
         return self.judge is not None and bool(self.judge.tasks)

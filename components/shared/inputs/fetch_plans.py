@@ -22,6 +22,8 @@ from lidr.components.shared.store.stage import Stage
 _UNSUPPORTED = re.compile(r"\{(language_name|config)\}")
 """Placeholders that `evaluation.data` may have besides `{language}`, but no fetch can fill in."""
 
+WRONG_PIN = "Correct sha256 in the recipe, or pin the revision that has this file."
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -79,7 +81,7 @@ class FetchPlan:
             if pin and (actual := held[name]["sha256"]) != pin:
                 raise BadInput(
                     f"{self.origin}: {name} has the SHA-256 {actual}, the recipe pins {pin}",
-                    remedy="Correct sha256 in the recipe, or pin the revision that has this file.",
+                    remedy=WRONG_PIN,
                 )
         return True
 

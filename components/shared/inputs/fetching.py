@@ -15,13 +15,15 @@ from queue import SimpleQueue
 from lidr.components.shared.config.source import on_this_machine, parse_source
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetch_plans import FetchPlan, SourceFile
+from lidr.components.shared.inputs.fetch_plans import WRONG_PIN, FetchPlan, SourceFile
 from lidr.components.shared.inputs.named import NamedInput
 from lidr.components.shared.inputs.web import Advance
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.cache import locked
 
 FILES_AT_ONCE = 4
+
+_DAMAGED = "Run the same command again; if it fails again, the source is damaged."
 
 
 def is_left_in_place(named: NamedInput, store: Store) -> bool:
@@ -94,9 +96,12 @@ def _fetch_file(
     digest = digest_of_file(path)
     if file.sha256 and digest != file.sha256:
         path.unlink()
+        said, remedy = "its source says", _DAMAGED
+        if plan.pins.get(file.name):
+            said, remedy = "the recipe pins", WRONG_PIN
         raise BadInput(
-            f"{file.name} has the SHA-256 {digest}, its source says {file.sha256}",
-            remedy="Run the same command again; if it fails again, the source is damaged.",
+            f"{plan.origin}: {file.name} has the SHA-256 {digest}, {said} {file.sha256}",
+            remedy=remedy,
         )
     size = path.stat().st_size
     stage.store.upload(path, key)

@@ -107,12 +107,12 @@ def listed_tasks(settings: Prompts) -> set[str]:
         BadInput: the list is broken.
     """
     source = settings.translation_tasks
-    names = tuple(name for name in settings.fields.prompt_id if name != LINE_NUMBER)
+    names = tuple(n for n in settings.fields.prompt_id if n != LINE_NUMBER) or ("prompt_id",)
     if not source:
         return set()
     found = set[str]()
     for line, row in json_lines(source, read_file(source, "prompts.translation_tasks")):
-        value = _id_of(row, names or ("prompt_id",), line)
+        value = _id_of(row, names, line)
         shared = _shared_id(value, settings.id_pattern) if isinstance(value, str) else ""
         if not shared:
             raise BadInput(

@@ -220,7 +220,11 @@ class Stage:
             target = folder / name
             with self._must_exist(name):
                 self.store.download(self.key(name), target)
-            self._verify(name, digest_of_file(target))
+            try:
+                self._verify(name, digest_of_file(target))
+            except CorruptStage:
+                target.unlink()  # a later call would take it for checked
+                raise
 
     def local_file(self, name: str) -> Path:
         """Return the local path of a file of a complete stage, checked against the marker.

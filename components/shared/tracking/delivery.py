@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
+from lidr.components.shared.tracking.entries import Dataset, TrackingEntry
 from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Outbox, Waiting, iteration_of
 from lidr.components.shared.tracking.runs import MlflowRuns, server_of
 from lidr.components.shared.tracking.server_errors import server_problem
@@ -31,7 +31,7 @@ class Delivered:
 
     Attributes:
         sent: number of entries that were delivered.
-        left: number of entries that MLflow does not have yet.
+        left: number of entries that MLflow does not have yet; 1 if the store cannot be listed.
         problem: why entries are left, as one line for the user; "" if none is.
     """
 
@@ -84,8 +84,8 @@ def warn_undelivered(outcome: Delivered, run: str) -> None:
     if outcome.left:
         emit(
             "warning",
-            message=f"{outcome.problem.rstrip('.')}. {outcome.left} notes for MLflow wait on the "
-            f"store; `lidr report {run}` delivers them",
+            message=f"{outcome.problem.rstrip('.')}. Notes for MLflow wait on the store; "
+            f"`lidr report {run}` delivers them",
         )
 
 
@@ -131,12 +131,15 @@ class _Delivery:
         """Deliver an entry; return what is wrong with this entry alone, or ""."""
         try:
             entry = self._outbox.read(place, name)
+            files = {each.path: self._outbox.store.read(each.key) for each in entry.artifacts}
         except StoreError:
             raise
+        except FileNotFoundError as error:
+            return _entry_problem("the store lacks a file of", place, name, error)
         except BadInput as error:
             return str(error)
         try:
-            self._log(entry)
+            self._log(entry, files)
         except _mlflow_error() as error:
             if server_problem(error) is not None:
                 raise
@@ -154,13 +157,13 @@ class _Delivery:
             self._state_entries.append((place, name))
         return ""
 
-    def _log(self, entry: TrackingEntry) -> None:
+    def _log(self, entry: TrackingEntry, files: Mapping[str, bytes]) -> None:
         iteration = iteration_of(entry.place)
         own = self._runs.id_of(entry.place, entry.time)
         rows = [*entry.metrics, *entry.headline]
         self._runs.log(own, entry.time, rows, entry.params, entry.tags)
         _log_datasets(self._runs.client, own, entry.datasets)
-        self._log_artifacts(own, entry.artifacts)
+        self._log_artifacts(own, files)
         self._touched |= {entry.place, RUN}
         if iteration is None:
             return
@@ -171,14 +174,15 @@ class _Delivery:
         self._runs.log(self._runs.id_of(RUN), entry.time, entry.headline)
         self._touched.add(str(iteration))
 
-    def _log_artifacts(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
+    def _log_artifacts(self, run_id: str, files: Mapping[str, bytes]) -> None:
+        if not files:
+            return
         with tempfile.TemporaryDirectory(prefix="lidr-tracking-") as folder:
-            for artifact in artifacts:
-                path = Path(folder) / artifact.path
+            for name, data in files.items():
+                path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._outbox.store.read(artifact.key))
-            if artifacts:
-                self._runs.client.log_artifacts(run_id, folder)
+                path.write_bytes(data)
+            self._runs.client.log_artifacts(run_id, folder)
 
     def _end_runs(self, waiting: Waiting) -> None:
         """Set the state of the MLflow runs that were logged to, from all entries of the outbox."""
@@ -207,11 +211,21 @@ class _Delivery:
         source = f"{place}-register" if place.isdigit() else place
         own = names.get(source, [])
         if ends := [name for name in own if name.startswith(END)]:
-            return "FINISHED", max(self._outbox.read(source, name).time for name in ends)
+            times = [self._end_time(source, name) for name in ends]
+            return "FINISHED", max((each for each in times if each is not None), default=None)
         starts = names.values() if place == RUN else [own]
         began = max((_time(n) for each in starts for n in each if n.startswith("start")), default=0)
         failed = max((_time(name) for name in own if name.startswith("failed")), default=-1)
         return ("FAILED", failed) if failed >= began else ("RUNNING", None)
+
+    def _end_time(self, place: str, name: str) -> int | None:
+        """Return the time of an end; None if its entry is damaged, which `_send` reports."""
+        try:
+            return self._outbox.read(place, name).time
+        except StoreError:
+            raise
+        except BadInput:
+            return None
 
     def _forget(self, place: str) -> None:
         """Have a place's MLflow runs created again by the next delivery: one was deleted."""
@@ -226,9 +240,9 @@ def _entry_problem(what: str, place: str, name: str, error: Exception) -> str:
 
 
 def _refuses_entry(error: Exception) -> bool:
-    """Return whether an entry's own artifact is refused, or gone; another one may arrive."""
+    """Return whether only this entry's artifacts are refused; another entry's may arrive."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return isinstance(error, FileNotFoundError) or status in _ENTRY_STATUSES
+    return status in _ENTRY_STATUSES
 
 
 def _is_gone(error: Exception) -> bool:

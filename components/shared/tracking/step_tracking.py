@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from lidr.components.shared.config.machine import Machine
@@ -122,7 +122,9 @@ class _StepTracker:
     @contextmanager
     def delivering(self) -> Iterator[None]:
         """Deliver the outbox: at the end of a step in `_DELIVERS`; to a server beside any other."""
-        with self._uploader():
+        with ExitStack() as stack:
+            with _errors_as_warnings():
+                stack.enter_context(self._uploader())
             yield
         if self._step in _DELIVERS:
             with _errors_as_warnings():

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lidr.components.shared.core.errors import StoreError
 from lidr.components.shared.core.events import EVENTS_VARIABLE, emit, events_environment
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking.delivery import anything_waits, deliver
@@ -56,8 +57,9 @@ def main() -> None:
     last, closed = "", False
     while not closed:
         closed = bool(select.select([sys.stdin], [], [], _INTERVAL_SECONDS if last else 0.5)[0])
-        if not anything_waits(store, run):
-            continue
+        with contextlib.suppress(StoreError):  # what is wrong, the delivery says
+            if not anything_waits(store, run):
+                continue
         outcome = deliver(store, run, _FLUSH_SECONDS if closed else _INTERVAL_SECONDS)
         if outcome.problem and outcome.problem != last:
             emit("warning", message=f"{outcome.problem.rstrip('.')}. Notes for MLflow wait")

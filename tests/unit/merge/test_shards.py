@@ -154,7 +154,10 @@ def test_translations_follow_from_the_answers_that_another_worker_wrote_first(
     assert len(started) == 1, "the engine itself did not fail"
 
 
-@pytest.mark.parametrize("after", range(0, 90, 9))
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(n, marks=pytest.mark.long if n % 27 else ()) for n in range(0, 90, 9)],
+)
 def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monkeypatch):
     world = world_stage(str(tmp_path / "cut"), PROMPTS).uri
     tell(monkeypatch, fused=True, restarts=0)

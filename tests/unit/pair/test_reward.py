@@ -322,7 +322,7 @@ def outcomes(share: float, count: int, rng: random.Random) -> Observations:
     return made
 
 
-@pytest.mark.parametrize("count", [3, 12, 200])
+@pytest.mark.parametrize("count", [3, 12, pytest.param(200, marks=pytest.mark.slow)])
 def test_rewards_exactly_at_their_bars_are_hardly_ever_stopped(count):
     recipe, rng, repeats = settings(), random.Random(count), 300
     stops = 0

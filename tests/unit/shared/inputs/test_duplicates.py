@@ -36,7 +36,8 @@ def pieces(text: str) -> set[str]:
 
 def jaccard(one: str, other: str) -> float:
     left, right = pieces(one), pieces(other)
-    return len(left & right) / len(left | right)
+    common = len(left & right)
+    return common / (len(left) + len(right) - common)
 
 
 def test_exact_duplicates_differ_in_case_and_white_space_alone():

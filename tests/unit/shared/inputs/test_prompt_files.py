@@ -265,6 +265,13 @@ def test_a_list_s_own_line_numbers_are_no_ids(tmp_path):
     assert listed_tasks(settings) == {"1"}
 
 
+def test_a_line_of_a_list_without_an_id_names_the_field_it_needs(tmp_path):
+    listed = write(tmp_path, '{"id": "1"}\n', "list.jsonl")
+    settings = Prompts(fields={"prompt_id": "#"}, translation_tasks=listed)
+    with pytest.raises(BadInput, match="no usable field 'prompt_id'; the line has id"):
+        listed_tasks(settings)
+
+
 def test_a_list_that_names_no_prompt_is_told(tmp_path):
     listed = write(tmp_path, '{"prompt_id": "en_2"}\n', "list.jsonl")
     prompts = {"files": languages(tmp_path, GOOD), "translation_tasks": listed}

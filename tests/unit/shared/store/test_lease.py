@@ -80,10 +80,10 @@ def test_who_cannot_renew_it_does_not_go_on(store, monkeypatch):
     def refuses(*_: object) -> None:
         raise StoreError("the store is full")
 
-    with exclusive(store, seconds=0.3) as lease:
+    with exclusive(store, seconds=1.5) as lease:
         lease.require()
         monkeypatch.setattr(store, "write", refuses)
-        time.sleep(0.4)
+        time.sleep(1.6)
         with pytest.raises(LidrError, match="could not be renewed in time"):
             lease.require()
 

@@ -132,6 +132,7 @@ def test_one_flipped_bit_is_noticed_on_every_way_in(tmp_path):
     ):
         with pytest.raises(CorruptStage, match=r"digest its marker names\. Delete .* run again"):
             attempt()
+    assert not (tmp_path / "copy/model/weights").exists(), "a later call would trust it"
 
 
 def test_a_lost_file_is_corruption_too(tmp_path):

@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 from mlflow import MlflowClient
 
 from lidr.components.shared.config.load import flatten
+from lidr.components.shared.core.errors import DamagedObject
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
@@ -261,4 +262,40 @@ def test_a_note_that_is_damaged_keeps_no_other_waiting(client, small):
     store.write(f"runs/{small.run}/tracking/outbox/0-prepare/metrics-00000003.json", b'{"place": ')
     small.follow("pair", 1, small.pairs())
     assert "metrics-00000003.json: is not JSON" in delivered(small)
+    assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75
+
+
+def test_a_damaged_end_leaves_the_other_entries_of_its_run_delivered(client, small):
+    small.start()
+    store = open_store(small.store)
+    folder = f"runs/{small.run}/tracking/outbox"
+    for key in (f"{folder}/run/end-0123456789ab.json", f"{folder}/0-prepare/end.json"):
+        store.write(key, b'{"place": ')
+    assert "end-0123456789ab.json: is not JSON" in delivered(small)
+    again = deliver(store, small.run, 20)
+    assert (again.sent, again.left) == (0, 2), "only the damaged ones are still there"
+    assert runs(client, small)["-M0-prepare"].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("fault", ["gone", "damaged"])
+def test_an_artifact_that_cannot_be_read_keeps_no_other_waiting(client, small, monkeypatch, fault):
+    store = open_store(small.store)
+    small.follow("prepare", 0, small.world())
+    plot = [Artifact("runs/unreadable.png", "plot.png")]
+    Outbox(store, small.run).add(
+        TrackingEntry("0-prepare", "metrics-00000001", now_ms(), artifacts=plot)
+    )
+    small.follow("pair", 1, small.pairs())
+    if fault == "damaged":
+        original = type(store).read
+
+        def read(self, key):
+            if key == "runs/unreadable.png":
+                raise DamagedObject("plot.png was damaged on the way from the store", remedy="-")
+            return original(self, key)
+
+        monkeypatch.setattr(type(store), "read", read)
+    expected = {"gone": "the store lacks a file of 0-prepare/metrics-00000001", "damaged": "plot"}
+    problem = delivered(small)
+    assert expected[fault] in problem and "MLflow" not in problem
     assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75

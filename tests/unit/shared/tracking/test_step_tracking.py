@@ -205,6 +205,22 @@ def test_a_spool_that_cannot_be_written_is_a_warning_and_no_failure(small, monke
     assert all("the disk is full" in message for message in warnings)
 
 
+def test_an_uploader_that_cannot_start_is_a_warning_and_no_failure(small, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+
+    def no_process(*arguments: object, **options: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", no_process)
+    pairs = small.pairs()
+    heard: list[dict] = []
+    with listening(heard.append):
+        assert small.follow("pair", 1, pairs) == pairs
+    warnings = [event["message"] for event in heard if event["event"] == "warning"]
+    assert any("Resource temporarily unavailable" in message for message in warnings)
+    assert names(small)["1-pair"] == ["start", "end"]
+
+
 @pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "FAILED", "CANCELLED"])
 def test_cleanup_notes_only_a_loop_that_did_not_end_well(small, state):
     from lidr.components.cleanup.run import cleanup

@@ -37,7 +37,7 @@ class TrainingJob(Strict):
     zero: Zero = Zero()
     """DeepSpeed's ZeRO settings, from the profile."""
     run: str = ""
-    """Name of the run that live metrics go to; "" for none."""
+    """Name of the run, for live metrics and the count of GPUs; "" outside a run."""
     iteration: int = 0
     """t + 1."""
 

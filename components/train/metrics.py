@@ -29,7 +29,7 @@ _SUMMED = (
 )
 
 _TIE_MARGIN = 1e-3
-"""Margins up to it are rounding: reference and policy see the same pair in different batches."""
+"""Margins up to this are rounding: reference and policy see the same pair in different batches."""
 _MAX_FALL = 0.05
 """How far the chosen texts' log-probability may fall without a warning, as a share of the
 reference's."""
@@ -92,7 +92,7 @@ class TroubleMonitor:
         self._warned: set[str] = set()
 
     def check(self, rows: Sequence[Row], steps: int) -> None:
-        """Warn of what a tenth of the run shows, at its end.
+        """At the end of each tenth of the run, warn of what that tenth shows.
 
         Args:
             rows: of all steps so far.

@@ -24,7 +24,7 @@ def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) ->
     Args:
         uri: the pair stage.
         chat: of the start model.
-        start: the start model's folder; a pair must fit its context, too.
+        start: the start model's folder; pairs are also cut to its context.
         settings: the recipe's.
 
     Raises:

@@ -95,7 +95,7 @@ class PreferenceTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: list[int], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Run the passes of one optimizer step and return its loss."""
+        """Run this rank's passes of an optimizer step; the step's loss is the mean over ranks."""
         model.train()
         self._step_began = time.monotonic()
         self._step_rows = inputs
@@ -161,7 +161,7 @@ class PreferenceTrainer(Trainer):
                 parameter.copy_(weights[name])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log one row per optimizer step; the trainer's state keeps it, checkpoints save that."""
+        """Log one row per optimizer step; checkpoints save all rows with the trainer's state."""
         if "grad_norm" in logs:  # the summary at the end of training has none
             super().log(self._row(logs), start_time)
 

@@ -43,14 +43,14 @@ def train(
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         launch: how the ranks are started, as `Launch.text` writes it. The number of ranks changes
-            the result by rounding only: it is not part of the stage's digest, but its marker has
-            it.
+            the result by rounding only: the stage's marker has it, its digest does not.
         placement: KFP's TaskConfig, for the nodes of a TrainJob.
         run: name of the run, for its lease, notes and tracking.
 
     Returns:
-        URI of the stage: `model/` with M_{t+1}, `metrics.jsonl` with a row per optimizer
-        step, and `margins.parquet` with the reward margins of some pairs at the end.
+        URI of the stage: `model/` with M_{t+1} (or `adapter/`, if training.lora.merge is false),
+        `metrics.jsonl` with a row per optimizer step, and `margins.parquet` with the reward
+        margins of some pairs at the end.
 
     Raises:
         BadInput: there are no pairs to train on, the start model is unusable, or the GPUs have too
@@ -93,10 +93,10 @@ def train(
 
 
 _TEMPORARY = (checkpoints.FOLDER, exchange.FOLDER)
-"""Folders of the stage that no finished one has."""
+"""Folders of a train stage that are deleted once it is finished."""
 
 
 def _clear(stage: Stage) -> None:
-    """Delete checkpoints and exchange; only now that the marker is written are they not needed."""
+    """Delete checkpoints and exchange, which are needed until the marker is written."""
     Checkpoints(stage).clear()
     TrainExchange(stage).clear()

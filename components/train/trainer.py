@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def run_training(job: TrainingJob) -> TrainingSummary:
-    """Train, export the model to the stage's `model/`, write `metrics.jsonl` and `margins.parquet`.
+    """Train; write the model or its adapter, `metrics.jsonl` and `margins.parquet` to the stage.
 
     Under torchrun every rank calls this; the summary covers the files of all of them. A killed run
     resumes from its newest checkpoint and ends in the same bytes.
@@ -209,7 +209,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         record_failure(error)
         return error.exit_code
-    except Exception:  # with cleanup this rank would end after those that lose it, not before
+    except Exception:  # with Python's cleanup this rank would end after the ranks that lose it
         traceback.print_exc()
         return 1
     if int(os.environ.get("RANK", "0")) == 0:

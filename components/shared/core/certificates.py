@@ -13,7 +13,7 @@ _REMEDIES = {
     "not yet valid": "Set this machine's clock.",
     "mismatch": "Correct the address: it must have the name that the certificate is for.",
 }
-"""By words of the cause; otherwise no known authority has signed it."""
+"""By words of the cause. Any other cause is taken for a signature of no known authority."""
 
 
 class CertificateProblem(NamedTuple):
@@ -24,11 +24,11 @@ class CertificateProblem(NamedTuple):
 
 
 def certificate_problem(said: str, variable: str) -> CertificateProblem | None:
-    """Return the problem with a certificate that an error's text tells of; None if it has none.
+    """Return the certificate problem that an error's text reports; None if it reports none.
 
     Args:
         said: the error's text.
-        variable: of the environment, that names the file of the authorities to trust.
+        variable: the environment variable that names the file of the authorities to trust.
     """
     if _UNTRUSTED not in said:
         return None

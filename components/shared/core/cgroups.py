@@ -13,7 +13,7 @@ OWN = Path("/proc/self/cgroup")
 def cgroup_folders(controller: str) -> Iterator[Path]:
     """Yield the folders of a hierarchy's root and of the cgroups around this process.
 
-    A container may see only the root, which is then its own cgroup: the others do not exist.
+    A container may see only the root, which is then its own cgroup: the other folders do not exist.
 
     Args:
         controller: of version 1 of cgroups, such as `memory`; "" for version 2, which has one

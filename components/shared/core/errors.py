@@ -113,7 +113,7 @@ class Stopped(LidrError):
 
 
 class TakenOver(LidrError):
-    """Another execution has taken the run over; it is that one's now."""
+    """Another execution has taken the run over, so this one must not go on."""
 
 
 class GateRefused(LidrError):

@@ -86,8 +86,8 @@ def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
 def emit(event: str, **values: object) -> None:
     """Report one event; a step's events carry its name and, where there are several, its shard.
 
-    A step's outcome never depends on it: what the file does not take, as on a full disk, goes to
-    stderr, and what that does not take either is lost.
+    A step's outcome never depends on its events: one that cannot be written to the file, as on a
+    full disk, goes to stderr, and is lost if that fails, too.
 
     Events are `started`, `progress` (done, total, unit, rate, rate_unit, amount, seconds_left,
     failures), `number` (name, value), `accuracy` (iteration, language, value, low, high, n,

@@ -16,8 +16,8 @@ _DRIVERS: tuple[tuple[tuple[str, ...], Path, str], ...] = (
     (("CUDA_VISIBLE_DEVICES",), Path("/dev/nvidiactl"), "nvidia[0-9]*"),
     (("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"), Path("/dev/kfd"), "dri/renderD*"),
 )
-"""The variables that hide a driver's GPUs from a process, of which the first that is set counts;
-the driver's device file; and the pattern of its GPUs' files in that folder."""
+"""Of each driver: the variables that hide its GPUs from a process, the first one set taking
+precedence; its device file; and the pattern of its GPUs' files in the same folder."""
 
 _NO_GPU = ("-1", "NoDevFiles")
 """Ends the list of visible GPUs; Slurm writes the second."""
@@ -41,10 +41,10 @@ def gpu_count() -> int:
 def parallel_sizes(gpus: int) -> tuple[int, int]:
     """Return the tensor-parallel and the pipeline-parallel size; together they use all GPUs.
 
-    LIDR_TENSOR_PARALLEL sets the first, which else is all GPUs. 0 GPUs count as 1.
+    LIDR_TENSOR_PARALLEL sets the former; by default it is the number of GPUs. 0 GPUs count as 1.
 
     Raises:
-        BadInput: LIDR_TENSOR_PARALLEL is not a divisor of the GPUs.
+        BadInput: LIDR_TENSOR_PARALLEL does not divide the number of GPUs.
     """
     count = max(1, gpus)
     given = os.environ.get(TENSOR_PARALLEL) or str(count)
@@ -63,7 +63,7 @@ def parallel_sizes(gpus: int) -> tuple[int, int]:
 
 
 def _visible(names: Iterable[str], files: Iterable[Path]) -> int:
-    """Return how many of a loaded driver's GPUs, whose device files these are, are not hidden."""
+    """Return how many GPUs of a loaded driver are visible, given its variables and device files."""
     given = next((os.environ[name] for name in names if name in os.environ), "all")
     if given == "all":
         return len(list(files)) or 1

@@ -33,7 +33,7 @@ def read_object(
         place: its path or address, for messages.
         required: the fields that it must have.
         optional: those that it may have.
-        remedy: for an object that cannot be made again by another run.
+        remedy: the error's; by default that of a file that another run makes again.
 
     Raises:
         BadInput: it is not a JSON object, or a field is missing or of another type.

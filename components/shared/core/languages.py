@@ -39,7 +39,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "th": ("th",),
     "zh": ("ja", "zh"),
 }
-"""The non-Latin scripts that lingua reads: one language of each, and all that are written in it."""
+"""The non-Latin scripts that lingua reads: by one language of each, all that are written in it."""
 
 _FALLBACKS = ("ar", "ru", "zh")
 """Languages that models fall back to from others of the same script. Hindi is left out, because
@@ -163,10 +163,10 @@ class LanguageIdentifier:
             One language of every script that none of them uses is added as well: a script is
             never mistaken, so this costs no accuracy. It costs time, so a text in Latin letters
             alone is identified without them, with the same result. Where a script is in use, a
-            text with 40 or more of its letters may also be Arabic, Russian or Chinese; shorter ones
-            would be taken for these, so 東京 is Japanese unless Chinese is among the languages.
-            No other neighbours are added, except those in `two_scripts.RIVALS`: with English and
-            Spanish, Portuguese is identified as Spanish.
+            text with 40 or more of its letters may also be Arabic, Russian or Chinese; shorter
+            texts would be mistaken for these, so 東京 is Japanese unless Chinese is among the
+            languages. No other neighbours are added, except those in `two_scripts.RIVALS`: with
+            English and Spanish, Portuguese is identified as Spanish.
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
@@ -222,7 +222,7 @@ class LanguageIdentifier:
         return code
 
     def _kazakh_among(self, found: Mapping[str, str]) -> list[str]:
-        """Return the texts that are Kazakh in Latin letters, of texts and the codes found."""
+        """Return which texts are Kazakh in Latin letters, given each text's code from lingua."""
         if self._cyrillic is None:
             return []
         from lingua import Language
@@ -251,7 +251,7 @@ def _code_of(language: Language | None) -> str:
 
 
 def _other_script(text: str) -> str:
-    """Return a language of the script that lingua cannot read but most letters are in, or ""."""
+    """Return a language of the script of most letters, if lingua cannot read that one, else ""."""
     if not _BEYOND_LATIN.search(text):
         return ""
     letters = "".join(filter(str.isalpha, text))  # vowel signs are no letters

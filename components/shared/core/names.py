@@ -62,7 +62,7 @@ def require_run_name(name: str) -> None:
     """
     fault = key_fault(name)
     if name and not _RUN.fullmatch(name):
-        fault = "begins with, or holds, a character that it may not, or is too long"
+        fault = "holds a character that is not allowed there, or is too long"
     if fault:
         raise BadInput(
             f"{name!r} cannot name a run: it {fault}",

@@ -83,20 +83,20 @@ def login_fault(address: str) -> str:
 
 
 def service_login_fault(address: str) -> str:
-    """Return `login_fault` of a service's address, also where its scheme is forgotten."""
+    """Return `login_fault` of a service's address, also if the address lacks its scheme."""
     return login_fault(address if "://" in address else f"http://{address}")
 
 
 def may_hold_secret(key: str) -> bool:
     """Return whether a key may hold a secret.
 
-    Users write one even where its variable's name belongs.
+    So may a key for the name of a variable: users write the secret itself there.
     """
     return bool(_SECRET_NAME.search(key))
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a variable or key of this name holds a secret, rather than a place or nothing.
+    """Return whether a variable or key of this name holds a secret, and not only its place.
 
     >>> is_secret_name("HF_TOKEN"), is_secret_name("TOKENIZERS_PARALLELISM")
     (True, False)

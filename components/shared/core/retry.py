@@ -1,7 +1,7 @@
-"""Retries requests to services that fail: the object store, MLflow, the Kubernetes API, the hub.
+"""Retries failed requests to services: the object store, MLflow, the Kubernetes API, the hub.
 
 Kubeflow Pipelines does not retry a container that exits non-zero, so a step retries by itself: with
-growing pauses, for LIDR_RETRY_SECONDS. After 20 seconds of waiting it reports that.
+growing pauses, for LIDR_RETRY_SECONDS. A wait is reported after 20 seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEFAULT_SECONDS = 900.0
 _COMMAND_SECONDS = 15.0
 _FIRST_PAUSE, _MAX_PAUSE = 0.2, 30.0
 REPORT_SECONDS = 20.0
-"""Seconds of waiting after which it is reported."""
+"""Seconds after which a wait is reported."""
 
 Result = TypeVar("Result")
 Explain = Callable[[Exception], LidrError | None]
@@ -45,7 +45,7 @@ _lock = Lock()
 def answering_quickly() -> Iterator[None]:
     """Retry for 15 seconds at most inside the `with` block, where a person or a GPU waits.
 
-    It also shortens waits of other threads that have begun before, unless they state their time.
+    Waits that other threads have begun are shortened as well, unless they were given `seconds`.
     """
     global _answering_quickly
     before, _answering_quickly = _answering_quickly, True
@@ -56,7 +56,7 @@ def answering_quickly() -> Iterator[None]:
 
 
 def retry_seconds() -> float:
-    """Return how long this process retries a service that fails.
+    """Return for how many seconds this process retries a service that fails.
 
     Raises:
         BadInput: LIDR_RETRY_SECONDS is not a number of seconds.
@@ -87,7 +87,7 @@ def retry(
     *,
     long: bool = False,
 ) -> Result:
-    """Call a function that uses a service, again while its errors may be temporary.
+    """Call a function that uses a service, and repeat it while its errors may be temporary.
 
     Args:
         action: safe to repeat.
@@ -98,6 +98,7 @@ def retry(
 
     Raises:
         LidrError: from `explain`, once the time is over.
+        Exception: the function's own error, if `explain` returns None for it.
     """
     return Wait(service, seconds, long=long).call(action, explain)
 
@@ -131,7 +132,7 @@ class Wait:
         self._ended = Event()
 
     def note_progress(self, amount: int = 0) -> None:
-        """Put off the report of a wait: the request makes progress. boto3 passes bytes.
+        """Put off the report of a wait: the request makes progress. `amount` is not used.
 
         Without effect after a failure, when only a complete answer counts, and with `long`.
         """
@@ -139,7 +140,7 @@ class Wait:
             self._last_progress = monotonic()
 
     def call(self, action: Callable[[], Result], explain: Explain) -> Result:
-        """Call and repeat it as `retry` does; a `Wait` is for one call."""
+        """Call and repeat `action` as `retry` does; each `Wait` is for one call."""
         with self._watched():
             while True:
                 try:

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Terminated(SystemExit):
-    """This process was sent SIGTERM; left alone, it ends with the usual exit code."""
+    """This process was sent SIGTERM; if not caught, this ends it with the usual exit code, 143."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)

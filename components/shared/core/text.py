@@ -42,7 +42,7 @@ def encodable(value: Any) -> Any:
 
 
 def is_printable(char: str) -> bool:
-    """Return whether a character steers no terminal: all that Python prints, spaces and joiners."""
+    """Return whether a character cannot steer a terminal: printable to Python, space or joiner."""
     return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
 
 
@@ -69,7 +69,7 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
 
 
 def is_repetitive(text: str) -> bool:
-    """Return whether a text ends in a loop: a piece four times or more, 60 characters or more.
+    """Return whether a text ends in a piece repeated 4 times or more, 60 characters or more in all.
 
     Only its last 2,000 characters count.
     """

@@ -15,8 +15,8 @@ _MIN_PARAMETERS = 10_000_000
 thread is as fast as two idle ones and many times faster than two busy ones."""
 
 SHARING = "LIDR_SHARING_PROCESSES"
-"""Environment variable with how many processes like this one share the machine, as children of one
-parent. Default 1."""
+"""Environment variable: number of processes like this one, children of the same parent, that share
+the machine. Default 1."""
 
 _SAMPLE_SECONDS = 0.3
 _STAT = Path("/proc/stat")
@@ -28,7 +28,7 @@ def fit_threads(parameters: int) -> None:
 
     More threads than idle cores wait for one another at every layer: with five other busy
     processes on two cores, a 135M-parameter model made 5.6 tokens/s with two threads, 53 with one.
-    OMP_NUM_THREADS takes precedence.
+    Does nothing if OMP_NUM_THREADS is set or a GPU is present.
     """
     import torch
 
@@ -82,7 +82,7 @@ def threads_of_each(processes: int) -> dict[str, str]:
 def idle_cores(seconds: float, *, siblings: bool = False) -> float:
     """Return how many of the machine's cores are idle while this process sleeps for `seconds`.
 
-    All of them if the kernel does not count.
+    Returns the number of all cores if the kernel does not count their ticks.
 
     Args:
         seconds: how long to measure.

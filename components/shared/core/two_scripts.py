@@ -1,4 +1,4 @@
-"""Languages of two scripts, of which lingua reads one: Serbian, Kazakh, Azerbaijani.
+"""Languages written in two scripts, of which lingua reads only one: Serbian, Kazakh, Azerbaijani.
 
 lingua takes Serbian in Latin letters for Croatian or Bosnian. Kazakh in Latin letters and
 Azerbaijani in Cyrillic ones are transliterated to the script that it reads.
@@ -44,7 +44,7 @@ _EKAVIAN = re.compile(
     r"vazduh\w*|pozorišt\w+|fudbal\w*|sedi(?:m|š|mo|te)?|nedelj\w+)\b",
     re.IGNORECASE,
 )
-"""Whole words, where other Croatian ones begin alike: vremena, lepeza, rešetka, celer, sediment."""
+"""Whole words, where Croatian ones begin like them: vremena, lepeza, rešetka, celer, sediment."""
 
 _IJEKAVIAN = re.compile(
     r"\b(?:gdje|ovdje|ondje|nigdje|negdje|uvijek|dvije|obje|mlijek\w*|vrijeme\w*|riječ\w*|djevoj\w+|"
@@ -76,5 +76,5 @@ def azerbaijani_in_latin(text: str) -> str:
 
 
 def is_ekavian(text: str) -> bool:
-    """Tell Serbian in Latin letters from Croatian, by the words that they write differently."""
+    """Return whether a text is Serbian, not Croatian, by the words that they write differently."""
     return len(_EKAVIAN.findall(text)) > len(_IJEKAVIAN.findall(text))

@@ -17,7 +17,7 @@ from lidr.components.shared.models.attention_form import why_not_softmax
 NAME = "lidr_flat"
 
 _MAX_HEAD_SIZE = 256
-"""Of FlashAttention; some layers of Gemma 4 have 512."""
+"""The largest that FlashAttention takes; some layers of Gemma 4 have 512."""
 
 
 def flat_attention(
@@ -46,7 +46,7 @@ def flat_attention(
         kwargs: arguments of other attention functions.
 
     Returns:
-        (1, tokens, heads, head size of the value), and no weights.
+        (1, tokens, heads, head size of the value); and None, as weights are not kept.
 
     Raises:
         NotImplementedError: this model's attention is not a plain causal softmax, or the model

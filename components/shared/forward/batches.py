@@ -31,7 +31,7 @@ class Segments:
     """How a flat row divides into pairs, for attention by segment.
 
     Attributes:
-        spans: one for each pair, in the row's order.
+        spans: one for each pair, or for each side with its own prompt, in the row's order.
         device: of the row.
     """
 
@@ -173,8 +173,8 @@ def micro_batches(
     Args:
         rows: the pairs of one optimizer step, so that grouping changes no step.
         pairs: all pairs, which rows refer to.
-        layout: of micro-batches, which decides how many tokens one has.
-        tokens: of a micro-batch at most; a longer pair is one by itself.
+        layout: of micro-batches; decides how many tokens each of them has.
+        tokens: of a micro-batch at most; a longer pair is a micro-batch by itself.
         max_pairs: pairs in a micro-batch at most; 0 for no bound.
     """
     packs: list[list[int]] = []

@@ -91,9 +91,9 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def free_models() -> None:
-    """Free the memory of models that nothing names any more, before the next one is loaded.
+    """Free the memory of models that nothing refers to any more, before the next one is loaded.
 
-    A model that `install_scoring` has changed names itself, which Python notices only when it
+    A model that `install_scoring` has changed refers to itself, so Python frees it only when it
     collects garbage: with millions of older objects, hardly ever.
     """
     gc.collect()

@@ -52,8 +52,8 @@ def install_scoring(
         model: a causal language model of transformers.
         pairs: the pairs to score: the first two are the trial, and the longest decides whether
             longrope needs each text in a sequence of its own.
-        bfloat16: whether passes will run in bfloat16, in which a GPU has another kernel: it is
-            tried as well.
+        bfloat16: whether passes will run in bfloat16, for which a GPU has another kernel: that
+            is tried as well.
         length_key: the recipe's key that bounds the pairs, for the remedy.
 
     Raises:
@@ -68,7 +68,9 @@ def install_scoring(
     threshold = longrope_threshold(model.config)
     separate = bool(threshold) and max(pair.longest for pair in pairs) > threshold
     if separate:
-        emit("note", message=f"longrope: pairs beyond {threshold} tokens, each text by itself")
+        emit(
+            "note", message=f"longrope: pairs beyond {threshold} tokens, so each text is a sequence"
+        )
         split_rotary(model)
     layout = separate_batch if separate else flat_batch
     _replace_forward(model)
@@ -183,7 +185,7 @@ def _clipped(pair: TokenPair) -> TokenPair:
 
 
 def _freeze_unread(model: Any) -> None:
-    """Freeze all but the text model and its head, e.g. the vision tower of a model with images."""
+    """Freeze what is not in the text model or its head, e.g. a vision tower."""
     read = {*_decoder_of(model).parameters(), *model.get_output_embeddings().parameters()}
     for parameter in model.parameters():
         if parameter not in read:
@@ -191,7 +193,7 @@ def _freeze_unread(model: Any) -> None:
 
 
 def _switch_dropout_off(model: Any) -> None:
-    """Set every dropout rate to 0: in Dropout modules, and in numbers of modules and configs."""
+    """Set every dropout rate to 0: of Dropout modules, and in attributes of modules and configs."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

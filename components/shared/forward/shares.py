@@ -19,7 +19,7 @@ class RankPart:
     """A micro-batch of one rank.
 
     Attributes:
-        rows: which pairs.
+        rows: indices of its pairs.
         counts: False for a pass that is only made because other ranks make one.
     """
 
@@ -34,7 +34,7 @@ class Sharing:
     Attributes:
         pairs: all pairs, which rows refer to.
         layout: of micro-batches.
-        tokens: of a micro-batch at most; a longer pair is one by itself.
+        tokens: of a micro-batch at most; a longer pair is a micro-batch by itself.
         max_pairs: pairs in a micro-batch at most; 0 for no bound.
         world_size: number of ranks.
     """

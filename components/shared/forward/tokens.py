@@ -27,7 +27,7 @@ from lidr.components.shared.records.schema import Message, PreferencePair
 class TokenPair:
     """A pair as token ids; `chosen` and `rejected` follow the prompt and are never empty.
 
-    They are arrays of C ints: every rank holds all pairs, and a list takes 36 bytes a token.
+    Texts are arrays of C ints: every rank holds all pairs, and a list takes 36 bytes a token.
     """
 
     key: str

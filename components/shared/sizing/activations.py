@@ -5,7 +5,7 @@ from __future__ import annotations
 from lidr.components.shared.sizing.architecture import Architecture
 
 TILE_LOGITS, MIN_TILE_ROWS, BLOCK_LOGITS = 1 << 22, 32, 1 << 27
-"""Those of components/shared/forward/head.py, which needs torch."""
+"""As in components/shared/forward/head.py, which would import torch."""
 
 
 def activation_bytes(
@@ -43,7 +43,7 @@ def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
 
 
 def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
-    """Return the bytes of the head: logits of a tile, gradients of a block, cast weights, own grad.
+    """Return the head's bytes: a tile's logits, a block's gradients, cast weights, its gradient.
 
     Args:
         shape: the model's.

@@ -15,7 +15,7 @@ from lidr.components.shared.core.errors import BadInput
 
 @dataclass(frozen=True)
 class Family:
-    """What a family's blocks have beyond Llama's, and its defaults for keys config.json leaves out.
+    """What a family's blocks have beyond Llama's, and defaults for keys that config.json lacks.
 
     Attributes:
         qkv_bias: the projections to queries, keys and values have biases whatever the config says.
@@ -151,8 +151,8 @@ class Architecture:
         """Bytes per token that one block keeps for the backward pass.
 
         Kept are the inputs of the linear layers, of the norms (with their normalised values) and of
-        the activation function, and attention's operands and result, but no scores, as torch's
-        fused attention does.
+        the activation function, and attention's operands and result. Scores are not kept, as
+        torch's attention is fused.
 
         Args:
             precision: `float32`; `bfloat16`, where the weights are too; or `autocast`, where

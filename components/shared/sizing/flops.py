@@ -22,8 +22,8 @@ def step_flops(
     Args:
         shape: the model's.
         tokens: of all pairs, prompts and both sides.
-        length: twice the mean number of keys that a query sees; of separate sequences, their mean
-            tokens, weighted by token.
+        length: twice the mean number of keys that a query sees; for separate sequences that is
+            their mean length in tokens, weighted by token.
         loss_rows: tokens that go through the LM head.
         checkpointing: the forward pass is run twice.
         lora: only adapters are trained.

@@ -28,13 +28,13 @@ RESERVED_BYTES = int(1.5 * GIB)
 
 PROCESS_BYTES = GIB
 """Of a rank's process before the model is loaded: Python with torch, transformers and DeepSpeed
-(0.92 GiB measured). On a machine without accelerators they are in the same memory."""
+(0.92 GiB measured). Without accelerators they take from the same memory as training."""
 
 FRAGMENTED_SHARE = 0.05
 """Share of an accelerator's memory that torch's allocator cannot use."""
 
 MIN_MICRO_BATCH_TOKENS = 2048
-"""That of shared/forward/batches.py, which needs torch."""
+"""As in components/shared/forward/batches.py, which would import torch."""
 
 PROMPT_SHARE = 1 / 3
 """Share of a micro-batch's tokens that are prompts, where it is not known."""
@@ -182,7 +182,7 @@ class MemoryPlan:
         return 2 if self.precision == "bfloat16" else 4
 
     def _share(self, parameters: int, stage: int) -> int:
-        """Return how many of these a rank holds; they are sharded from this ZeRO stage on."""
+        """Return how many of some parameters a rank holds, if sharded from this ZeRO stage on."""
         return -(-parameters // self.world_size) if self.stage >= stage else parameters
 
     def _masters(self) -> int:
@@ -285,5 +285,5 @@ def batch_bounds(config: Mapping[str, Any], settings: Training, launch: Launch) 
 
 
 def usable_bytes(memory: float) -> float:
-    """Return the bytes that a training run can use of an accelerator's."""
+    """Return how many of an accelerator's bytes a training run can use."""
     return memory * (1 - FRAGMENTED_SHARE) - RESERVED_BYTES

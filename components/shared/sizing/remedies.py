@@ -14,7 +14,7 @@ from lidr.components.shared.sizing.memory import MemoryPlan, batch_bounds
 def memory_remedy(
     plan: MemoryPlan, memory: float, config: Mapping[str, Any], settings: Training, launch: Launch
 ) -> str:
-    """Return what makes a plan fit that does not: the rest of a sentence.
+    """Return how to make a plan fit that does not, as the rest of a sentence.
 
     Args:
         plan: from `plan_for` with the following arguments.

@@ -40,7 +40,7 @@ class Share:
     def p_below(self, share: float) -> float:
         """Return the p-value of the exact binomial test that the true share is below `share`.
 
-        The test needs whole numbers; the effective ones are rounded towards a larger p-value.
+        The test needs whole numbers; the effective numbers are rounded towards a larger p-value.
         """
         n = math.floor(self.effective + 1e-9)
         return binomial_below(min(n, math.ceil(self.value * n - 1e-9)), n, share)
@@ -71,5 +71,5 @@ def _design_effect(groups: Sequence[Sequence[bool]], share: float) -> float:
     if share in (0.0, 1.0) or count < 2:
         return n / count
     squares = sum((sum(group) - share * len(group)) ** 2 for group in groups)
-    between = squares * count / (count - 1)  # of n^2 times the variance of the share
+    between = squares * count / (count - 1)  # n^2 times the variance of the share
     return max(1.0, between / (n * share * (1 - share)))

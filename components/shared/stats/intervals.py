@@ -72,13 +72,13 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
 def mean_interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
     """Return a mean with its 95% interval.
 
-    It is Wilson's where all scores are 0 or 1, which is its own case, and where all are equal:
-    resamples would be equal too, as if the mean were known exactly. It is the widest that fits,
-    since no scores from 0 to 1 vary more than p (1 - p) around a mean p (Bhatia and Davis 2000).
-    Otherwise it is the bootstrap's.
+    It is Wilson's where all scores are 0 or 1, the case that Wilson's interval is for, and where
+    all are equal: resamples would be equal too, as if the mean were known exactly. Wilson's is then
+    wide enough, since no scores from 0 to 1 vary more than p (1 - p) around a mean p (Bhatia and
+    Davis 2000). Otherwise it is the bootstrap's.
 
     Args:
-        scores: from 0 to 1, one per item.
+        scores: from 0 to 1, one per item; without any, the interval is 0 to 1.
         seed: of the resampling.
     """
     if set(scores) <= {0.0, 1.0} or len({round(score, DIGITS) for score in scores}) == 1:
@@ -92,8 +92,8 @@ def bootstrap_mean(
     """Return the percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        scores: one number per item, shape (items,), in any unit; none gives the interval of a
-            fraction of which nothing is known, 0 to 1.
+        scores: one number per item, shape (items,), in any unit; without any, the interval is 0
+            to 1, as for an unknown fraction.
         confidence: level, 0.5 or more and below 1.
         resamples: how many.
         seed: of the resampling; the same numbers give the same interval.

@@ -19,8 +19,8 @@ HEAD_TO_HEAD = "head_to_head"
 """The judged task that compares a model with its predecessor (judge.tasks in a recipe)."""
 
 Question = tuple[str, str]
-"""Task with `{language}` for its language, and item: the same in two languages only where the item
-is known to be one question (components/evaluate/items/ids.py)."""
+"""Task with `{language}` for its language, and item. Two languages share a question only where the
+item is known to be the same one (components/evaluate/items/ids.py)."""
 
 Key = tuple[str, str, str]
 """Task, language and item."""
@@ -43,8 +43,8 @@ class PairedItems:
     Attributes:
         questions: the question of each item.
         gains: score of M_{t+1} minus score of M_t, shape (items,).
-        off_target: answers in another language than the question's; without judged items.
-        truncated: answers that were cut at the token limit; without judged items.
+        off_target: answers in another language than the question's; judged items are left out.
+        truncated: answers that were cut at the token limit; judged items are left out.
     """
 
     questions: Sequence[Question]
@@ -119,8 +119,8 @@ def question_of(key: Key) -> Question:
 def task_of(task: str, code: str) -> str:
     """Return a task with `{language}` for the last part that is its language's code or name.
 
-    A task without such a part, as hellaswag, stays another one than hellaswag_{language}: its items
-    are from another data set.
+    A task without such a part, such as hellaswag, stays distinct from hellaswag_{language}: its
+    items are from another data set.
     """
     parts = re.split("[_-]", task)
     for word in (code, NAMES.get(code, code).lower()):
@@ -181,7 +181,7 @@ def by_question(groups: Sequence[PairedItems]) -> tuple[NDArray[np.float64], NDA
 
 
 def unmatched_tasks(groups: Sequence[PairedItems]) -> list[str]:
-    """Return the tasks whose questions in one language may be those of another, unknown to us.
+    """Return the tasks of which two languages may have the same questions without our knowing.
 
     Two languages have no question of such a task in common, or only one language has the task,
     which may be a translation of one that another language has.

@@ -17,7 +17,7 @@ from lidr.components.shared.stats.paired import Question, question_of
 from lidr.components.shared.stats.significance import holm, sign_flip
 
 _LEVEL = 0.05
-"""The text says of a larger p-value that it may be chance; nothing else depends on it."""
+"""The text says that a lead with a larger p-value may be chance; nothing else depends on this."""
 
 
 def check_premise(
@@ -84,7 +84,7 @@ def premise_text(premise: Mapping[str, Any]) -> str:
 def _compared(
     other: Mapping[Question, float], dominant: Mapping[Question, float]
 ) -> tuple[list[float], list[float]]:
-    """Return the scores on the questions asked in both languages, all of them if none."""
+    """Return the scores on the questions asked in both languages; all scores if there are none."""
     common = sorted(other.keys() & dominant.keys())
     if not common:
         return [*other.values()], [*dominant.values()]

@@ -149,7 +149,7 @@ def _at_least(successes: int, n: int) -> float:
 
 
 def _upper_tail(successes: int, n: int) -> float:
-    """Return the same in floats, to 12 digits, in linear time."""
+    """Return the same as `_at_least` in floats, to 12 digits, in linear time."""
     if successes > n:
         return 0.0
     if 2 * successes <= n:  # terms would grow at first

@@ -49,7 +49,7 @@ class CheckpointWriter(TrainerCallback):
             ended = time.monotonic()
             self.checkpoint_seconds += ended - began
             self.train_seconds = ended - (self.first_step_began or ended)
-        if self._stopping or self._ranks.any(self._terminated):  # the latter after the last step
+        if self._stopping or self._ranks.any(self._terminated):  # SIGTERM may follow the last step
             raise Stopped(
                 "training was asked to end; its checkpoint is complete",
                 remedy="Run the same command again to resume.",

@@ -36,8 +36,8 @@ Value = TypeVar("Value")
 class Ranks:
     """This process among the ranks of a run.
 
-    All ranks must call every method, in the same order; a single rank returns at once. They
-    raise LaunchFailed where another rank does not answer.
+    All ranks must call every method, in the same order; a single rank returns at once. The
+    methods raise LaunchFailed where another rank does not answer.
 
     Args:
         rank: of this process.
@@ -179,7 +179,7 @@ def rendezvous_failure(error: Exception) -> LaunchFailed:
     """
     text = str(error)
     host, port = _torchrun_variable("MASTER_ADDR"), _torchrun_variable("MASTER_PORT")
-    address = f"{host}:{port}" if host and port else ""  # none on one machine by itself
+    address = f"{host}:{port}" if host and port else ""  # a node by itself has neither
     if "EADDRINUSE" in text or "already in use" in text:
         taken = f"the port of {address}" if address else "the port"
         return LaunchFailed(
@@ -211,7 +211,7 @@ def rendezvous_timeout() -> timedelta:
     """Return how long a rank or node waits for the others.
 
     Raises:
-        BadInput: LIDR_RANKS_TIMEOUT is not a positive number, or LIDR_RETRY_SECONDS is no number.
+        BadInput: LIDR_RANKS_TIMEOUT is not between 0 and 1e7, or LIDR_RETRY_SECONDS is no number.
     """
     given = os.environ.get(TIMEOUT_VARIABLE)
     if not given:

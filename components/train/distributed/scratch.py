@@ -1,4 +1,4 @@
-"""A rank's scratch disk: what is said where it is full."""
+"""Explains errors of a rank's scratch disk that is full."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FULL = ("No space left", "Disk quota exceeded", "file write failed", "unexpecte
 
 @contextmanager
 def explaining_full_disk(folder: Path | str, content: str, size: str) -> Iterator[None]:
-    """Write to a scratch disk inside.
+    """Turn errors of a full scratch disk inside the `with` block into a StoreError.
 
     Args:
         folder: where the files are written.

@@ -15,10 +15,11 @@ from lidr.components.train.distributed.ranks import init_process_group
 
 
 def deepspeed_config(zero: Zero, world_size: int, bfloat16: bool) -> dict[str, Any] | None:
-    """Return DeepSpeed's configuration; None where it is not needed.
+    """Return DeepSpeed's configuration; None for a single rank at ZeRO stage 0.
 
-    It names no optimizer: torch's AdamW is used, as in one process, so no C++ extension has to be
-    compiled. `auto` values are filled in from the trainer's arguments or the model's hidden size.
+    The configuration names no optimizer: torch's AdamW is used, as in one process, so no C++
+    extension has to be compiled. `auto` values are filled in from the trainer's arguments or the
+    model's hidden size.
 
     Args:
         zero: the profile's settings.
@@ -151,7 +152,7 @@ def deepspeed_inference(model: Any, config: dict[str, Any] | None) -> Iterator[N
     """Make a sharded model usable before training: each layer is gathered when it is called.
 
     Args:
-        model: as it was loaded; one that is not sharded (ZeRO stage 3) stays as it is.
+        model: as it was loaded; a model that ZeRO stage 3 does not shard stays as it is.
         config: from `deepspeed_config`.
     """
     if not config or not any(hasattr(parameter, "ds_id") for parameter in model.parameters()):

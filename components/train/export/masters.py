@@ -13,7 +13,7 @@ from lidr.components.train.export.tensors import is_float32, read_tensor, tensor
 
 
 def master_weights(start: ModelFiles) -> list[TrainerCallback]:
-    """Return the callback that sets the master weights; none where the start's files lack them.
+    """Return the callback that sets the master weights; [] where no file holds them.
 
     Args:
         start: the model that training starts from.
@@ -24,8 +24,8 @@ def master_weights(start: ModelFiles) -> list[TrainerCallback]:
         emit(
             "warning",
             message="model.adapter is in no file of the weights, so these start rounded to "
-            "bfloat16: with a model that has the adapter in its weights, or with "
-            "training.precision float32, they do not",
+            "bfloat16; to avoid that, name a model with the adapter merged into its weights, or "
+            "set training.precision to float32",
         )
         return []
     return [MasterWeights(start.folder)]
@@ -58,6 +58,6 @@ class MasterWeights(TrainerCallback):
         if packed:
             emit(
                 "warning",
-                message=f"{packed} packed weights start rounded to bfloat16: in one process "
-                "without DeepSpeed, or with training.precision float32, they do not",
+                message=f"{packed} packed weights start rounded to bfloat16; to avoid that, train "
+                "in one process without DeepSpeed, or set training.precision to float32",
             )

@@ -77,7 +77,7 @@ class Export:
             deliver: called with each file that this rank wrote, which is then deleted.
 
         Raises:
-            BadInput: `check_names` was not asked, and refuses the model.
+            BadInput: the files lack names of the model's tensors (see `check_names`).
             TrainingFailed: tensors are misshapen or not finite, or none has changed.
             StoreError: the disk of a rank's folder is full; raised in every rank.
         """
@@ -130,7 +130,7 @@ class Export:
                 continue
             _check_tensor(name, old, new)
             stored = self.rounding.stored(source.rounded_as, new, old.dtype).contiguous()
-            # safetensors refuses two names of one memory
+            # safetensors refuses two names for the same memory
             tensors[name] = stored if source.rounded_as == name else stored.clone()
             tally.add(old, new, stored, self.rounding)
         with self._explaining_full_disk(f"the model's {file}"):
@@ -216,7 +216,7 @@ def load_exported_weights(model: Any, export: Export) -> None:
 
     Args:
         model: the exported model; its adapters are merged.
-        export: wrote its files.
+        export: the export that wrote its files.
     """
     start_files, rounding = tensor_files(export.start), export.rounding
     for name, source in without_missing_aliases(parameter_sources(model), start_files).items():

@@ -149,8 +149,8 @@ class Exported:
             return []
         name = str(seen).removeprefix("torch.")
         return [
-            f"inference in {name} sees {self.kept:.0%} of what training has changed: its steps are "
-            f"smaller than {name} can tell apart. The {self.file} weights keep it for the next "
-            "iteration; set training.export to bfloat16 to round them so that inference sees the "
-            "change on average, or raise training.learning_rate"
+            f"inference in {name} sees {self.kept:.0%} of what training has changed: the changes "
+            f"are smaller than {name} can tell apart. The {self.file} weights keep them for the "
+            "next iteration; set training.export to bfloat16 to round them so that inference sees "
+            "the change on average, or raise training.learning_rate"
         ]

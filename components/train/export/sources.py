@@ -22,7 +22,7 @@ class TensorSource:
         added: whether `make` returns only what an adapter adds to the tensor in the start model's
             file, which may be more precise than the copy in memory. Without parameters nothing is
             added.
-        rounded_as: the name that seeds its rounding: tied weights have one, so they stay equal.
+        rounded_as: the name that seeds its rounding: tied weights share one, so they stay equal.
     """
 
     parameters: tuple[Any, ...]
@@ -86,10 +86,10 @@ def sources_of(
 def without_missing_aliases(
     sources: dict[str, TensorSource], names: Collection[str]
 ) -> dict[str, TensorSource]:
-    """Return the sources of a model's tensors, of tied weights only under names in the files.
+    """Return a model's tensor sources, those of tied weights only under names in the files.
 
-    A weight that the files lack under all its names keeps one. If they have it under several, all
-    are rounded as the first.
+    A weight that the files lack under all its names keeps one of them. If the files have it under
+    several names, all are rounded as the first.
 
     Args:
         sources: of a model's tensors.

@@ -34,7 +34,7 @@ _TYPES = {
 def tensor_files(folder: Path) -> dict[str, Path]:
     """Return the file of each tensor in a model folder, by the tensor's name.
 
-    As transformers does, a single file is read though an index stands beside it.
+    As in transformers, a single file is read even if there is also an index.
     """
     if not (folder / SINGLE).is_file():
         index = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]

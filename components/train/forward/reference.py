@@ -1,8 +1,8 @@
 """The reference model's log-probabilities: computed once and kept in their own stage.
 
 The stage's address follows from the reference model and the tokens of the pairs, so retries and
-runs with another beta or learning rate reuse them. Runs may write it at the same time: each file is
-created once.
+runs with another beta or learning rate reuse them. Several runs may write the stage at the same
+time: each file is created once.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def compute_logps(
 
 
 def meter_of(parts: Parts, layout: Layout, tokens: int, ranks: Ranks, unit: str) -> Meter:
-    """Return a meter of the pairs that this rank scores of several parts."""
+    """Return a meter for the pairs that this rank scores; `parts` are those of all ranks."""
     own = (
         share
         for part in parts

@@ -1,6 +1,6 @@
 """How the processes of a training run are started: on this machine, or as a TrainJob.
 
-Both launchers take a `TrainingJob` and return the trainer program's `TrainingSummary`; that of
+Both launchers take a `TrainingJob` and return the trainer program's `TrainingSummary`; the one for
 TrainJobs returns None where another run has finished the stage meanwhile. Neither writes the
 stage's marker. They raise the BadInput or TrainingFailed of a rank, and LaunchFailed if a rank died
 or no machine was found for it.

@@ -1,9 +1,9 @@
-"""What runs on each node: torchrun, for a job from the store; its exit code says why it failed.
+"""Runs torchrun on one node, for a job from the store; the exit code says why it failed.
 
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
 trainer program. Kubeflow Trainer describes the nodes in PET_* variables, which torchrun reads, for
-a static rendezvous; `--alone` is one node without it. torchrun restarts nothing: if a rank dies,
-it ends this node's other ranks, and JobSet then restarts all nodes.
+a static rendezvous; with `--alone` the only node needs none of them. torchrun restarts nothing: if
+a rank dies, it ends this node's other ranks, and JobSet then restarts all nodes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _end_with_parent() -> None:
-    """End this node when the launcher ends, however it ends: its end of the pipe closes."""
+    """End this node when the launcher ends, for whatever reason: its pipe to stdin closes."""
     while os.read(0, 1 << 10):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -159,7 +159,7 @@ def _shutdown_seconds() -> int:
 
 
 def _stopped_code(scratch: Path, processes: int) -> int:
-    """Return the exit code after SIGTERM: 143 if all ranks have written their last checkpoint."""
+    """Return the exit code after SIGTERM: 143 if all ranks wrote a last checkpoint, else 1."""
     stopped = sum(failure.kind == "stopped" for failure in _recorded(scratch))
     if stopped == processes:
         return Stopped.exit_code
@@ -203,7 +203,7 @@ def _record_death(
     ended = code == -signal.SIGTERM or failure.timestamp - began >= last
     killed = code == -signal.SIGKILL and not ended
     remedy = "Give the ranks more memory, or lower training.max_length." if killed else ""
-    log = logs / "stderr.log"  # its last change is finer than torchrun's whole seconds
+    log = logs / "stderr.log"  # its modification time is finer than torchrun's whole seconds
     return RecordedFailure(
         kind="launch_failed",
         message=f"rank {rank} {manner}",

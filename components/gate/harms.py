@@ -1,7 +1,7 @@
 """Tests against a model: falls of a language, and the bars on off-target and cut answers.
 
-Each is a test on the items that both models answered. They are corrected together (Holm): of two
-copies of one model, the second is rejected by any test with probability alpha at most.
+Each is a test on the items that both models answered. They are corrected together (Holm), so
+that if the two models are copies, any test rejects the second with probability alpha at most.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Design:
         alpha: one-sided level of the test.
         languages: number of languages that the mean is over.
         min_gain: what the gain must exceed, as a fraction.
-        tolerance: what the observed gain must exceed, as a fraction; no test is against it.
+        tolerance: what the observed gain must exceed, as a fraction; compared without a test.
         power: probability with which a detectable gain is detected.
         correlation: between the differences of one question in two languages.
     """
@@ -132,7 +132,7 @@ def fall_design(recipe: Recipe) -> Design:
 
 
 def active_bars(recipe: Recipe) -> dict[str, float]:
-    """Return the shares of flawed answers that are not to be passed, by what the flaw is."""
+    """Return the largest allowed shares of flawed answers, by flaw, without bars of 1 (off)."""
     return {name: bar for name, bar in recipe.gate.bars.items() if bar < 1}
 
 
@@ -165,9 +165,9 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
 
     Returns:
         `items` (the recipe's own number per language, None if the tasks decide), `accuracies`, the
-        fields of the designs `gain` and `fall` (without its tolerance the bars' as well), the
-        `bars` with their shares, the `least` items with which their tests can reject, and `rows`
-        (fields of `PowerRow`).
+        fields of the designs `gain` and `fall` (which is also that of the bars' tests, but without
+        the tolerance), the `bars` with their shares, the `least` items with which all their tests
+        can reject (None without bars), and `rows` (fields of `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)

@@ -42,9 +42,9 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> No
         URIs of the stages that hold both models, and both version numbers.
 
     Raises:
-        BadInput: the alias is not moved by hand, or the reason is too long; there is no such
-            version, none has the alias, the challenger has it already, or files of one of the two
-            are missing.
+        BadInput: the alias cannot be moved by hand, or the reason is too long; there is no such
+            version, no version has the alias, the challenger has it already, or files of one of
+            the two are missing.
     """
     PromotionOrder(alias, reason).validate()  # the promote step does so hours later
     home = open_store(store)

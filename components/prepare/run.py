@@ -56,7 +56,7 @@ from lidr.components.toy.pretrain import build_base_model
 from lidr.components.toy.problems import draw_problems, question
 
 _MAX_TOY_PROMPTS = 9_000
-"""Prompts for an iteration, of the 48,000 that `toy.problems` can draw for five."""
+"""Most prompts for one iteration: `toy.problems` can draw 48,000 for all five."""
 
 VERSION = 1
 IMPORT_VERSION = 2
@@ -77,11 +77,12 @@ def prepare(recipe: str, store: str, run: str = "") -> str:
 
     Returns:
         URI of the stage: `prompts/<language>.parquet`, and either `model/` with
-        `evaluation/<language>.jsonl` (tiny world) or `model.json` that says where M_0 is.
+        `evaluation/<language>.jsonl` (tiny world) or `model.json` that says where M_0
+        is, with `duplicates.jsonl` unless `prompts.deduplicate` is off.
 
     Raises:
         BadInput: a prompt file or the model folder is unusable (file, line and remedy are named),
-            or no task measures the dominant language, or another one.
+            or no task measures the dominant language, or none another one.
     """
     settings = Recipe.model_validate_json(recipe)
     settings.require_measured()

@@ -1,1 +1,1 @@
-"""Promote: moves the alias `champion` to a version that passed. Imports `shared`."""
+"""Promote: moves an alias to a version that passed the gate. Imports `shared`."""

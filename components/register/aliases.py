@@ -41,7 +41,7 @@ def give_aliases(
     run: str,
     audit_log: str,
 ) -> None:
-    """Make a version that passed the gate, or an M_0, the candidate and, if so set, champion.
+    """Make a version that passed the gate, or an M_0, candidate and, if `promote: gated`, champion.
 
     If the version was registered with another verdict, a passed gate replaces it. Retries MLflow
     itself: retrying this whole function would record a promotion each time.

@@ -71,8 +71,8 @@ def register(
             "tracking_uri": tracking_uri(store),
             "name": name,
             "iteration": iteration,
-            # Without `model.date`, the run's first day: where a chat template shows it, the model's
-            # address holds it.
+            # Without `model.date`, the run's first day: if a chat template shows the day, the
+            # model's digest covers it.
             "recipe": digest_of(settings.model_dump(mode="json", exclude={"model": {"date"}})),
         },
     )

@@ -77,7 +77,7 @@ def score(
         a killed step goes on with the next language.
 
     Raises:
-        BadInput: a model that `pairing.icr` names is missing, or their vocabularies differ.
+        BadInput: a model that `pairing.icr` names is missing, or the models' vocabularies differ.
     """
     settings = Recipe.model_validate_json(recipe)
     models = scoring_models(settings, store, inputs, model)
@@ -92,13 +92,16 @@ def score(
     files = {role: model_files(uri, arguments=arguments) for role, uri in models._asdict().items()}
     encoder = ResponseEncoder(settings, *_chat_and_context(settings, files), prompts)
 
-    # Read and encoded anew for each model: those of all languages may not fit into memory.
+    # Encoded anew for each model: the texts of all languages may not fit into memory.
     def texts_of(code: str) -> LanguageTexts:
         return encoder.encode(code, read_answers(responses, code))
 
     stats = {code: LanguageStats.of(texts_of(code)) for code in settings.languages.all}
     if cut := sum(each.cut for each in stats.values()):
-        emit("note", message=f"{cut:,} responses are scored up to the models' context alone")
+        emit(
+            "note",
+            message=f"{cut:,} responses are scored only as far as the models' context reaches",
+        )
     for role, role_files in files.items():
         _write_logps(settings, stage, role, role_files, stats, texts_of)
     scores = {
@@ -112,7 +115,7 @@ def score(
 
 
 def _chat_and_context(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[Any, int]:
-    """Return the renderer of the policy's chats, and the smaller context, in tokens."""
+    """Return the renderer of the policy's chats, and the tokens that fit both models' contexts."""
     from lidr.components.shared.forward.loading import (
         load_chat,
         model_settings,
@@ -187,7 +190,7 @@ def _scores(
     policy, reference = (_logps(stage, role, code) for role in ScoringModels._fields)
     if policy.keys() != reference.keys():
         raise BadInput(
-            f"{stage.uri} holds other responses of one model than of the other",
+            f"{stage.uri} holds log-probabilities of different responses for the two models",
             remedy=f"Delete {stage.uri} and run again.",
         )
     beta = settings.pairing.icr.beta

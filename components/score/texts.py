@@ -92,7 +92,7 @@ class ResponseEncoder:
         """Return one language's responses as tokens.
 
         Args:
-            language: in which they were asked for.
+            language: the one that was asked for.
             answers: every sample of every prompt.
         """
         by_prompt: dict[str, list[Response]] = {}

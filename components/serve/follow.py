@@ -1,4 +1,4 @@
-"""follow: point a server at the version that an MLflow alias names, by the Kubernetes API."""
+"""follow: point a server at the version that an MLflow alias names, through the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ class Followed(NamedTuple):
     """What `follow` has done.
 
     Attributes:
-        model: that the server was pointed at, or None if it already was.
-        unready: why a server that already was does not serve it yet, or "".
+        model: what the server was pointed at; None if it already was.
+        unready: why a server that was left as it is does not serve the model yet, or "".
     """
 
     model: ModelLocation | None
@@ -176,8 +176,8 @@ def follow(model: str, alias: str, server: ChampionServer) -> Followed:
         server: what serves it.
 
     Returns:
-        The model that it was pointed at, if it was not already. Its pods may need long to load it,
-        or never become ready.
+        The model that the server was pointed at, if it was not already. Its pods may need long to
+        load the model, or never become ready.
 
     Raises:
         NothingToServe: no version has the alias, and the server serves none.
@@ -196,7 +196,7 @@ def follow(model: str, alias: str, server: ChampionServer) -> Followed:
         connect(pod_first=True)
         with ApiClient() as api:
             if server.source(_call(server, "read", lambda: server.read(api))):
-                remedy = f"Give it to one again: `lidr promote {model} VERSION --to {alias}`."
+                remedy = f"Give it to a version: `lidr promote {model} VERSION --to {alias}`."
                 raise BadInput(none, remedy=remedy) from error
         raise NothingToServe(none) from error
     patch = server.patch(found)

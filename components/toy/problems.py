@@ -2,8 +2,8 @@
 
 The tiny world is a made-up subject that a small model learns on a CPU in minutes. Each problem has
 two steps, and is the same in every language; `question` and `solution` render it. Languages share
-names, numerals and signs, but no words: what a verb means has to be learnt in each language. To
-guess whether the two verbs add or subtract is right one time in four.
+names, numerals and signs, but no words: what a verb means has to be learnt in each language. A
+guess at whether the two verbs add or subtract is right one time in four.
 """
 
 from __future__ import annotations
@@ -103,6 +103,9 @@ def draw_problems(seed: int, split: str, count: int) -> list[Problem]:
         split: a key of `SPLITS`.
         count: number of problems; there are about 169,000 in pretrain, 48,000 in prompts and 24,000
             in evaluation, and a larger draw would not end.
+
+    Raises:
+        ValueError: there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")

@@ -46,7 +46,7 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
 
 
 def _is_done(store: Store, run: str, bound: int) -> bool:
-    """Return whether a run's loop has ended and was reported; a failed one may have a report too.
+    """Return whether a run's loop has ended and was reported; a failed run may have a report too.
 
     Args:
         store: the run's store.
@@ -61,7 +61,7 @@ def _is_done(store: Store, run: str, bound: int) -> bool:
 
 
 def _inputs(settings: Recipe) -> dict[str, object]:
-    """Return the recipe, and digests of base model, adapter, rewarder and prompts."""
+    """Return the recipe, and digests of its models, adapter, prompts and translation tasks."""
     inputs: dict[str, object] = {"recipe": settings.model_dump(mode="json")}
     if settings.is_toy:
         return inputs

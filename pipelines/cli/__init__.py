@@ -40,14 +40,14 @@ COMMANDS = {
 
 
 class Commands(TyperGroup):
-    """The commands, of which only the one that was asked for is imported."""
+    """The commands; only the one that was asked for is imported."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the whole command that the arguments name, and its arguments."""
+        """Return the name of the command that was asked for, the command, and its arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else command, rest
 
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"lidr: error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
-        redact_exception(error)  # a traceback follows
+        redact_exception(error)  # before Python prints its traceback
         raise
 
 

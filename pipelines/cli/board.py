@@ -59,7 +59,7 @@ class Board:
         accuracy: by iteration and language.
         cut: share of answers cut at the token limit, by iteration and language.
         judged: the judge's score, by task, iteration and language.
-        messages: numbers and warnings, the latest last.
+        messages: numbers, warnings and failures of shards, the latest last.
     """
 
     languages: Sequence[str]
@@ -101,14 +101,14 @@ class Board:
             _advance(current, event)
 
     def _fail(self, step: BoardStep | None, event: Event) -> None:
-        """End a step; other shards may go on for hours before the run ends with this message."""
+        """Mark a step as failed; show a shard's error at once, as others may run for hours."""
         if event.get("shard"):
             self.messages.append(f"{_prefix(step)}failed: {event['message']}")
         if step is not None:
             step.failed = True
 
     def average(self, known: Scores) -> float | None:
-        """Return the mean over the other languages that are measured; None without any."""
+        """Return the mean over all measured languages but the dominant one; None without any."""
         values = [known[code] for code in self.languages[1:] if code in known]
         return sum(values) / len(values) if values else None
 
@@ -149,7 +149,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def progress_text(event: Event) -> str:
-    """Return a progress event as words: done and total, rate, time left."""
+    """Return a progress event as words: done and total, amount, rate, failures, time left."""
     parts = [f"{event['done']:,}/{event['total']:,} {event['unit']}"]
     if event.get("amount") and event.get("rate_unit", event["unit"]) != event["unit"]:
         parts.append(f"{event['amount']:,.0f} {event['rate_unit']}")

@@ -49,7 +49,7 @@ def cancel_command(
 ) -> None:
     """End a run, and its schedule if it has one. Finished stages stay.
 
-    Exits with 1 if something of the run may go on, as a note then says.
+    Exits with 1 if part of the run may still be running; a note then says what.
     """
     asked = read_profile(*profile, store=store)
     done = (cancel_here if asked.runner == "local" else _cancel)(asked, run, discard)
@@ -97,7 +97,7 @@ def _require_alone(sharing: str) -> None:
 
 
 def _has_ended(client: Client, profile: Profile, done: Cancelled) -> bool:
-    """Wait for the ends of the runs and of their TrainJobs' pods, which write until then."""
+    """Wait for the runs and their TrainJobs' pods, which write until they end; False if not."""
     try:
         every = [*done.ended, *done.removed]
         return wait_for_end(client, done.ended) and wait_for_jobs(profile, every)
@@ -136,9 +136,9 @@ def cancel_here(profile: Profile, run: str, discard: bool) -> Cancelled:
 
 
 def _sharing_here(store: Store, run: str) -> str:
-    """Return another run that this machine executes and that may share stages; "" for none.
+    """Return the name of another run on this machine that may share stages; "" if there is none.
 
-    That is one of the same recipe, or one that makes the same stages now; see `sharing_run`.
+    Such a run has the same recipe, or is making the same stages now; see `sharing_run`.
     """
     recipe, unfinished = read_run_recipe(store, run), uris_under_way(store, run)
     for name in running(store.uri):
@@ -163,7 +163,7 @@ def _not_cleaned(error: LidrError, *, discard: bool) -> str:
 
 
 def _owner_after(store: str, run: str, seconds: float) -> LeaseOwner | None:
-    """Return who has the run's lease, once a process that was stopped could release it."""
+    """Return who still has the run's lease after up to `seconds` of waiting; None if no one has."""
     until = time.monotonic() + seconds
     while (owner := current_owner(store, run)) and time.monotonic() < until:
         time.sleep(0.2)

@@ -123,7 +123,7 @@ def _located(recipe: Recipe, profile: Profile) -> Recipe:
             return located(recipe, S3Store(profile.store, seconds=0))
         if not is_missing_folder(profile.store):
             return located(recipe, open_store(profile.store))
-    except (CorruptStage, DamagedObject):  # no subject reads the copy's list of files
+    except (CorruptStage, DamagedObject):  # no subject would report it
         raise
     except LidrError:  # a subject reports it
         pass
@@ -135,7 +135,7 @@ def _subjects(inputs: CheckInputs, only: Sequence[str]) -> dict[str, Subject]:
 
     Args:
         inputs: what is to run.
-        only: their names; empty for all.
+        only: names of subjects; empty for all.
 
     Raises:
         BadInput: `only` has an unknown name.

@@ -34,9 +34,9 @@ class PlainConsole(Console):
 
 
 def live_console() -> PlainConsole | None:
-    """Return a console on stderr for output that is redrawn; None without a terminal that can.
+    """Return a console on stderr for output that is redrawn; None if stderr cannot redraw.
 
-    rich draws nothing on one that cannot: TERM is dumb or unknown.
+    rich draws nothing on a terminal whose TERM is dumb or unknown.
     """
     console = PlainConsole(stderr=True)
     redraws = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal

@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine for a command, until it or a signal ends it."""
+"""Runs a pipeline on this machine for a command, until it ends or a signal stops it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     Args:
         recipe: what to learn.
         job: the execution.
-        notify: which notices to send while it runs, and if it fails; None for none.
+        notify: which notices to send while it runs, and if it fails; None to send none.
 
     Raises:
         BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed.
+        typer.Exit: a signal stopped the run; 128 and its number.
     """
     url = os.environ.get(NOTIFY_URL, "") if notify else ""
     try:
@@ -59,7 +60,7 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
         raise typer.Exit(128 + interruption.number) from None
-    except (BadInput, TakenOver):  # no step has been begun, or the run is another execution's
+    except (BadInput, TakenOver):  # no step has begun, or another execution has the run
         raise
     except LidrError:
         if url:
@@ -70,7 +71,7 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raise `Interrupted` on a signal; after one, ignore further ones, as the process ends."""
+    """Raise `Interrupted` on the first signal; ignore later ones, as the process is ending."""
     former = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in former.items():
         if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP; a script's `&` ignores SIGINT

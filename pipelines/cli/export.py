@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MODEL = re.compile(r"(?P<name>[^/]+)(?P<ref>@[^@/]+|/[0-9]+)")
 _HUB = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)")
 _MAX_FILE_BYTES = 5 * 10**9
-"""Largest weight file of a merged model; a larger tensor gets its own."""
+"""Largest weight file of a merged model; a larger tensor gets a file of its own."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (
@@ -67,7 +67,7 @@ def export_command(
     version = read_version(client, named["name"], named["ref"].removeprefix("/"))
     found = read_ancestry(client, version, store or "")
     if hub:
-        _create_repository(hub["name"])  # before the work that it may refuse
+        _create_repository(hub["name"])  # first, as the hub may refuse it
     files = model_files(found.model)
     card = model_card(found, merged=files.adapter is not None)
     if hub:
@@ -87,14 +87,14 @@ def export_command(
 
 @contextmanager
 def _temporary(parent: Path) -> Iterator[Path]:
-    """Yield the path of a new folder, which is deleted at the end unless it has been moved."""
+    """Yield a path for a folder to make; it is deleted at the end unless it has been moved."""
     with tempfile.TemporaryDirectory(prefix=".lidr-export-", dir=parent) as name:
         yield Path(name) / "model"
 
 
 @contextmanager
 def _explaining_disk(place: Path, elsewhere: str) -> Iterator[None]:
-    """Write a model inside.
+    """Explain errors of the disk while a model is written in the `with` block.
 
     Args:
         place: where, for the message.
@@ -106,7 +106,7 @@ def _explaining_disk(place: Path, elsewhere: str) -> Iterator[None]:
     roomier = f"{elsewhere} on a disk with more room."
     try:
         yield
-    except StoreError as error:  # of `Export`, whose remedy is that of training
+    except StoreError as error:  # of `Export`, with a remedy for training
         raise StoreError(error.message, remedy=roomier) from error
     except OSError as error:
         if error.errno not in (*_FULL, *_UNWRITABLE):
@@ -160,7 +160,7 @@ def _merge(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def _name_float32(config: Path) -> None:
-    """Make a configuration say float32: by default, transformers loads weights as it says."""
+    """Make a configuration name float32: by default, transformers loads weights in that type."""
     settings = json.loads(config.read_text("utf-8"))
     changed = False
     for part in (settings, settings.get("text_config") or {}):
@@ -172,7 +172,7 @@ def _name_float32(config: Path) -> None:
 
 
 def _create_repository(name: str) -> None:
-    """Create a repository of the hub, as private, if there is none."""
+    """Create a private repository on the hub, unless it exists."""
     from huggingface_hub import HfApi
 
     _change(name, lambda: HfApi().create_repo(name, private=True, exist_ok=True))

@@ -49,7 +49,7 @@ SetOption = Annotated[
 
 
 def not_empty(option: typer.CallbackParam, value: str | None) -> str | None:
-    """Refuse an empty option, as of a variable that is not set, and return any other.
+    """Refuse an empty option, such as one from an unset variable; return any other.
 
     Raises:
         BadInput: it is empty.
@@ -73,7 +73,7 @@ RunOption = Annotated[
 ]
 
 _FINAL_SLASHES = re.compile(r"(?<=[^/:])/+$")
-"""At the end of a folder or URI, but for those of `/` and `s3://`."""
+"""Slashes at the end of a folder or URI, except those of `/` and `s3://` themselves."""
 
 
 def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) -> Recipe:

@@ -24,7 +24,7 @@ def logs_command(
         str, typer.Argument(metavar="[STEP]", help="e.g. train. Default: all of them.")
     ] = "",
     iteration: Annotated[
-        int | None, typer.Option("--iteration", min=0, help="Only M_t's. Default: all.")
+        int | None, typer.Option("--iteration", min=0, help="Only the steps of M_t. Default: all.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")

@@ -22,10 +22,10 @@ def notify_command(
     profile: ProfileOption = CLUSTER,
     every: Annotated[
         float,
-        typer.Option("--every", min=0, metavar="SECONDS", help="Repeat after these; 0: once."),
+        typer.Option("--every", min=0, metavar="SECONDS", help="Repeat after this long; 0: once."),
     ] = 0.0,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Serve /metrics on it; 0: do not.")
+        int, typer.Option("--port", min=0, max=65535, help="Serve /metrics on this; 0: do not.")
     ] = 0,
 ) -> None:
     """Send notices of runs that ended, failed, wait or stand still; each is sent once."""

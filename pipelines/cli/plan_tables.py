@@ -17,7 +17,7 @@ _WIDTH = 110
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print a plan: `lidr.pipelines.planning.plan_data.as_data`, with its simulation and power."""
+    """Print a plan as `planning.plan_data.as_data` returns it, with its simulation and power."""
     width = max(PlainConsole().width, _WIDTH)
     console = PlainConsole(soft_wrap=True, width=width)
     _print_stages(console, plan)
@@ -121,12 +121,13 @@ def _bars_text(power: dict[str, Any], fall: dict[str, Any]) -> str:
     names = " and ".join(name.replace("_", "-") for name in power["bars"])
     return (
         f"{names}: percent of flawed answers in one language that break the bar at alpha = "
-        f"{fall['alpha']:.2g}, from half the bar; it needs at least {power['least']} items\n"
+        f"{fall['alpha']:.2g}, if M_t has half the bar; "
+        f"the test needs at least {power['least']} items\n"
     )
 
 
 def _table(heads: Sequence[str]) -> Table:
-    """Return a table whose columns but the first are numbers."""
+    """Return a table; all its columns but the first hold numbers."""
     table = Table(*heads, box=SIMPLE_HEAD)
     for column in table.columns:
         column.no_wrap = True
@@ -136,7 +137,7 @@ def _table(heads: Sequence[str]) -> Table:
 
 
 def _count(number: float) -> str:
-    """Return 950, 12.3k, 4.5M, or - for nothing."""
+    """Return 950, 12.3k, 4.5M, or - for 0."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
         if number >= size:
             return f"{number / (1e3 if unit == 'k' else size):,.1f}{unit}"

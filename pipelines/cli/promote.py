@@ -169,7 +169,7 @@ def _print(version: Version, entry: AuditEntry, output: Output) -> None:
 
 
 def _note_comparison(version: Version, entry: AuditEntry) -> None:
-    """Note it if the gate compared the version with another one than it replaces."""
+    """Print a note if the gate compared the version with one that it does not replace."""
     move = entry.move
     parent = version.tags.get(PARENT_TAG, "")
     if move.before in (None, move.version) or move.forced or not parent:

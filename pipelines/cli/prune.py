@@ -114,9 +114,9 @@ def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
 
 
 def _require_idle(store: Store, dry_run: bool) -> None:
-    """Refuse while this machine executes a run on the store, whose needs are not known yet.
+    """Refuse while this machine executes a run on the store: its needs are not known yet.
 
-    A dry run notes it.
+    A dry run prints a note instead.
     """
     if names := running(store.uri):
         if not dry_run:

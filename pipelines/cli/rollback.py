@@ -1,4 +1,4 @@
-"""lidr rollback: the previous champion takes its place again."""
+"""lidr rollback: make the previous champion the champion again."""
 
 from __future__ import annotations
 

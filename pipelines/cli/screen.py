@@ -38,7 +38,7 @@ Watch = Callable[[Sequence[Event]], None]
 
 _MAX_MESSAGES = 4
 _QUIET_SECONDS = 30.0
-"""Without a terminal: seconds after the last finished step until progress is printed."""
+"""Without a terminal: seconds from the last line on a step to the next line of progress."""
 
 _ANY_WIDTH = 10_000
 """More columns than a table needs."""
@@ -144,7 +144,7 @@ def _draw_running(step: BoardStep) -> Table:
 
 @dataclass(frozen=True)
 class _ScoreTable:
-    """A column for each language; where they do not fit, the dominant one's and the lowest score.
+    """Scores by language; if not all columns fit, of the dominant one and the lowest other.
 
     Attributes:
         board: the run so far.

@@ -82,7 +82,7 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
     heads = list(rows[0]) if rows else ["run", "state"]
     table = Table(box=SIMPLE_HEAD)
     for head in heads:
-        folds = head in ("run", "kind")  # users copy names; a state is never cut before these fold
+        folds = head in ("run", "kind")  # users copy names: these fold before a state is cut
         table.add_column(head, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))

@@ -122,7 +122,7 @@ def submit_command(
 
 
 def _require_room(name: str) -> None:
-    """Refuse a schedule's name to which its runs cannot add a hyphen and a digest."""
+    """Refuse a schedule's name that leaves its runs no room for a hyphen and a digest."""
     added = 1 + RUN_DIGEST_CHARS
     if len(name) > (longest := MAX_RUN_CHARS - added):
         raise BadInput(

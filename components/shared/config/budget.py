@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
 
 ACCOUNT = "LIDR_ACCOUNT"
-"""Environment variable: an `Account` as JSON; without it nothing is bounded and nothing costs."""
+"""Environment variable with an `Account` as JSON; if not set, there are no bounds or prices."""
 
 DEFAULT_GPU = "H100"
-"""The type that is assumed for a pool with accelerators that names none."""
+"""The type of GPU that is assumed for a pool with accelerators that names no `gpu`."""
 
 
 class GpuPrice(Strict):
@@ -51,7 +51,7 @@ class Budget(Strict):
     gpu_hours: float = Field(0.0, ge=0.0)
     """GPU hours, those of interrupted attempts included. Default 0: no bound."""
     cost: float = Field(0.0, ge=0.0)
-    """What they cost by `prices`, in its currency. Default 0: no bound."""
+    """Cost of the GPU hours by `prices`, in its currency. Default 0: no bound."""
 
     @property
     def bounded(self) -> bool:
@@ -85,7 +85,7 @@ class Amount(Strict):
         )
 
     def text(self, currency: str) -> str:
-        """Return it in words: `12.50 GPU hours (37.50 USD)`."""
+        """Return the amount in words: `12.50 GPU hours (37.50 USD)`."""
         cost = f" ({self.cost:,.2f} {currency})" if self.cost else ""
         return f"{self.gpu_hours:,.2f} GPU hours{cost}"
 
@@ -105,7 +105,7 @@ class Account(FromEnvironment):
     sections = "budget and prices"
 
     budget: Budget = Budget()
-    """The profile's."""
+    """The profile's budget."""
     currency: str = "USD"
     """ISO 4217 code of the prices' currency."""
     prices: dict[StepKind, float] = Field(default_factory=dict)
@@ -124,7 +124,7 @@ class Account(FromEnvironment):
         )
 
     def exceeded(self, used: Amount, further: Amount) -> list[str]:
-        """Return the budget's bounds that the sum of two amounts passes, by their names in it."""
+        """Return the names of the budget's bounds that the sum of two amounts exceeds."""
         bounds = self.budget.model_dump()
         total = used.plus(further).model_dump()
         return [name for name, bound in bounds.items() if bound and total[name] > bound]
@@ -139,7 +139,7 @@ class Used(Amount):
     """What a run has used, and the budget and prices by which it was counted."""
 
     account: Account | None = None
-    """Of the process that counted it."""
+    """Account of the process that counted the amount."""
 
 
 NOTHING_USED = Used()

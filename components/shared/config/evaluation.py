@@ -108,8 +108,8 @@ class Gate(Strict):
     """The bar: mean gain over the other languages that a promotion must exceed, as a fraction.
     Default 0."""
     alpha: float = Field(0.05, gt=0.0, lt=0.5)
-    """Largest probability of promoting a model that is no better, and of stopping one that is no
-    worse for a fall or a broken bar, over all languages together. Default 0.05."""
+    """Largest probability of promoting a model that is no better, and of stopping, for a fall or a
+    broken bar, a model that is no worse; over all languages together. Default 0.05."""
     tolerance: Share = 0.02
     """Largest allowed fall of the accuracy in any language, as a fraction (0.02 is two points).
     Default 0.02."""

@@ -47,7 +47,7 @@ class Price(Strict):
     """Price of output tokens. Default 0."""
 
     def dollars(self, input_tokens: int, output_tokens: int) -> float:
-        """Return what so many tokens cost."""
+        """Return the cost of a number of tokens, in US dollars."""
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
 
@@ -61,7 +61,7 @@ class JudgedTask(Strict):
     """A source, as in `prompts.files`, in which `{language}` stands for the code, and whose sha256
     may be one per language: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or
     `turns`, and, where there are any, `reference` (a text, or one for each turn) and `criteria`.
-    Required, but for head_to_head, which otherwise compares the answers to x_alpacaeval."""
+    Required, except for head_to_head: without any, it compares the answers to x_alpacaeval."""
     references: FilePerLanguage = ""
     """Answers to be compared with, in the same form, with `id` and `response`. Required for
     x_alpacaeval, and for it alone."""
@@ -139,7 +139,7 @@ class Judge(Strict):
         return task.languages or self.answered_by(task).languages or tuple(everything)
 
     def require_languages(self, known: Sequence[str]) -> None:
-        """Refuse a task in a language that the recipe, or the task it judges, does not have.
+        """Refuse a task in a language that the recipe, or the task whose answers it judges, lacks.
 
         Raises:
             ValueError: with the task and the language.

@@ -69,8 +69,8 @@ def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[s
     `variables`.
 
     Raises:
-        BadInput: a file cannot be read or is not YAML, or together they break the model's rules; it
-            names the file and line of the key.
+        BadInput: a file cannot be read or is not YAML, or together they break the model's rules.
+            The error names the file and line of the key.
     """
     first, *others = paths
     node = _document(first, kind)
@@ -161,7 +161,7 @@ def _caused_by_overrides(
 ) -> bool:
     """Return whether overrides caused an error: at a key that they set, or in a section of theirs.
 
-    An error about a whole section is the file's own if the file alone has it.
+    An error about a whole section is the file's own if it also occurs without overrides.
     """
     key = _dotted(location)
     if any(_within(key, name) for name in overrides):
@@ -193,7 +193,7 @@ def _location(details: ErrorDetails, data: Any) -> Location:
     """Return the path to the wrong key, without pydantic's names of a union's members.
 
     Args:
-        details: pydantic's.
+        details: the error, from pydantic.
         data: the document, whose own keys are kept whatever they look like.
     """
     found = details["loc"]

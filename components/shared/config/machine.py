@@ -61,7 +61,7 @@ class EngineSettings(Strict):
 
     @property
     def vllm_arguments(self) -> dict[str, object]:
-        """What is set of vLLM's engine arguments, by their names."""
+        """vLLM's engine arguments that are set, by name."""
         names = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
         return {name: value for name in names if (value := getattr(self, name))}
 

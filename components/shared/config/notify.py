@@ -8,7 +8,7 @@ from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.patterns import KUBERNETES_OBJECT, OBJECT_CHARS
 
 NOTIFY_URL = "LIDR_NOTIFY_URL"
-"""Environment variable, and key of the Secret, for the receiver's address, itself a secret."""
+"""Environment variable, and key of the Secret, that holds the receiver's address (a secret)."""
 
 
 class Notify(Strict):

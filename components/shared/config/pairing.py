@@ -99,7 +99,7 @@ class Filters(Strict):
 class Icr(Strict):
     """The rewarder icr (Yang et al. 2025, arXiv 2503.04647): beta * log(policy / reference).
 
-    The models that are named score while M_t is M_0. Afterwards M_t is the policy, and the
+    The models that are named here score while M_t is M_0. Afterwards M_t is the policy, and the
     reference the model that it was trained against (`training.reference`): M_(t-1) by default.
     """
 
@@ -107,15 +107,15 @@ class Icr(Strict):
     """A model that was tuned on preferences, mostly in the dominant language: a source as in
     `model.source`. Default: M_t."""
     reference: ModelSource = ""
-    """The model that the policy was tuned from, likewise. Required: before M_0 there is none."""
+    """The model that the policy was tuned from, likewise. Required: M_0 has no predecessor."""
     every_iteration: bool = False
     """Whether the named models score in every iteration. Default false."""
     beta: float = Field(0.1, gt=0.0)
-    """Factor of the reward. It changes no pair, but the size of scores. Default 0.1."""
+    """Factor of the reward. It changes the size of scores, but no pair. Default 0.1."""
     length_penalty: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
     """Penalty for each character of a response, in nats of log(policy / reference). Default auto:
     in each language the value from 0 to 1, in steps of 0.001, at which chosen and rejected texts
-    differ least in mean length. 0 is none."""
+    differ least in mean length. 0 means no penalty."""
 
 
 class Pairing(Strict):

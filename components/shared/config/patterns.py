@@ -51,5 +51,5 @@ def or_empty(pattern: str) -> str:
 
 
 def words_of(pattern: str) -> str:
-    """Return what a pattern asks for, in words; "" for one that is not listed here."""
+    """Return what a pattern asks for, in words; "" for a pattern that is not listed here."""
     return _WORDS.get(pattern.removesuffix(_OR_EMPTY), "")

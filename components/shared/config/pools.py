@@ -191,7 +191,7 @@ class Steps(Strict):
         return resources
 
     def resolve(self, kind: StepKind, pools: Mapping[str, Pool]) -> Resources:
-        """Return what a pod gets: from its step, then the one it inherits from, then its pool."""
+        """Return what a pod gets: from its step, then the kind it inherits from, then its pool."""
         own = configured = _set_values(self.configured(kind))
         if base := _INHERITS_FROM.get(kind):
             inherited = _set_values(self.configured(base))

@@ -278,7 +278,7 @@ VARIABLES = (
     "LIDR_QUEUE",
 )
 """Environment variables that a profile may name as `${NAME}`; docs/cluster.md says what for. None
-is a secret: a profile's values are written into pipelines."""
+of them is a secret: a profile's values are written into pipelines."""
 
 
 def load_profile(*layers: Path) -> Profile:

@@ -24,13 +24,13 @@ FieldNames = Annotated[
     BeforeValidator(_as_names),
     Field(min_length=1),
 ]
-"""A field's name, or a list of names, of which each line's first one with a value is read."""
+"""A field's name, or a list of names: in each line, the first with a value is read."""
 
 
 class Fields(Strict):
     """Names of the fields in prompt files that are not written by lidr.
 
-    Of a list of names, the first one that a line has is read.
+    Where there is a list of names, the first with a value in a line is read.
     """
 
     prompt_id: FieldNames = ("prompt_id",)

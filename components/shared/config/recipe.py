@@ -25,7 +25,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import key_fault
 
 _MAX_TOY_PROBLEMS = 160_000
-"""What `toy.problems` can draw for M_0, each problem once."""
+"""Problems that `toy.problems` can draw for M_0, each once."""
 
 
 class Languages(Strict):
@@ -138,7 +138,7 @@ class Recipe(Strict):
 
     @property
     def items_per_task(self) -> int | None:
-        """Evaluation items of a task in a language, as far as limit and toy tell; else None."""
+        """Most evaluation items per task and language; None if neither limit nor toy sets it."""
         limits = (self.evaluation.limit, self.toy.evaluation_items if self.is_toy else 0)
         return min(filter(None, limits), default=None)
 

@@ -38,7 +38,7 @@ class Source:
     Attributes:
         address: path, `s3://`, `hf://` or `https://`; may contain `{language}`.
         sha256: digest of the bytes, by language; the one under "" is for every language that has
-            none of its own; empty for none.
+            none of its own; empty if the source is not pinned by digest.
         licence: as stated in the recipe.
     """
 
@@ -142,7 +142,7 @@ def _refuse_strange(strange: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _require_pins(source: Source) -> None:
-    """Refuse digests that are none, are of an unknown language, or of several for one file."""
+    """Refuse malformed digests, those of an unknown language, and several for one file."""
     for code, pin in source.sha256.items():
         if code and code not in NAMES:
             raise ValueError(f"sha256 names {code!r}, which is not a language's ISO 639-1 code")
@@ -236,7 +236,7 @@ SourceText = Annotated[str, BeforeValidator(_as_text), WithJsonSchema(_SCHEMA)]
 """A source as one line; see `parse_source`."""
 
 ModelSource = Annotated[str, AfterValidator(require_commit)]
-"""A model's source: a folder or URI; of the hub at a commit, if it names a revision."""
+"""A model's source: a folder or URI; a revision on the hub must be a commit."""
 
 OneSource = Annotated[SourceText, AfterValidator(require_no_language)]
 """A source that is the same for every language."""

@@ -78,7 +78,7 @@ class Training(Strict):
         """Return whether training passes run in bfloat16.
 
         Args:
-            gpu: whether they run on one (CUDA's or ROCm's).
+            gpu: whether they run on a GPU (CUDA or ROCm).
         """
         return self.precision == "bfloat16" or (self.precision == "auto" and gpu)
 

@@ -28,7 +28,7 @@ def read_node(path: Path) -> yaml.Node | None:
 
     Raises:
         BadInput: the file cannot be read, is not YAML, or has an invalid value, a duplicate key or
-            one that is not a scalar.
+            a key that is not a scalar.
     """
     text = _read(path)
     try:
@@ -129,7 +129,7 @@ def dotted_key(node: yaml.Node | None, location: Sequence[str | int]) -> str:
 
 
 def _is_key(node: yaml.Node, part: str | int) -> bool:
-    """Return whether a key is the one of a location: YAML may read it as false or 7."""
+    """Return whether a key is this part of a location; YAML may have read it as false or 7."""
     value = yaml_text.value_of(node)
     return part in (node.value, value, str(value))
 
@@ -192,7 +192,7 @@ def _refuse_bad_keys(document: yaml.Node) -> None:
 
 
 def _refuse_bad_values(document: yaml.Node) -> None:
-    """Refuse invalid values; replace `<<` by its keys, of which a mapping's own ones win."""
+    """Refuse invalid values; replace `<<` by its keys, over which a mapping's own keys win."""
     data_of(document)  # PyYAML puts the keys of `<<` before a mapping's own
     for node in _walk(document):
         if isinstance(node, yaml.MappingNode):

@@ -201,7 +201,7 @@ def check_fit(model: Any, folder: Path) -> int:
     """Refuse an adapter that PEFT would not apply completely; return the number of its layers.
 
     Args:
-        model: on the meta device (`skeleton`); it is changed.
+        model: the model on the meta device (`skeleton`); it is changed.
         folder: the adapter's files.
 
     Raises:

@@ -56,7 +56,7 @@ def why_padded(model: Any) -> str | None:
     None means that this cannot be decided without weights; it is decided when training starts.
 
     Args:
-        model: on the meta device; its attention implementation is changed.
+        model: the model on the meta device; its attention implementation is changed.
     """
     import torch
     from transformers import AttentionInterface

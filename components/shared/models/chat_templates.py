@@ -77,7 +77,7 @@ def check_chat_template(
 
     Args:
         template: its text.
-        file: where it is from.
+        file: the file that holds it, for the message.
         arguments: the recipe's `model.template_arguments`, without which it may not render.
 
     Raises:
@@ -96,7 +96,7 @@ def check_chat_template(
 
 @lru_cache(maxsize=64)
 def _fault(template: str, arguments: str) -> tuple[str, int]:
-    """Return what is wrong with a template, and its line (0 for none); `arguments` are JSON."""
+    """Return a template's fault ("" if none) and its line (0 if unknown); `arguments` are JSON."""
     if len(template) > _MAX_CHARS:
         return f"is longer than {_MAX_CHARS} characters", 0
     try:
@@ -211,7 +211,7 @@ def _fault_of_rendering(template: str, arguments: Mapping[str, object]) -> tuple
 
 
 def _try_out(request: Mapping[str, object]) -> subprocess.CompletedProcess[bytes]:
-    """Run the probe, which finds the modules that this process finds, but for the current folder.
+    """Run the probe with the module search path of this process, without the current folder.
 
     Raises:
         LidrError: it takes too long.

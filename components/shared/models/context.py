@@ -9,13 +9,13 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 
 _KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-"""Its keys in configurations; Bloom's has none, because ALiBi has no position embeddings."""
+"""Keys of the context length; Bloom's configuration has none: ALiBi has no position embeddings."""
 
 _NO_LIMIT = 1 << 24
 """Tokens; a tokenizer without a limit says 10^30."""
 
 _MAX_SAID_CHARS = 300
-"""Of what a library says of a file that it cannot read."""
+"""Longest part of a library's error message that a refusal quotes."""
 
 
 def context_length(config: Any, folder: Path, unlimited: int = 0) -> int:
@@ -55,7 +55,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises nothing more special
+    except Exception as error:  # the tokenizers library raises nothing more specific
         raise BadInput(
             f"its tokenizer does not load: {one_line(str(error))[:_MAX_SAID_CHARS]}",
             file=folder,

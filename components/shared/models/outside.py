@@ -93,7 +93,7 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
 
     Args:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@<commit>`.
-        weights: whether to fetch them; a local folder is returned as it is.
+        weights: whether to fetch the weights too; a local folder is returned as it is.
 
     Raises:
         BadInput: the source is malformed, or there are no files.
@@ -110,13 +110,13 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
 
 
 def model_names(source: str) -> list[str]:
-    """Return the names of an outside model's files, without fetching any.
+    """Return the names of an outside model's files ([] for an absent folder), fetching none.
 
     Args:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@<commit>`.
 
     Raises:
-        BadInput: there are no files.
+        BadInput: there is nothing at an `s3://` source, or the hub source is malformed or refused.
     """
     if source.startswith("s3://"):
         names = [entry.key for entry in open_store(source).list("")]
@@ -141,8 +141,9 @@ def model_names(source: str) -> list[str]:
 def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) -> str:
     """Return a digest that changes with an outside model's files.
 
-    A folder's files are hashed; an `s3://` prefix is identified by its listing (names, sizes and
-    ETags: another checkpoint of the same shape has equal sizes), `hf://` by its revision.
+    A folder is checked by `check`, and its files are hashed; an `s3://` prefix is identified by its
+    listing (names, sizes and ETags: another checkpoint of the same shape has equal sizes), `hf://`
+    by its revision.
     """
     if held := find_fetched(source):
         pins = held[0].marker()["identity"]["source"]

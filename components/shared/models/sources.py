@@ -21,7 +21,7 @@ BASE_FILE = "base.json"
 
 
 def base_stage(stage_uri: str) -> str:
-    """Return the URI of the stage with the base model: the same stage unless it is an adapter's."""
+    """Return the URI of the stage with the base model: this one unless it holds only an adapter."""
     stage = open_stage(stage_uri)
     if not stage.files(prefix=BASE_FILE):
         return stage.uri
@@ -54,7 +54,7 @@ class ModelFiles:
     Attributes:
         folder: configuration, tokenizer and, if requested, weights.
         adapter: folder of its LoRA adapter in PEFT's format; None without one.
-        digest: of the stage that holds the model.
+        digest: digest of the stage that holds the model.
         trained: whether a train stage made it, so that it is not M_0.
     """
 
@@ -74,7 +74,7 @@ def model_files(
     Args:
         stage_uri: URI of the stage.
         weights: whether to fetch the model's weights too, not only its small files.
-        arguments: of its chat template, the recipe's `model.template_arguments`.
+        arguments: those of its chat template (the recipe's `model.template_arguments`).
 
     Raises:
         BadInput: the stage holds no model, or its outside source is unusable.
@@ -89,7 +89,7 @@ def model_files(
         return ModelFiles(_local_folder(stage, "model", weights), None, stage.digest, trained)
     outside = _outside_model(stage)
     folder = fetch_model(outside["source"], weights=weights)
-    # They may have changed since prepare checked them.
+    # The files may have changed since prepare checked them.
     check_model(folder, weights=weights, arguments=arguments)
     adapter = fetch_model(outside["adapter"]) if outside.get("adapter") else None
     if adapter:

@@ -44,7 +44,7 @@ def stage_of_files(store: Store, files: ModelLocation) -> str:
 
     Args:
         store: where the stage of an outside model is written.
-        files: of the model, and of its adapter.
+        files: where the files of the model and of its adapter are.
 
     Raises:
         BadInput: there are no such files, or they are unusable.
@@ -68,12 +68,12 @@ def stage_of_files(store: Store, files: ModelLocation) -> str:
 def canonical_model_stage(store: Store, uri: str) -> str:
     """Return the URI of the one stage that represents a stage's model, however it was named.
 
-    The inputs stage of a recipe with M_0 depends on its prompts too. With this stage instead,
+    The inputs stage that holds a recipe's M_0 depends on the prompts too. With this stage instead,
     measurements of the model are shared with other recipes, commands, and the run that trained it.
 
     Args:
         store: where the stage of an outside model is written.
-        uri: of a stage that holds a model.
+        uri: URI of a stage that holds a model.
     """
     stage = open_stage(uri)
     if not stage.files(prefix="model.json"):
@@ -105,8 +105,8 @@ def admit_stage(recipe: Recipe, uri: str, *, trained: bool = True) -> Admission:
     """Return what admission decides about the model of a stage, without fetching its weights.
 
     Args:
-        recipe: for which the model is admitted.
-        uri: of a stage that holds a model.
+        recipe: the recipe that the model is admitted for.
+        uri: URI of a stage that holds a model.
         trained: whether it will be trained, not only used for inference.
     """
     return admit_files(recipe, ModelLocation(model_uri(uri), adapter_uri(uri)), trained=trained)

@@ -44,7 +44,7 @@ _REMEDIES = {
     _POINTER: "Run `git lfs pull` in the folder, or fetch the model's files again.",
     **dict.fromkeys((_NO_HEADER, _BROKEN, _GAPS), _FETCH),
 }
-"""By fault. After any other, the file is in another format: `_REMEDY`."""
+"""By fault; any other fault means that the file is in another format, and gets `_REMEDY`."""
 
 
 def check_weights(path: Path) -> None:
@@ -78,10 +78,10 @@ def check_index(folder: Path, names: Collection[str] | None = None) -> None:
 
     Args:
         folder: the model's files, with or without weights.
-        names: of all its files, if `folder` lacks the weights; None if it is complete.
+        names: names of all its files, if `folder` lacks the weights; None if it is complete.
 
     Raises:
-        BadInput: with that name, or because the index is broken.
+        BadInput: with the name of the missing file, or because the index is broken.
     """
     found = [path.name for path in folder.iterdir()] if names is None else names
     present = {name for name in found if name.endswith(".safetensors")}
@@ -101,7 +101,7 @@ def check_index(folder: Path, names: Collection[str] | None = None) -> None:
 
 
 def read_index(folder: Path) -> frozenset[str]:
-    """Return the names of the weight files in a folder's index; none without an index.
+    """Return the names of the weight files in a folder's index; empty without an index.
 
     Raises:
         BadInput: the index is broken.

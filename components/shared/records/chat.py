@@ -99,12 +99,12 @@ def recover_translation(output: str, stop: tuple[str, ...] = ()) -> tuple[str, R
     """Return the text of a primed answer that ended without our closing tag, and the rule for it.
 
     A misspelt closing tag is accepted at the very end, and no tag at all where the text holds no
-    piece of one of our tags. Anything else would be a guess, also a text that a string of `stop`
-    ended: the model may have had more to say.
+    piece of one of our tags. Anything else would be a guess, so None is returned; also for a text
+    that a string of `stop` ended, since the model may have had more to say.
 
     Args:
         output: what the model wrote after the primer, to the end of its turn; not truncated.
-        stop: the recipe's strings that end an output, with which it may end.
+        stop: the recipe's stop strings; `output` may end with one of them.
     """
     rule, text = Recovery.END_OF_TURN, output.rstrip()
     if (tag := _CLOSING.search(text)) and _is_ours(tag[1], tag[0]):

@@ -38,7 +38,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One output of a judge, `raw` (of a rejected request what the server said), and its value.
+    """One output of a judge, `raw` (for a rejected request, what the server said), and its value.
 
     `value` is the probability that the model's answer is the better one, or a score from 0 to 10;
     None where there is a failure. `logprobs` are those of the most likely tokens at the place of

@@ -9,7 +9,7 @@ Message = dict[str, str]
 
 
 class Failure(StrEnum):
-    """What is wrong with a response or translation; one of `CUT_SHORT` still has a text."""
+    """What is wrong with a response or translation; those in `CUT_SHORT` still leave a text."""
 
     PROMPT_TOO_LONG = "prompt_too_long"
     TRUNCATED = "truncated"
@@ -41,7 +41,7 @@ CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
 
 
 class FinishReason(StrEnum):
-    """Why the engine stopped: end of turn or a stop string, the limit, or nothing was asked."""
+    """Why the engine stopped: end of turn or a stop string, the limit, or it was not run at all."""
 
     STOP = "stop"
     LENGTH = "length"

@@ -98,7 +98,7 @@ def _require_values(table: pa.Table, kind: Any) -> None:
 
 
 def _has_nulls(values: pa.Array) -> bool:
-    """Tell whether a value is null, or one in it: an item of a list, or a field of an object."""
+    """Return whether any value, item of a list or field of a struct is null, at any depth."""
     parts: list[pa.Array] = []
     if pa.types.is_list(values.type):
         parts = [values.flatten()]
@@ -110,7 +110,7 @@ def _has_nulls(values: pa.Array) -> bool:
 def to_parquet(records: Sequence[object], kind: Any) -> bytes:
     """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD.
 
-    Row group by row group: the table of all records would need more memory than they do.
+    It encodes one row group at a time: a table of all records would need more memory than they do.
     """
     starts = range(0, len(records) or 1, ROW_GROUP_ROWS)
     groups = (records[start : start + ROW_GROUP_ROWS] for start in starts)

@@ -246,7 +246,10 @@ class EvalItem:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """An evaluated item that shares an n-gram of `size` units with training prompts."""
+    """An evaluated item that shares n-grams of `size` units (words or characters) with prompts.
+
+    `prompts` is the number of training prompts that share one; `prompt_ids` are the first of them.
+    """
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [

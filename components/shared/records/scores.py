@@ -14,11 +14,11 @@ SCORES_FILE = "scores.parquet"
 
 
 def score_counts(scores: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
-    """Return how many responses there are, have a score and failed, in total and by language.
+    """Return how many responses there are and how many have a score, in total and by language.
 
     Returns:
-        `responses`, `scored` and `languages`; of a language also `mean`, and `spread`, the mean
-        over prompts of the best score minus the worst.
+        `responses`, `scored` and `languages`; for each language also `failures` (by reason),
+        `mean`, and `spread`, the mean over prompts of the best score minus the worst.
     """
     rows = {code: _language(own) for code, own in scores.items()}
     total = {key: sum(row[key] for row in rows.values()) for key in ("responses", "scored")}

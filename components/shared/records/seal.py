@@ -26,7 +26,7 @@ def seal(writer: pq.ParquetWriter, sink: io.BytesIO) -> bytes:
 
 
 def is_intact(data: bytes, file: pq.ParquetFile) -> bool:
-    """Return whether no byte of a file has changed; one without a seal, not ours, passes."""
+    """Return whether no byte of a file has changed; a file without a seal (not ours) passes."""
     stored = (file.metadata.metadata or {}).get(_KEY)
     if stored is None:
         return True

@@ -17,7 +17,7 @@ def admit(candidate: ModelCandidate) -> Admission:
 
 def _findings(candidate: ModelCandidate) -> Iterator[PropertyFinding]:
     refused: set[str] = set()
-    reasons: set[str] = set()  # what does not load fails every property that reads it
+    reasons: set[str] = set()  # each is reported once: one broken file fails many properties
     for name, decide in PROPERTIES.items():
         if NEEDS.get(name) in refused:
             continue

@@ -17,7 +17,7 @@ from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_t
 from lidr.components.shared.models.context import load_tokenizer
 
 _MAX_SAID_CHARS = 300
-"""Of what a library says of a file that it cannot read."""
+"""Longest part of a library's error message that a refusal quotes."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class ModelCandidate:
     """A model, its adapter and the recipe that uses it.
 
     Attributes:
-        recipe: for which the model is admitted.
+        recipe: the recipe that the model is admitted for.
         folder: its files, with or without weights.
-        names: of all its files, if `folder` lacks the weights; None if it is complete.
+        names: names of all its files, if `folder` lacks the weights; None if it is complete.
         adapter: folder of a LoRA adapter, with its weights; None without one.
         trained: whether the model will be trained, not only used for inference.
     """

@@ -50,10 +50,10 @@ def check_model(
 
     Args:
         folder: the model's files, with or without weights.
-        names: of all its files, if `folder` lacks the weights; None if it is complete.
-        weights: whether there must be any; an engine that calls a server needs none.
+        names: names of all its files, if `folder` lacks the weights; None if it is complete.
+        weights: whether there must be weights; an engine that calls a server needs none.
         templates: whether to check what the chat templates do, not only that there are any.
-        arguments: of the templates, the recipe's `model.template_arguments`.
+        arguments: the templates' arguments, from the recipe's `model.template_arguments`.
 
     Raises:
         BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
@@ -168,7 +168,7 @@ def check_templates(folder: Path, arguments: Mapping[str, object] | None = None)
 
     Args:
         folder: the model's files.
-        arguments: of the templates, the recipe's `model.template_arguments`.
+        arguments: the templates' arguments, from the recipe's `model.template_arguments`.
 
     Raises:
         BadInput: there is none, or one does more than render.

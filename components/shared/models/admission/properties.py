@@ -68,7 +68,7 @@ PROPERTIES: Mapping[str, Decide] = {
     "lora": training.lora,
     "precision": training.precision,
 }
-"""By name, in the order in which they are decided and shown."""
+"""The function of each property, in the order in which they are decided and shown."""
 
 BLOCKING = ("files",)
 """If one of these is refused, no other property is decided."""
@@ -76,4 +76,4 @@ BLOCKING = ("files",)
 NEEDS = dict.fromkeys(
     ("end of turn", "thinking", "translation", "system text", "date"), "chat template"
 )
-"""By property, another one on which it depends."""
+"""The property that each of these depends on: if that is refused, they are not decided."""

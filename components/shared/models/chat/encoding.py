@@ -34,7 +34,7 @@ class TextEncoder:
     def encode(self, text: str) -> list[int]:
         """Return the token ids of an answer: control tokens spelt out in it stay text.
 
-        All but the marks of thoughts that are trained on.
+        The marks of thoughts that are trained on are the exception.
         """
         text = valid_unicode(text)
         tokens: list[int] = self._tokenizer(

@@ -13,7 +13,7 @@ def chat_identity(model: Model, folder: Path | None = None) -> dict[str, object]
     """Return the chat settings of a recipe that change a prompt.
 
     Args:
-        model: the recipe's section.
+        model: the recipe's `model` section.
         folder: the model's files; None if its template is known to use no date.
     """
     given: dict[str, object] = {

@@ -202,7 +202,7 @@ class ChatRenderer:
         answer = self._without_thoughts(chat, text)
         if answer is None:
             return "", Failure.UNCLOSED_THOUGHT, False
-        if chat.primer and not self.primed(chat):  # the model may write it itself
+        if chat.primer and not self.primed(chat):  # the model may write the primer itself
             _, found, rest = answer.partition(chat.primer)
             # Translations are asked for between tags; other primers are in no instruction.
             answer = rest if found or chat.primer == TRANSLATION_PRIMER else answer

@@ -25,7 +25,7 @@ PLACEHOLDER = "\ue000response\ue001"
 """Content of a message in trial renderings."""
 
 _REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
-"""What a template raises that refuses a conversation, or an argument."""
+"""What a template raises when it refuses a conversation or an argument."""
 _SWITCH_NAME = re.compile("think|reason", re.IGNORECASE)
 _NEGATED = re.compile("^(no|disable|skip)|no_think", re.IGNORECASE)
 ANSWER: Message = {"role": "assistant", "content": PLACEHOLDER}
@@ -125,13 +125,13 @@ class ChatTemplate:
 
     @cached_property
     def takes_system(self) -> bool:
-        """Whether it renders system messages."""
+        """Whether the template renders system messages."""
         text = self._try_render([_SYSTEM, _USER], self.arguments)
         return text is not None and _SYSTEM["content"] in text
 
     @cached_property
     def uses_date(self) -> bool:
-        """Whether it writes today's date into a conversation."""
+        """Whether the template writes today's date into a conversation."""
         formats: list[str] = []
         for messages in ([_USER], [_SYSTEM, _USER], [_USER, ANSWER, _USER]):
             self._try_render(messages, {**self.arguments, "strftime_now": self._clock(formats)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
@@ -39,7 +40,7 @@ def mlflow_link(profile: Profile, recipe: Recipe) -> dict[str, str]:
     if not is_server(profile.tracking_uri):
         return {}
     uri = profile.tracking_uri.rstrip("/")
-    return {"MLflow": f"{uri}/#/models/{recipe.registered_model}"}
+    return {"MLflow": f"{uri}/#/models/{quote(recipe.registered_model, safe='')}"}
 
 
 def make_experiment(client: Client, name: str) -> str:

@@ -20,12 +20,14 @@ from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.registration import default_audit_log, ensure_version
 from lidr.components.shared.registry.versions import DIGEST_TAG
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.shared.tracking import client_at
 from lidr.pipelines.cli.export import _create_repository, _upload, export_command
 from lidr.pipelines.model_card import model_card
 from tests.chains import Chain, make_chain
 from tests.disks import small_disk
+from tests.fakes import make_recipe
 from tests.json_server import serving
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
@@ -53,6 +55,36 @@ def test_a_card_outlives_the_run_s_recipe(chain, tmp_path):
     version = Chain(str(tmp_path / "store"), rounds=chain.rounds).version(1)
     card = model_card(read_ancestry(None, version, str(tmp_path / "store")))
     assert "Not known any more." in card and "## Recipe" not in card
+
+
+@pytest.mark.parametrize(
+    ("pairing", "method", "weakness"),
+    [
+        ({}, "Language Imbalance Driven Rewarding", "the model's own strength in its dominant"),
+        (
+            {"rewarder": "icr", "icr": {"reference": "hf://org/reference"}},
+            "by the implicit reward of a model that was tuned on preferences",
+            "another model's implicit reward: what that model prefers wrongly",
+        ),
+        (
+            {"rewarder": "judge"},
+            "by the grades of another language model",
+            "another model's grades: what that model grades wrongly",
+        ),
+    ],
+)
+def test_a_card_says_where_the_reward_came_from(chain, tmp_path, pairing, method, weakness):
+    shutil.copytree(chain.store, tmp_path / "store")
+    copy = Chain(str(tmp_path / "store"), rounds=chain.rounds)
+    sections: dict[str, Any] = {"registry": {"model_name": copy.name}, "pairing": pairing}
+    if pairing:  # the best of several samples
+        sections["generation"] = {"engine": "transformers", "samples": 2, "temperature": 1.0}
+    if pairing.get("rewarder") == "judge":
+        sections["judge"] = {"endpoint": {"model": "judge-1"}}
+    recipe = make_recipe(**sections)
+    (tmp_path / "store" / recipe_key(copy.run)).write_text(recipe.model_dump_json())
+    card = model_card(read_ancestry(None, copy.version(1), copy.store))
+    assert method in card and weakness in card
 
 
 @pytest.mark.parametrize("named", ["tiny", "tiny@", "tiny/x", "a/b@c", ""])

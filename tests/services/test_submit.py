@@ -82,6 +82,13 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
     assert len(cluster.kubeflow.runs) == len(cluster.kubeflow.versions) == 1
 
 
+def test_a_run_links_to_the_model_that_it_registers(cluster: Cluster):
+    named = ("--set", "registry.model_name=llama?3 8B")
+    cluster.json("submit", RECIPE, "--run", "mine", *named)
+    page = f"{cluster.profile.tracking_uri}/#/models/llama%3F3%208B"
+    assert f"MLflow: {page}" in cluster.kubeflow.run.description.splitlines()
+
+
 def test_a_run_is_the_same_on_another_day(cluster: Cluster, monkeypatch):
     first = cluster.json("submit", RECIPE, "--run", "mine")
     monkeypatch.setattr("lidr.pipelines.cli.submit.utc_day", lambda: "2001-02-03")

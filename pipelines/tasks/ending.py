@@ -30,7 +30,7 @@ from lidr.pipelines.notices.notify import notify_end
 _CANCELLED = ("CANCELED", "CANCELLED", "CANCELING")
 
 _UNFINISHED = "RUNNING"
-"""Kubeflow's state of a loop of which a task was omitted or cancelled, and none failed."""
+"""Kubeflow's state of a loop in which some task was omitted or cancelled and no task failed."""
 
 
 def finish(
@@ -41,8 +41,8 @@ def finish(
     Args:
         recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
-        run: name of the run; "" on a schedule: `check_inputs` has chosen it, found nothing new, or
-            failed.
+        run: name of the run; "" on a schedule, where `check_inputs` has chosen the name, found
+            nothing new, or failed.
         state: how the loop ended, as KFP names it.
         error: what KFP says of a failure.
         overview: path of the file that Kubeflow's page shows; "" for none.
@@ -100,7 +100,7 @@ def _final_state(store: Store, run: str, state: str) -> str:
 
 
 def _has_stopped(store: Store, run: str) -> bool:
-    """Return whether verdict or budget stopped the loop before the last round compiled in.
+    """Return whether the verdict or the budget stopped the loop before its last compiled round.
 
     Kubeflow waits for the later rounds, which Argo omits, and calls the loop running.
     """

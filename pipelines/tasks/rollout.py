@@ -40,7 +40,7 @@ _MARK_VARIABLE = "LIDR_SHARDS"
 """Environment variable with the same value in all processes of one rollout."""
 
 _MAX_PARALLEL_SHARDS = 2
-"""On one machine, as each shard holds a copy of the model."""
+"""Shards that run at once on one machine, as each holds a copy of the model."""
 
 
 @step("rollout")
@@ -86,7 +86,7 @@ def roll_out(
         stages.append(translate_stage(settings, store, stages[0].uri, model, iteration))
     exchange = exchange_of(stages[-1], shards)
     if reuse_done(*stages):
-        exchange.clear()  # what a kill has left
+        exchange.clear()  # files that a killed run has left
         return Merged(stages[0].uri, stages[1].uri if len(stages) > 1 else "")
     place = Launch.parse(launch)
     job = ShardJob(
@@ -135,7 +135,7 @@ def _run_as_pods(
 def _run_here(stage: Stage, job: ShardJob) -> None:
     """Run every shard as a process of this machine, a few at a time.
 
-    They exchange files in a folder of this rollout alone: others may make the same stages, too.
+    The shards' files are in a folder of this rollout alone, as another may make the same stages.
     """
     mark = uuid.uuid4().hex
     parallel = min(_MAX_PARALLEL_SHARDS, job.shards)

@@ -49,7 +49,7 @@ class ShardJob(Strict):
 
 
 class ShardDone(Strict):
-    """Says that a shard's chunks are written; of which rollout, its place says (`exchange_of`)."""
+    """Says that a shard's chunks are written; its address names the rollout (`exchange_of`)."""
 
 
 Shards = Exchange[ShardJob, ShardDone]
@@ -58,11 +58,11 @@ Shards = Exchange[ShardJob, ShardDone]
 def exchange_of(stage: Stage, shards: int) -> Shards:
     """Return the files that a rollout exchanges with its shards.
 
-    Rollouts that share them do the same chunks, shard by shard.
+    Rollouts that share these files write the same chunks, shard by shard.
 
     Args:
-        stage: the last that the rollout makes; its digest covers the generate stage before it.
-        shards: how many there are; with another number of them, a shard has other chunks.
+        stage: the last one that the rollout makes; its digest covers any generate stage before it.
+        shards: how many there are; if their number changes, so do the chunks of each shard.
     """
     return Exchange(stage, ShardJob, ShardDone, f"{FOLDER}/{shards}")
 
@@ -115,7 +115,7 @@ def work(job: ShardJob, shard: int) -> ShardDone:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="shards", description=__doc__)
     parser.add_argument("store", help="URI of the store with the job")
-    parser.add_argument("stage", help="prefix of the rollout's last stage below it")
+    parser.add_argument("stage", help="prefix of the rollout's last stage on the store")
     parser.add_argument("shards", type=int, help="how many shards there are")
     parser.add_argument(
         "--shard",

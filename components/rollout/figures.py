@@ -64,9 +64,9 @@ def collect_notes(stage: Stage) -> dict[str, object]:
 
     Returns:
         `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second`, `held_seconds`
-        (the slowest shard's), `gpu_seconds` (each worker's time multiplied by the GPUs it could
-        see, summed), `within` (see `write_note`) and, if the engine measures it,
-        `prefix_cache_hit_rate`; empty if no engine was started.
+        (the slowest shard's), `worker_gpus` (the GPUs that one worker could see), `gpu_seconds`
+        (each worker's time multiplied by its GPUs, summed), `within` (see `write_note`) and, if the
+        engine measures it, `prefix_cache_hit_rate`; empty if no engine was started.
     """
     noted = list(_read_notes(stage))
     if not noted:
@@ -84,6 +84,7 @@ def collect_notes(stage: Stage) -> dict[str, object]:
         "workers": len(seconds),
         "tokens_per_second": round(tokens / max(*seconds.values(), 1e-9), 1),
         "held_seconds": round(max(held.values()), 3),
+        "worker_gpus": max(facts["gpus"] for facts in noted),
         "gpu_seconds": round(sum(facts["held"] * facts["gpus"] for facts in noted), 3),
         "within": noted[0]["within"],
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lidr.components.shared.store.stage import Stage
 
 _STEPS = 7
-"""Steps of one iteration, from generate to register, without merge."""
+"""Steps of one iteration, from generate to register, without merge and judge."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def calibrate(store: str, run: str) -> Calibration:
     return Calibration(
         source=f"run {run} of {recipe.name} on {store}",
         parameters=shape.parameters,
-        gpus=iterations[0].generate.marker().get("gpus", 0),
+        gpus=_gpus(iterations[0].generate),
         lengths=lengths,
         generate=generate,
         translate=translate,
@@ -205,6 +205,11 @@ def _engine_rate(stages: Sequence[Stage], tokens: float) -> Rate:
     return Rate(fixed_seconds=round(fixed, 3), per_second=round(rate, 3))
 
 
+def _gpus(stage: Stage) -> int:
+    """Return the GPUs of one worker; the marker names those of the pod that merged the shards."""
+    return int(stage.counts().get("worker_gpus", stage.marker().get("gpus", 0)))
+
+
 def _seconds(stage: Stage) -> float:
     """Return the seconds that a stage took; of shards, those of the slowest."""
     return float(stage.counts().get("held_seconds", stage.marker()["seconds"]))
@@ -272,11 +277,12 @@ def _between(
     found = []
     for number, each in enumerate(iterations, 1):
         served = [s for s in (each.generate, each.translate) if not s.counts().get("within")]
-        gate = open_stage(states[number]["decision"])
-        own = map(_seconds, (*served, each.pair, each.train, evaluations[number], gate))
-        merges = int(each.generate.counts()["workers"] > 1)
+        state = states[number]
+        measured = [open_stage(uri) for uri in (state["judgements"], state["decision"]) if uri]
+        own = map(_seconds, (*served, each.pair, each.train, evaluations[number], *measured))
+        steps = _STEPS + int(each.generate.counts()["workers"] > 1) + bool(state["judgements"])
         whole = (ends[number] - ends[number - 1]).total_seconds()
-        found.append((whole - sum(own) - register) / (_STEPS + merges))
+        found.append((whole - sum(own) - register) / steps)
     return round(max(min(found), 0.0), 3)
 
 

@@ -84,16 +84,29 @@ class StepSizer:
         pool: StepKind = "generate" if follows else stage
         gpu, resources = self._gpus[pool], self._resources[pool]
         share = self._share(load, workers)
+        served = self._recipe.generation.engine == "openai"
         if rate := self._rate(stage):
             startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
             running = self._profile.engine.max_num_seqs or (gpu.sequences if gpu else 1)
         elif gpu:
+            if served:
+                self._note_once(
+                    "the server of generation.engine openai is assumed to be as fast as the GPUs "
+                    "that the profile gives the steps that ask it"
+                )
             server = self._server(pool, gpu, resources)
             startup, busy = self._startup(server.weights), server.seconds(share)
             startup -= self._figures.times.pod_seconds if follows else 0.0
             running = server.sequences or gpu.sequences
+        elif served:
+            self._note_once(
+                "the time that the server of generation.engine openai takes is not counted; "
+                "--calibration of a run with it gives its speed"
+            )
+            startup, busy = self._figures.times.control_seconds, 0.0
+            running = self._profile.engine.endpoint.concurrency
         else:
-            server = self._server(pool, self._cores(), resources)
+            server = self._server(pool, self._cores(pool), resources)
             startup, busy = self._figures.times.control_seconds, server.seconds(share)
             running = server.sequences or server.gpu.sequences
         if pieces > load.requests / running:  # then several of them are in progress together
@@ -172,7 +185,7 @@ class StepSizer:
         if gpu := self._gpus[kind]:
             speed = gpu.tflops * 1e12 * gpu.training_mfu * ranks
             return models * self._startup(2.0 * self._shape.parameters), flops / speed
-        cores = self._cores()
+        cores = self._cores(kind)
         speed = cores.tflops * 1e12 * cores.training_mfu
         return self._figures.times.control_seconds, flops / speed
 
@@ -185,7 +198,7 @@ class StepSizer:
             if rate:
                 seconds = rate.fixed_seconds + rate.seconds(toy_examples(self._recipe))
             else:
-                self._notes.append("training the tiny world's M_0 is not counted")
+                self._note_once("training the tiny world's M_0 is not counted")
         return Work(
             "prepare", gpus=resources.accelerators, startup=seconds, price=self._price("prepare")
         )
@@ -212,7 +225,7 @@ class StepSizer:
         prices = self._profile.prices
         return prices.per_hour(resources.gpu or DEFAULT_GPU, spot=resources.spot) or 0.0
 
-    def _cores(self) -> Gpu:
+    def _cores(self, kind: StepKind) -> Gpu:
         """Return this machine's cores together as if they were a GPU, and note how rough that is.
 
         Raises:
@@ -220,18 +233,21 @@ class StepSizer:
         """
         if self._profile.runner != "local":
             raise BadInput(
-                "the profile's steps have no GPUs, and nothing is known of its nodes' speed",
-                remedy="Give --calibration a file made by lidr plan --calibrate, or another "
-                "profile.",
+                f"profile {self._profile.name} gives step {kind} no GPU, and nothing is known of "
+                "its nodes' speed",
+                remedy=f"Set steps.{kind}.accelerators, choose another profile, or give "
+                "--calibration a file made by lidr plan --calibrate.",
             )
         core, cores = self._figures.cpu_core, allowed_cores()
-        note = (
+        self._note_once(
             f"rough, maybe by a factor of three: nothing has been measured, so {cores:g} cores are "
             f"taken to do {1000 * core.tflops:g} GFLOP/s each, without a GPU; --calibration gives "
             "measured speeds"
         )
-        if note not in self._notes:
-            self._notes.append(note)
         return core.model_copy(
             update={"tflops": core.tflops * cores, "bandwidth_gbs": core.bandwidth_gbs * cores}
         )
+
+    def _note_once(self, note: str) -> None:
+        if note not in self._notes:
+            self._notes.append(note)

@@ -44,11 +44,14 @@ class Run:
     Args:
         store: where it is.
         prompts: of one iteration, and items of the evaluation.
+        judged: seconds of a judge's stage in the iteration; 0 without a judge.
+        shards: workers of the rollout, each with a GPU.
     """
 
-    def __init__(self, store: Store, prompts: int) -> None:
+    def __init__(self, store: Store, prompts: int, *, judged: float = 0.0, shards: int = 1) -> None:
         self.store = store
-        self.name = f"n{prompts}"
+        self.shards = shards
+        self.name = f"n{prompts}" if shards == 1 and not judged else f"n{prompts}-{shards}-judged"
         self.prompts = prompts
         self.seconds: dict[str, float] = {}
         self.settings = [
@@ -71,11 +74,12 @@ class Run:
             "translations": self.translate(),
             "pairs": self.pair(),
             "model": self.train(),
+            "judgements": self.stage("judge", judged, {}) if judged else "",
             "decision": self.stage("gate", 0.5, {}),
             "evaluation": self.evaluate(1),
         }
         own = sum(self.seconds.values()) - before - self.seconds["reference"]  # it is in train's
-        self.ended += timedelta(seconds=own + QUEUE + 7 * BETWEEN)
+        self.ended += timedelta(seconds=own + QUEUE + (7 + bool(judged) + (shards > 1)) * BETWEEN)
         self.state(1, state | made | {"version": "m/2"})
 
     def state(self, number: int, state: dict[str, str]) -> None:
@@ -109,7 +113,8 @@ class Run:
         return self.stage("translate", STARTUP["translate"] + busy, counts | self.engine())
 
     def engine(self) -> dict[str, Any]:
-        return {"tokens_per_second": ENGINE, "workers": 1}
+        rate = {"tokens_per_second": ENGINE, "workers": self.shards}
+        return rate if self.shards == 1 else rate | {"worker_gpus": 1}
 
     def pair(self) -> str:
         counts = {"pairs": 6 * self.prompts, "candidates": 6 * self.prompts}
@@ -172,6 +177,20 @@ def test_a_calibration_holds_what_the_markers_say(runs, tmp_path: Path):
     file = tmp_path / "calibration.json"
     file.write_text(dump(found))
     assert load_calibration(file) == found
+
+
+def test_what_a_judge_takes_is_not_between_the_steps(tmp_path: Path):
+    judged = Run(LocalStore(tmp_path), 100, judged=300.0)
+    assert calibrate(judged.store.uri, judged.name).between == pytest.approx(BETWEEN, abs=0.1)
+
+
+def test_gpus_of_shards_are_those_of_one_worker(runs, tmp_path: Path):
+    """The marker is written by the pod that merges the shards, which has none."""
+    sharded = Run(LocalStore(tmp_path), 100, shards=4)
+    found = calibrate(sharded.store.uri, sharded.name)
+    assert (found.gpus, calibrate(runs[100].store.uri, "n100").gpus) == (1, 0)
+    assert found.generate.per_second == pytest.approx(ENGINE / 4, rel=0.01)
+    assert found.between == pytest.approx(BETWEEN, abs=0.1)
 
 
 def test_the_command_prints_a_calibration_and_reads_it(monkeypatch, capsys, runs, tmp_path: Path):

@@ -458,6 +458,34 @@ def test_a_pool_without_a_type_of_gpu_is_noted():
     assert "generate, translate, evaluate, train, prepare: H100 is assumed" in note
 
 
+def test_steps_that_ask_a_server_are_planned_without_gpus_of_their_own():
+    steps = {"generate": {}, "translate": {}, "evaluate": {}, "train": {"accelerators": 8}}
+    placed = read_profile("cluster").model_dump(mode="json") | {"steps": steps}
+    recipe = read_recipe(LLAMA, None, ["generation.engine=openai"])
+    inputs = PlanInputs(
+        recipe,
+        Profile.model_validate(placed),
+        model_config(recipe.model),
+        read_prompts(recipe),
+        figures(),
+    )
+    plan = estimate(inputs)
+    asked = [work for work in plan.works if work.stage in ("generate", "translate", "evaluate")]
+    startup = figures().times.control_seconds
+    assert {(work.gpus, work.seconds) for work in asked} == {(0, startup)}
+    assert next(work.gpu_hours for work in plan.works if work.stage == "train") > 0
+    (note,) = [note for note in plan.notes if "openai" in note]
+    assert note.startswith("the time that the server of generation.engine openai takes is not")
+    (note,) = [
+        n for n in estimate(replace(inputs, profile=read_profile("cluster"))).notes if "openai" in n
+    ]
+    assert "is assumed to be as fast as the GPUs" in note
+    local = replace(inputs, recipe=read_recipe(LLAMA, None, ["generation.engine=transformers"]))
+    with pytest.raises(BadInput, match=r"profile cluster gives step evaluate no GPU") as error:
+        estimate(local)
+    assert "steps.evaluate.accelerators" in error.value.remedy
+
+
 def test_json_has_gpu_hours_of_every_stage_and_in_total(monkeypatch, capsys):
     arguments = ("plan", LLAMA, "--gpus", "4,64", "--node-mtbf-hours", "3", "--output", "json")
     code, out, err = main(monkeypatch, capsys, *arguments, "--profile", "cluster")

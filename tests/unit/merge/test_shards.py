@@ -9,7 +9,7 @@ import pytest
 from lidr.components.generate.run import generate
 from lidr.components.merge.run import merge
 from lidr.components.pair.run import pair
-from lidr.components.rollout import summaries
+from lidr.components.rollout import figures, summaries
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
@@ -279,6 +279,7 @@ def test_a_stop_string_is_no_part_of_an_answer(tmp_path, monkeypatch):
 
 
 def test_merge_adds_up_what_the_shards_engines_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "gpu_count", lambda: 2)
     responses, translations = separate(tmp_path, monkeypatch, 3)
     for uri in (responses, translations):
         counts = open_stage(uri).counts()
@@ -288,6 +289,7 @@ def test_merge_adds_up_what_the_shards_engines_measured(tmp_path, monkeypatch):
             3,
         )
         assert counts["tokens_per_second"] > 0
+        assert counts["worker_gpus"] == 2 and counts["gpu_seconds"] > 2 * counts["held_seconds"]
         assert not [name for name in open_stage(uri).files() if name.startswith("engine/")]
 
 

@@ -39,7 +39,7 @@ def _files(inputs: CheckInputs, source: str, admitted: PropertyFinding) -> Findi
 
 
 def _weights(candidate: ModelCandidate) -> Finding:
-    """Return how many files the weights are in; admission has refused those of which one lacks."""
+    """Return how many files hold the weights; admission has refused a model that lacks one."""
     count = len(read_index(candidate.folder))
     detail = f"{count} files of safetensors, all there" if count else "one file, safetensors"
     return ok("model weights", detail)

@@ -16,11 +16,15 @@ Settings = dict[str, Any]
 
 
 def argo_settings(api: ClusterApi, namespace: str) -> Settings | None:
-    """Return the settings in Argo's ConfigMap in Kubeflow's namespace; None if there is none.
+    """Return Argo's workflowDefaults and artifactRepository; None if there is no ConfigMap.
+
+    Args:
+        api: the cluster.
+        namespace: of Kubeflow Pipelines.
 
     Raises:
-        Denied: it may not be read.
-        NotYaml: it is not YAML.
+        Denied: the user may not read the ConfigMap.
+        NotYaml: a setting is not YAML.
     """
     found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
     if found is None:
@@ -40,8 +44,8 @@ def artifact_store(settings: Settings | None, namespace: str) -> str:
     """Return the URL of the object store of tasks' logs and artifacts.
 
     Args:
-        settings: Argo's; None if they cannot be read, which gives the store that Kubeflow
-            Pipelines brings.
+        settings: Argo's; None if they cannot be read. If they name no store, it is the one that
+            Kubeflow Pipelines brings.
         namespace: of Kubeflow Pipelines.
     """
     store = _mapping((settings or {}).get("artifactRepository", {}).get("s3"))

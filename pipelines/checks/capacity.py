@@ -66,9 +66,9 @@ def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodR
 
 
 def pair_memory_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield a finding if the pods of `pair` have too little memory, or may have.
+    """Yield a finding if the pods of `pair` have, or may have, too little memory.
 
-    The subject `prompts` says why prompt files cannot be read.
+    The state is `unknown` if prompt files cannot be read; the subject `prompts` says why.
     """
     recipe, name, found = inputs.recipe, "memory for pair", missing
     try:

@@ -44,7 +44,7 @@ from lidr.pipelines.cluster.platform import (
 
 _POD_NAMESPACE = "namespace of pods"
 _KFP_SERVICE = re.compile(rf"{KFP_SERVICE}|ds-pipeline-[a-z0-9-]+")
-"""Service of Kubeflow Pipelines' API; the second is Open Data Hub's, one in each project."""
+"""Names of the Service of Kubeflow Pipelines' API; the second is Open Data Hub's, one a project."""
 _SINGLE_USER = "Kubeflow Pipelines is for one user, and starts pods in its own namespace"
 _OVERLAYS = "manifests/README.md, Where lidr goes, says which overlay belongs there"
 
@@ -55,11 +55,11 @@ _POLICIES = {
     "OnError": (f"{_LOST} is recreated", f"{_FAILED} is not, whatever retries says"),
     "OnFailure": (f"{_FAILED} is tried again", f"{_LOST} is not"),
     "Always": (f"{_FAILED} is tried again", f"and {_LOST} is recreated"),
-    "OnTransientError": ("what Argo takes for a passing fault is tried again", "nothing else is"),
+    "OnTransientError": ("what Argo takes for a transient error is tried again", "nothing else is"),
 }
 _OTHER_POLICY = ("lidr does not know this policy", "see Argo's documentation")
 _DEFAULT_POLICY = "OnFailure"
-"""Argo's own, for a retryStrategy that names no policy."""
+"""Argo's default for a retryStrategy that names no policy."""
 
 
 class NamespaceFinder:
@@ -67,7 +67,7 @@ class NamespaceFinder:
 
     Args:
         inputs: what is to run.
-        api: the cluster; `find` may be called once it is reached.
+        api: the cluster; it must be reached before `find` is called.
     """
 
     def __init__(self, inputs: CheckInputs, api: ClusterApi) -> None:
@@ -90,7 +90,7 @@ class NamespaceFinder:
         try:
             multi_user = Client(profile, self._inputs.request_seconds).multi_user
         except LidrError:
-            detail = f"Kubeflow Pipelines does not say for whom it is; {pods} is checked"
+            detail = f"Kubeflow Pipelines does not say if it has several users; {pods} is checked"
             finding = unknown(_POD_NAMESPACE, detail)
             return FoundNamespaces(pods, training, kubeflow, finding, service)
         if multi_user:
@@ -111,7 +111,7 @@ class NamespaceFinder:
         return FoundNamespaces(kubeflow, kubeflow, kubeflow, finding, service)
 
     def _kubeflow(self, pods: str) -> tuple[str, str]:
-        """Return the namespace of Kubeflow Pipelines, or "", and its API's Service."""
+        """Return the namespace of Kubeflow Pipelines ("" if unknown) and its API's Service."""
         host = urlsplit(self._inputs.profile.kubeflow.host).hostname or ""
         service, namespace, *rest = [*host.split("."), ""]
         if _KFP_SERVICE.fullmatch(service) and namespace and rest[0] in ("", "svc"):
@@ -123,7 +123,11 @@ class NamespaceFinder:
         return namespace, found[namespace]
 
     def _kubeflow_services(self) -> dict[str, str]:
-        """Return Kubeflow's APIs by namespace: in the whole cluster where that may be read."""
+        """Return the Service of Kubeflow Pipelines' API in each namespace that has one.
+
+        Where the user may not list the Services of the whole cluster, only the run's namespaces and
+        `kubeflow` are searched.
+        """
         with suppress(Denied):
             return _apis_among(self._api.items("/api/v1/services"))
         found: dict[str, str] = {}
@@ -131,7 +135,7 @@ class NamespaceFinder:
             place = f"/api/v1/namespaces/{namespace}/services"
             try:
                 found |= _apis_among(self._api.items(place))
-            except Denied:  # the usual one may be read all the same
+            except Denied:  # the user may still be allowed to read the usual one
                 with suppress(Denied):
                     if self._api.get(f"{place}/{KFP_SERVICE}"):
                         found[namespace] = KFP_SERVICE
@@ -139,12 +143,12 @@ class NamespaceFinder:
 
 
 def _apis_among(services: Iterable[Object]) -> dict[str, str]:
-    """Return the Services of Kubeflow Pipelines' APIs by namespace."""
+    """Return which of the Services are those of Kubeflow Pipelines' APIs, by namespace."""
     found: dict[str, str] = {}
     for each in services:
         name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
         if _KFP_SERVICE.fullmatch(name):
-            # Open Data Hub's parts, as ds-pipeline-ui-NAME, have longer names than ds-pipeline-NAME
+            # Open Data Hub's other Services, e.g. ds-pipeline-ui-NAME, have longer names
             found[namespace] = min(name, found.get(namespace, name), key=len)
     return found
 
@@ -152,7 +156,7 @@ def _apis_among(services: Iterable[Object]) -> dict[str, str]:
 def kubeflow_findings(
     inputs: CheckInputs, api: ClusterApi, finder: NamespaceFinder
 ) -> Iterator[Finding]:
-    """Yield what the Kubeflow Pipelines API says, and what Argo behind it will retry."""
+    """Yield whether Kubeflow Pipelines accepts requests, its version, and what Argo will retry."""
     name = "Kubeflow Pipelines API"
     try:
         client = Client(inputs.profile, inputs.request_seconds)
@@ -185,11 +189,11 @@ def _compared(
 
     Args:
         name: of the finding.
-        version: that runs; () if unknown.
+        version: the one that runs; () if unknown.
         minimum: the oldest that will do.
         upgrade: the remedy for an older one.
-        unseen: why it is unknown.
-        look: the remedy for that.
+        unseen: why the version is unknown.
+        look: the remedy for an unknown version.
     """
     wanted = f"lidr needs {version_text(minimum)} or newer"
     if not version:
@@ -200,7 +204,7 @@ def _compared(
 
 
 def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
-    """Return what Argo will retry: Kubeflow Pipelines merges its settings into every step's."""
+    """Return what Argo will retry: its default retryStrategy is merged into every step's own."""
     remedy = f"kubectl get configmap {CONFIG_MAP} -n {namespace or 'KUBEFLOW'} -o yaml shows it"
     if not namespace:
         detail = "the namespace of Kubeflow Pipelines is not known"
@@ -235,7 +239,7 @@ def cluster_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     for part in _needed_parts(inputs):
         served = _served(part, api)
         yield served
-        if served.state == "ok":  # else installing it is the one thing to do
+        if served.state == "ok":  # else the part has to be installed first
             yield _controller(part, deployments)
 
 
@@ -279,7 +283,7 @@ def _deployments(api: ClusterApi) -> list[dict[str, Any]] | None:
 def _controller(part: PlatformPart, deployments: list[dict[str, Any]] | None) -> Finding:
     name, needed = f"{part.name} version", (part.minimum, part.install)
     if deployments is None:
-        detail = "Deployments of the whole cluster may not be listed"
+        detail = "you may not list the Deployments of the whole cluster"
         remedy = "Ask an administrator for the output of python3 manifests/check.py."
         return _compared(name, (), *needed, detail, remedy)
     if still := unavailable_deployment(part, deployments):
@@ -288,5 +292,5 @@ def _controller(part: PlatformPart, deployments: list[dict[str, Any]] | None) ->
         )
     images = [image for each in deployments for image in images_of(each)]
     image, version = running_version(part, images)
-    seen = f"runs as {image}, whose tag has no version" if image else "no controller that we know"
+    seen = f"runs as {image}, whose tag has no version" if image else "no known controller runs"
     return _compared(name, version, *needed, seen, "See that its controller runs.")

@@ -19,7 +19,7 @@ class _Endpoint:
 
     Attributes:
         name: the recipe's section that names the model.
-        model: its name.
+        model: the model's name.
         key: the profile's key that holds the server's address.
         url: that address; "" if the profile has none.
         variables: environment variables that may hold the server's API key.
@@ -47,7 +47,7 @@ def endpoints_of(inputs: CheckInputs) -> list[_Endpoint]:
 
 
 def endpoints_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether the servers list under `/models` the model that is named."""
+    """Yield whether `/models` of each server lists the model that the recipe names."""
     for endpoint in endpoints_of(inputs):
         yield _endpoint(inputs, endpoint)
 
@@ -63,7 +63,7 @@ def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
     variable = next((each for each in endpoint.variables if os.environ.get(each)), "")
     key = os.environ[variable] if variable else ""
     if not (key.isascii() and key.isprintable()):
-        detail = f"the key in {variable} holds a line break, or what no HTTP header may hold"
+        detail = f"the key in {variable} holds a line break, or a character that no header may hold"
         return missing(name, detail, f"Correct {variable}, in the Secret of pods as well.")
     try:
         answer = requests.get(

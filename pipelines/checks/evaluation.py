@@ -1,7 +1,7 @@
 """Whether the recipe's evaluation can run: whether its tasks and their items exist.
 
-Reading the harness's task index takes ten seconds, so it is read only for tasks that are neither
-ours, nor the user's, nor in the catalogue.
+Reading the harness's task index takes ten seconds. It is read only if a task is neither ours, nor
+the user's, nor in the catalogue, or if none of these reads a key of data or revisions.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from lidr.pipelines.checks.finding import (
 _FAMILIES = {source.dataset: family for family, source in SOURCES.items()}
 
 _SPLITS = ("test", "validation", "val")
-"""Those that the catalogue's tasks evaluate."""
+"""Splits that the catalogue's tasks evaluate; the first that exists is counted."""
 
 
 def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether the tasks exist, read the data that is named, and have their items."""
+    """Yield whether the tasks exist and read the data that the recipe names; count the items."""
     yield _tasks_here(inputs)
     for key, pattern in inputs.recipe.evaluation.data.items():
         yield _items(inputs, key, pattern)
 
 
 def _tasks_here(inputs: CheckInputs) -> Finding:
-    """Return `_tasks`, as `unknown` where pods may have another folder of tasks, or none."""
+    """Return what `_tasks` finds, or `unknown` where pods may not have the same folder of tasks."""
     name, folder = "evaluation tasks", inputs.recipe.evaluation.include_path
     remedy = "Keep the folder at this path in the image or on a volume of the pods."
     if folder and not Path(folder).is_dir():
@@ -112,7 +112,7 @@ def _items(inputs: CheckInputs, key: str, pattern: str) -> Finding:
     only_here = inputs.on_cluster and on_this_machine(pattern)
     if only_here and not _is_here(pattern, codes):
         detail = f"{pattern} is not here; pods read it from their image or a volume"
-        return unknown(name, detail, _remedy(pattern, " where it is"))
+        return unknown(name, detail, _remedy(pattern, " on the machine that has it"))
     try:
         counts = _counts(recipe, key, pattern, codes)
     except LidrError as error:
@@ -124,13 +124,13 @@ def _items(inputs: CheckInputs, key: str, pattern: str) -> Finding:
 
 
 def _remedy(pattern: str, where: str = "") -> str:
-    if "{config}" in pattern:  # which files that stands for, `lidr fetch` does not know
+    if "{config}" in pattern:  # `lidr fetch` does not know which files that stands for
         return "Put the files into a bucket, and name their s3:// address."
     return f"Bring it into the store with `lidr fetch`{where}."
 
 
 def _languages(recipe: Recipe, key: str) -> Sequence[str]:
-    """Return the languages of the known tasks that read a key; if none does, of the others."""
+    """Return the languages of the known tasks that read a key; if none does, of unknown tasks."""
     asked, known = recipe.evaluation.tasks_in(recipe.languages.all), known_tasks(recipe.evaluation)
     others = dict.fromkeys(code for task, code in asked.items() if task not in known)
     return languages_reading(recipe, key) or tuple(others)
@@ -147,14 +147,15 @@ def _is_here(pattern: str, codes: Sequence[str]) -> bool:
 def _counts(recipe: Recipe, key: str, pattern: str, codes: Sequence[str]) -> dict[str, int]:
     """Return how many items each language has; {} if only the step can count them.
 
-    The harness loads `{config}`, and data sets of the hub that were fetched, by itself; our own
-    tasks read files alone.
+    Only the step can count what the harness itself loads: sources with `{config}`, and whole data
+    sets fetched from the hub. Our own tasks read nothing but files.
 
     Raises:
-        BadInput: there are no files, one cannot be read, or languages share one.
+        BadInput: there are no files, one cannot be read, languages share one, or one of our own
+            benchmarks has fewer items in a language than in another.
     """
     family = key if key in SOURCES else _FAMILIES.get(key, "")
-    own_key = key == family or family not in recipe.evaluation.data  # the family's goes first
+    own_key = key == family or family not in recipe.evaluation.data  # the family's key has priority
     ours = family and own_key and languages_reading(recipe, family)
     whole = find_data_set(pattern) is not None
     if (whole or "{config}" in pattern) and not ours:

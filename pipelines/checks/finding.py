@@ -26,7 +26,7 @@ _EXTRAS = {
     "transformers": "engine",
     "huggingface_hub": "engine",
 }
-"""Top-level module to the extra of lidr that brings it."""
+"""The extra of lidr that installs a library, by the library's top-level module."""
 
 _SHARED_IMPORTS = ("requests", "kubernetes.client", "kubernetes.config")
 
@@ -39,7 +39,7 @@ class Finding:
         name: of the requirement.
         state: `unknown` where it cannot be checked from here; `detail` gives the reason.
         detail: what was seen, in one line.
-        remedy: how to fix it, with the command where there is one; never empty when missing.
+        remedy: how to fix it, with the command where there is one; never empty if `missing`.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Finding:
 Subject = Callable[[], Iterator[Finding]]
 
 KFP_SERVICE = "ml-pipeline"
-"""Service of Kubeflow Pipelines' API."""
+"""Usual name of the Service of Kubeflow Pipelines' API."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FoundNamespaces:
         training: of the TrainJobs.
         kubeflow: of Kubeflow Pipelines itself; "" if unknown.
         finding: how `pods` was determined, and whether the profile agrees.
-        service: of Kubeflow Pipelines' API, in `kubeflow`.
+        service: name of the Service of Kubeflow Pipelines' API, in namespace `kubeflow`.
     """
 
     pods: str
@@ -75,12 +75,12 @@ class FoundNamespaces:
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """What is to run.
+    """The run to check, and how long the checks may take.
 
     Attributes:
         recipe: what to learn; inputs that the store has are read from there.
         profile: where it runs.
-        seconds: time limit of one subject.
+        seconds: time limit of one subject, or of all probes together.
         asked: the recipe as it was given; None if it is the same.
     """
 
@@ -96,14 +96,14 @@ class CheckInputs:
 
     @property
     def on_cluster(self) -> bool:
-        """Whether pods run it, which may not see what this machine sees."""
+        """Whether the run is in pods, which may not see what this machine sees."""
         return self.profile.runner == "kubeflow"
 
     def only_inside(self, url: str) -> bool:
-        """Return whether only the cluster's pods reach a URL, and this process is not in one.
+        """Return whether only pods of the cluster reach a URL, and this process is outside them.
 
-        Services (`is_service`) whose names resolve here are reachable. False for what is
-        no address; the check that uses it reports that.
+        A Service (`is_service`) whose name resolves here counts as reachable. False for a
+        malformed URL, which the check that uses it reports.
         """
         profile = self.profile
         if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -153,7 +153,7 @@ def refused_or_unknown(name: str, error: LidrError, inputs: CheckInputs) -> Find
 
 
 def run_subjects(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
-    """Run all subjects in parallel; one that hangs or fails is a finding, and delays no other.
+    """Run all subjects in parallel; one that hangs or fails gets a finding and delays no other.
 
     Args:
         subjects: by name.
@@ -203,7 +203,7 @@ class _SubjectThread(threading.Thread):
             self._findings.append(unknown(self.name, detail, "Report it, with this line."))
 
     def result(self, end: float, seconds: float) -> list[Finding]:
-        """Return the findings made before `end` (monotonic clock)."""
+        """Return the findings before `end` (monotonic clock), and one more if time ran out."""
         self.join(max(0.0, end - time.monotonic()))
         findings = list(self._findings)
         if self.is_alive():

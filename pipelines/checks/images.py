@@ -42,7 +42,7 @@ class ImageReference:
     """An image's address.
 
     Attributes:
-        registry: its host, and port if there is one.
+        registry: host of the registry, with its port if the address has one.
         repository: the image's name in the registry.
         tag: its tag or digest.
     """
@@ -126,7 +126,7 @@ def _on_nodes(api: ClusterApi) -> list[set[str]]:
 
 
 def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
-    """Return whether a registry or every node has an image; nodes that are added need the first."""
+    """Return whether a registry or every node has an image; new nodes pull it from the registry."""
     name, reference = f"image {image}", ImageReference.parse(image)
     have = sum(reference.name in node for node in nodes)
     finding = _in_registry(name, image, reference, seconds)
@@ -147,7 +147,7 @@ def _in_registry(name: str, image: str, reference: ImageReference, seconds: floa
         status = _manifest(reference, seconds).status_code
     except (requests.RequestException, ValueError) as error:
         detail = f"{reference.registry} is not reached from here ({cause_of(error)})"
-        return unknown(name, detail, f"docker manifest inspect {image}, from where it is reached")
+        return unknown(name, detail, f"docker manifest inspect {image}, where you can reach it")
     if status == 200:
         return ok(name, "by digest" if "@" in image else "by a tag, which may move")
     if status == 404:
@@ -177,7 +177,7 @@ def _refused(name: str, image: str, registry: str, status: int) -> Finding:
 def _manifest(reference: ImageReference, seconds: float) -> requests.Response:
     """Return the answer to a HEAD for the manifest, with a token where the registry wants one.
 
-    `requests` reads HTTPS_PROXY and NO_PROXY; as in docker, no proxy is asked for this machine.
+    `requests` reads HTTPS_PROXY and NO_PROXY; as in docker, no proxy is used for this machine.
     """
     with requests.Session() as session:
         session.trust_env = not reference.is_local
@@ -256,7 +256,7 @@ def _docker_config() -> dict[str, Any]:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return the class of a network error: of the one behind those of requests and urllib3."""
+    """Return the class name of the network error that requests and urllib3 have wrapped."""
     wrapped = isinstance(error, requests.ConnectionError) and error.args
     inner = error.args[0] if wrapped else error
     reason = inner.reason if isinstance(inner, MaxRetryError) else inner

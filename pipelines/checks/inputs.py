@@ -1,6 +1,6 @@
-"""Whether a run's inputs can be read (M_0, prompts, questions, items), and this machine has room.
+"""Whether M_0, prompts, questions and items can be read, and whether this machine has room.
 
-Of a model elsewhere only small files are fetched, no weights; an adapter is fetched with its
+Of a remote model only the small files are fetched, not the weights; an adapter is fetched with its
 weights, which must fit the model. A model in a folder is checked as the run will check it.
 """
 
@@ -93,7 +93,7 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
-    """Return why a registered model cannot be looked up from here, if so."""
+    """Return why a registered model cannot be looked up from here; None if it can."""
     source, uri = inputs.recipe.model.source, inputs.profile.tracking_uri
     if not source.startswith("models:/") or os.environ.get("MLFLOW_TRACKING_URI"):
         return None
@@ -102,7 +102,7 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
         return unknown("model", detail, "Set $MLFLOW_TRACKING_URI, or tracking_uri in the profile.")
     if inputs.on_cluster and inputs.only_inside(uri):
         detail = f"{source} is in an MLflow that is reached from pods only"
-        return unknown("model", detail, "Set $MLFLOW_TRACKING_URI to a way to it.")
+        return unknown("model", detail, "Set $MLFLOW_TRACKING_URI to a tunnel to it.")
     if uri:
         detail = f"{source} needs $MLFLOW_TRACKING_URI, which is not set here"
         return unknown("model", detail, f"export MLFLOW_TRACKING_URI={uri}")
@@ -112,9 +112,11 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
 def _fetch(
     inputs: CheckInputs, name: str, source: str, *, weights: bool = False
 ) -> tuple[Collection[str] | None, Path | None, list[Finding]]:
-    """Return a model's or adapter's folder here, or None with a finding on why there is none.
+    """Fetch a model's or an adapter's files, without a model's weights, into a folder.
 
-    The first value holds the names of all its files, if the folder lacks the weights.
+    Returns:
+        Names of all the files, or None where the folder has them all; the folder, or None if it
+        cannot be fetched; the findings that say why not.
     """
     local = "://" not in source
     if local and has_scheme(source):

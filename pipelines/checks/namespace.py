@@ -29,7 +29,7 @@ _TRAINER_VERSION = "trainer.kubeflow.org/v1alpha1"
 def objects_findings(
     inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> Iterator[Finding]:
-    """Yield the namespaces, and what must be in them."""
+    """Yield whether the namespaces exist, and whether they hold what the profile names."""
     pods, training, profile = namespaces.pods, namespaces.training, inputs.profile
     yield namespaces.finding
     for name in dict.fromkeys((pods, training)):
@@ -41,7 +41,7 @@ def objects_findings(
     yield _account(api, pods, profile.service_account)
     for name, keys in profile.secrets.items():
         yield _secret(api, pods, name, keys)
-    if profile.notify:  # a run ends without it, too, but sends no notice
+    if profile.notify:  # a run also works without this Secret, but sends no notice
         yield _secret(api, pods, profile.notify.secret, (NOTIFY_URL,))
     for name in profile.config_maps:
         yield _config_map(api, pods, name)
@@ -61,7 +61,7 @@ def objects_findings(
 
 
 def _read(api: ClusterApi, name: str, path: str, remedy: str) -> tuple[Finding, Object]:
-    """Return whether an object exists, and the object; {} if it does not or may not be read."""
+    """Return whether an object exists, and the object; {} if it is missing or cannot be read."""
     try:
         found = api.get(path)
     except Denied as error:
@@ -127,7 +127,7 @@ def _runtime(
 
 
 def _required_by(api: ClusterApi, namespace: str, pod: Object) -> Iterator[Finding]:
-    """Yield the objects without which a runtime's pods cannot start."""
+    """Yield whether each object exists without which a runtime's pods cannot start."""
     if account := pod.get("serviceAccountName"):
         yield _account(api, namespace, account)
     if priority := pod.get("priorityClassName"):

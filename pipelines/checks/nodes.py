@@ -18,8 +18,8 @@ _CLOSING_TAINTS = (
     "karpenter.sh/",
     "ToBeDeletedByClusterAutoscaler",
 )
-"""What the taints of nodes that are not ready, or are being taken away, begin with: steps should
-not tolerate them. DeletionCandidateOfClusterAutoscaler repels nothing (PreferNoSchedule)."""
+"""Prefixes of the taints on nodes that are not ready or are being removed; steps should not
+tolerate these. DeletionCandidateOfClusterAutoscaler repels nothing (PreferNoSchedule)."""
 
 
 def nodes_findings(api: ClusterApi, requests: Sequence[PodRequest]) -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
     if wanted.operator in ("Gt", "Lt"):
         try:
             number, bound = map(int, (value, *wanted.values))
-        except ValueError:  # no node with another label matches
+        except ValueError:  # a label that is not a number does not match
             return False
         return number > bound if wanted.operator == "Gt" else number < bound
     return wanted.operator == "Exists" or value in wanted.values
@@ -175,7 +175,12 @@ def _tolerates(toleration: Toleration, taint: Object) -> bool:
 
 
 def toleration_remedy(request: PodRequest, taints: Sequence[str]) -> str:
-    """Return what to add to the profile so that a request's pods tolerate `key=value:effect`."""
+    """Return what to add to the profile so that a request's pods tolerate some taints.
+
+    Args:
+        request: whose pods do not.
+        taints: each as `key=value:effect`.
+    """
     return f"Add to {request.key}.tolerations: {', '.join(map(_toleration, taints))}"
 
 
@@ -194,6 +199,6 @@ def _slots(node: Object, per_pod: Mapping[str, Decimal]) -> int:
 
 
 def _shortfalls(node: Object, per_pod: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Return the share of a pod's request that a node lacks, by resource of which it lacks some."""
+    """Return, for each resource that a node has too little of, the missing share of the request."""
     has = {name: _allocatable(node, name) for name in per_pod}
     return {n: 1 - has[n] / size for n, size in per_pod.items() if has[n] < size}

@@ -1,4 +1,4 @@
-"""What pods request, and amounts of it as numbers and as text."""
+"""What pods request, and quantities of a resource as numbers and as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OWNERS_IN_TRAINER = (
     "count/jobsets.jobset.x-k8s.io",
     "count/jobs.batch",
 )
-"""What must be created before a step's pods are, by name in a quota."""
+"""Objects that are created before a step's pods, by their names in a quota."""
 _UNITS = (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 
 
@@ -29,8 +29,8 @@ class PodRequest:
         needed: how many of them must run at the same time for the step to make progress.
         resources: of one pod.
         namespace: of the pods.
-        of_trainjob: whether they are a TrainJob's: Kubeflow Trainer gives them limits that equal
-            their requests, Kubeflow Pipelines gives the others no CPU limit.
+        of_trainjob: whether they are a TrainJob's. Kubeflow Trainer sets their limits to their
+            requests; Kubeflow Pipelines sets no CPU limit for its own pods.
     """
 
     kinds: tuple[StepKind, ...]

@@ -13,6 +13,7 @@ from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _UNBOUNDED = Decimal("Infinity")
+_LOWER = "training.nodes or the resources under steps"
 
 _Flavors = Mapping[str, Object]
 """The spec of a ResourceFlavor by its name: labels and taints of its nodes."""
@@ -38,17 +39,18 @@ def queue_findings(
         return  # reported by the namespace's findings
     try:
         flavors = _flavors(api, shared)
-    except Denied as error:  # what no flavor has, none has whatever its labels and taints
+    except Denied as error:  # labels and taints would only rule out more flavors
         unseen = error.message
     cohort = shared["spec"].get("cohortName", "")
     if found := _obstacles(shared, flavors, requests, borrows=bool(cohort)):
-        yield missing(title, f"ClusterQueue {name} can never admit it: {found[0]}", found[1])
+        yield missing(title, f"ClusterQueue {name} can never admit the pods: {found[0]}", found[1])
     elif found := _obstacles(shared, flavors, requests, borrows=False):
         remedy = f"kubectl get clusterqueue -o yaml shows what cohort {cohort} has in all"
-        borrows = f"it may borrow from cohort {cohort}, which is not looked at"
-        yield unknown(title, f"ClusterQueue {name} lacks it, but {borrows}: {found[0]}", remedy)
+        borrows = f"may borrow from cohort {cohort}, which is not looked at"
+        detail = f"ClusterQueue {name} lacks quota, but {borrows}: {found[0]}"
+        yield unknown(title, detail, remedy)
     elif unseen:
-        detail = f"ClusterQueue {name} has enough in one flavor, of whose nodes nothing is known"
+        detail = f"ClusterQueue {name} has enough in one flavor, but nothing is known of its nodes"
         yield unknown(title, f"{detail}: {unseen}", "kubectl auth can-i get resourceflavors")
     else:
         yield ok(title, f"ClusterQueue {name} has enough in one flavor")
@@ -65,13 +67,13 @@ def _flavors(api: ClusterApi, queue: Object) -> dict[str, Object]:
 def _obstacles(
     queue: Object, flavors: _Flavors, requests: Sequence[PodRequest], *, borrows: bool
 ) -> _Obstacle | None:
-    """Return why a ClusterQueue does not admit the requests, and what to do; None if it could.
+    """Return why a ClusterQueue cannot admit the requests, and what to do; None if it can.
 
     Args:
         queue: a ClusterQueue.
         flavors: its flavors.
-        requests: what is asked.
-        borrows: count what a flavor may borrow: up to its limit, else any amount.
+        requests: what the steps' pods request.
+        borrows: whether to count what a flavor may borrow; without a limit that is any amount.
     """
     every = (_obstacle(queue, flavors, each, borrows=borrows) for each in requests)
     found = [each for each in every if each]
@@ -84,9 +86,9 @@ def _obstacles(
 def _obstacle(
     queue: Object, flavors: _Flavors, request: PodRequest, *, borrows: bool
 ) -> _Obstacle | None:
-    """Return why no flavor of a ClusterQueue takes a request, and the remedy; None if it could.
+    """Return why a ClusterQueue cannot admit a request, and the remedy; None if it can.
 
-    All resources of a group come from one flavor of it (Kueue, "Flavors and borrowing semantics").
+    One flavor must provide all resources of its group (Kueue, "Flavors and borrowing semantics").
     """
     groups, covered = queue["spec"].get("resourceGroups", []), set[str]()
     asked = {name: amount * request.needed for name, amount in request.per_pod.items()}
@@ -106,29 +108,29 @@ def _obstacle(
         if own and all(lacks):
             name = min(lacks, key=len)[0]
             amount = amount_text(name, own[name])
-            of_them = "" if len(open_flavors) == len(group["flavors"]) else " of its nodes"
-            rest = " with the rest" if len(own) > 1 else ""
-            detail = f"{request.name} asks {amount} {name}, which no flavor{of_them} has{rest}"
-            return detail, f"{edit}, or lower training.nodes and steps"
+            of_them = "" if len(open_flavors) == len(group["flavors"]) else " for its nodes"
+            rest = " with the rest of its request" if len(own) > 1 else ""
+            detail = f"{request.name} asks for {amount} {name}, which no flavor{of_them} has{rest}"
+            return detail, f"{edit}, or lower {_LOWER}"
     if uncovered := sorted(asked.keys() - covered):
-        detail = f"{request.name} asks {uncovered[0]}, of which it has no quota"
-        return detail, f"{edit}, or lower training.nodes and steps"
+        detail = f"{request.name} asks for {uncovered[0]}, for which the queue has no quota"
+        return detail, f"{edit}, or lower {_LOWER}"
     return None
 
 
 def _lacking(flavor: Object, asked: Mapping[str, Decimal], *, borrows: bool) -> list[str]:
-    """Return the resources of which a flavor has less than is asked."""
+    """Return the resources of which a flavor has less than a request asks for."""
     has = {each["name"]: _quota(each, borrows=borrows) for each in flavor["resources"]}
     return [name for name, amount in asked.items() if amount > has.get(name, Decimal(0))]
 
 
 def _unlabelled(request: PodRequest) -> _Obstacle:
-    """Return that no flavor is of nodes with the labels that a request wants."""
+    """Return the obstacle that no flavor's nodes have the labels that a request wants."""
     wanted = request.resources
     labels = ", ".join(f"{key}={value}" for key, value in wanted.node_selector.items())
-    asked = f"labelled {labels}" if labels else "of its affinity"
+    asked = f"labelled {labels}" if labels else "that match its affinity"
     if labels and _required(wanted):
-        asked += " and of its affinity"
+        asked += " that match its affinity"
     remedy = (
         f"kubectl get resourceflavors -o yaml shows nodeLabels; correct {request.key} in the "
         "profile (node_selector, affinity), or add a flavor of such nodes to the queue"
@@ -137,7 +139,7 @@ def _unlabelled(request: PodRequest) -> _Obstacle:
 
 
 def _tainted(request: PodRequest, flavors: _Flavors, usable: Sequence[str]) -> _Obstacle:
-    """Return which taints of flavors a request's pods do not tolerate; of the fewest, the first."""
+    """Return the untolerated taints of the flavor that has the fewest, and the remedy."""
     name = min(usable, key=lambda each: len(_repels(request, flavors, each)))
     taints = sorted(_repels(request, flavors, name))
     detail = f"{request.name} does not tolerate {', '.join(taints)} of flavor {name}"
@@ -160,9 +162,9 @@ def _repels(request: PodRequest, flavors: _Flavors, name: str) -> list[str]:
 
 
 def _selects(request: PodRequest, flavors: _Flavors, name: str) -> bool:
-    """Return whether a flavor's nodes are such as a request's pods may run on.
+    """Return whether a flavor's node labels meet a request's node selector and affinity.
 
-    Kueue ignores what a pod asks of labels that the flavor does not name.
+    Kueue ignores requirements on labels that the flavor does not name.
     """
     labels = flavors.get(name, {}).get("nodeLabels", {})
     if any(labels.get(k, v) != v for k, v in request.resources.node_selector.items()):
@@ -172,7 +174,7 @@ def _selects(request: PodRequest, flavors: _Flavors, name: str) -> bool:
 
 
 def _required(wanted: Resources) -> list[tuple[NodeRequirement, ...]]:
-    """Return the affinities of which a node must satisfy one."""
+    """Return the required affinities; a node must satisfy one of them."""
     return [each.match for each in wanted.affinity if not each.weight]
 
 

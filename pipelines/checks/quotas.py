@@ -12,7 +12,7 @@ from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 _ENOUGH = "has enough CPU, memory, GPUs and pods left for each step"
 
 _UNUSED = ("ephemeral-storage", "services.loadbalancers", "services.nodeports")
-"""Ends of the keys that no run uses anything of."""
+"""Ends of a quota's keys for what no run uses."""
 
 
 def quota_findings(
@@ -80,7 +80,7 @@ def _shortages(
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
             if amount > left:
                 rest = _rest(resource, left, hard[resource])
-                yield f"{each.name} asks {amount_text(resource, amount)} {resource}, {rest}"
+                yield f"{each.name} asks for {amount_text(resource, amount)} {resource}, {rest}"
 
 
 def _rest(resource: str, left: Decimal, bound: str) -> str:
@@ -101,9 +101,9 @@ def _cpu_limits(
     """Return whether a quota of CPU limits admits pods that set none.
 
     Kubernetes refuses them unless a LimitRange has a default, and that default must not be below
-    their request. A quota can force pods to set CPU and memory only (kubernetes, validationSet in
-    pkg/quota/v1/evaluator/core/pods.go). Steps set all of these but limits.cpu. A quota of
-    ephemeral storage therefore refuses no pod.
+    their request. Only quotas of CPU and memory force pods to set what they count (kubernetes,
+    validationSet in pkg/quota/v1/evaluator/core/pods.go), and steps set all of it but limits.cpu.
+    A quota of ephemeral storage refuses no pod that sets none.
     """
     try:
         ranges = list(api.items(f"/api/v1/namespaces/{namespace}/limitranges"))

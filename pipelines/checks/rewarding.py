@@ -30,14 +30,14 @@ def rewarding_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _located_model(source: str, arguments: Mapping[str, object]) -> str:
-    """Return where a model's files are.
+    """Check a model that scores responses, and return where its files are.
 
     Args:
         source: as in the recipe.
         arguments: of its chat template.
 
     Raises:
-        BadInput: they are missing or incomplete.
+        BadInput: the files are missing or incomplete, or the model is unusable.
     """
     place = resolve_model(source).source
     if "/stages/" in place:

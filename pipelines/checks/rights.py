@@ -21,7 +21,7 @@ _TRAINER = "trainer.kubeflow.org"
 
 
 class Right(NamedTuple):
-    """A verb on a resource, of one object where `name` is set."""
+    """A verb on a kind of resource, or on one object of it where `name` is set."""
 
     verb: str
     resource: str
@@ -38,17 +38,17 @@ OF_PODS = (
     Right("get", "pods/log"),
     Right("list", "events"),
 )
-"""What `lidr status` and `lidr logs` do where the pipeline's pods are."""
+"""Rights that `lidr status` and `lidr logs` need where the pipeline's pods are."""
 
 OF_TRAINING = (
     Right("list", "pods"),
     Right("list", "trainjobs", _TRAINER),
     Right("delete", "trainjobs", _TRAINER),
 )
-"""What `lidr status` and `lidr cancel` do where the TrainJobs are."""
+"""Rights that `lidr status` and `lidr cancel` need where the TrainJobs are."""
 
 OF_QUEUE = (Right("list", "workloads", _KUEUE),)
-"""What `lidr status` does where something waits in a queue."""
+"""Rights that `lidr status` needs where pods wait in a queue."""
 
 OF_PIPELINE = (
     Right("create", "workflowtaskresults", "argoproj.io"),
@@ -58,8 +58,8 @@ OF_PIPELINE = (
     Right("list", "workflows", "argoproj.io"),
     Right("list", "pods"),
 )
-"""What Kubeflow's executor, driver and launcher do; the last two are of a run that waits for
-another run's lease (manifests/base/roles.yaml)."""
+"""Rights that Argo's executor and Kubeflow's driver and launcher need. A run that waits for another
+run's lease needs the last two (manifests/base/roles.yaml)."""
 
 OF_LAUNCHER = (
     Right("create", "trainjobs", _TRAINER),
@@ -70,7 +70,7 @@ OF_LAUNCHER = (
     Right("list", "pods"),
     Right("get", "pods/log"),
 )
-"""What the train step does (manifests/base/roles.yaml)."""
+"""Rights that steps need to run a TrainJob (manifests/base/roles.yaml)."""
 
 
 def rights_findings(
@@ -107,12 +107,12 @@ def rights_findings(
 
 
 def _role_of_user(namespace: str, right: Right) -> str:
-    """Return how to get a right: Kubeflow's and Kubernetes' own roles lack those of add-ons."""
+    """Return how to get a right; the roles of Kubeflow and Kubernetes lack those on add-ons."""
     ask = f"Ask the owner of namespace {namespace} for the role"
     if right.group == _KUEUE:
         return f"{ask} kueue-batch-user-role."
     if right.group == _TRAINER:
-        return f"{ask} kubeflow-edit; some releases of it lack this, then for a Role with it."
+        return f"{ask} kubeflow-edit; some releases of it lack this: then ask for a Role with it."
     return f"{ask} kubeflow-edit, or edit."
 
 
@@ -141,7 +141,7 @@ def _reviewed(
     try:
         denied = [each for each in wanted if not is_allowed(_attributes(*each))]
     except Denied:
-        detail = f"you may not check them; needed are: {listed}"
+        detail = f"you may not check them; a run needs: {listed}"
         yield unknown(who, detail, f"An administrator can: kubectl auth can-i VERB KIND {subject}")
         return
     for namespace, right in denied:

@@ -47,7 +47,7 @@ def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
 
 
 def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
-    """Return a finding if only pods reach the store's endpoint, as their ConfigMaps name it."""
+    """Return a finding if only pods reach the store's endpoint, which their ConfigMaps name."""
     if any(map(os.environ.get, ENDPOINT_VARIABLES)) or not api.is_reached():
         return None
     namespace, _ = api.namespaces(inputs.profile)
@@ -65,7 +65,7 @@ def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
 
 @contextlib.contextmanager
 def _removing_new_folders(uri: str) -> Iterator[None]:
-    """Remove a local store's folder afterwards if it was not there before."""
+    """Remove, at the end, the folders of a local store that did not exist before."""
     folder = local_folder(uri)
     own = [] if folder is None else [folder.absolute(), *folder.absolute().parents]
     absent = [each for each in own if not each.exists()]

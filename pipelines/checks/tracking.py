@@ -31,7 +31,7 @@ _EXPERIMENT_REMEDY = (
 
 
 def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether MLflow answers, accepts the login, and lets it write runs and versions.
+    """Yield whether MLflow answers, accepts the login, and lets the user write runs and versions.
 
     MLFLOW_TRACKING_URI, e.g. of a port-forward, overrides the profile's address.
     """
@@ -110,9 +110,9 @@ def _experiment(
     Args:
         inputs: what is to run.
         uri: of the server.
-        client: MLflow's, for it.
+        client: MLflow's client of that server.
         newest: the newest experiment that the user may see, or none. Until the run has made its
-            own, only this one shows where the server keeps those that are new.
+            own, only this one shows where the server keeps the artifacts of new experiments.
     """
     own = find_experiment(client, _experiment_name(inputs))
     if own:
@@ -123,8 +123,8 @@ def _experiment(
     elif not newest:
         yield unknown(_ARTIFACTS, "no experiment shows where the server keeps them")
     elif _in_client_folder(newest[0]):
-        detail = f"{_place_of(newest[0])}, a folder of each client; the run makes another one"
-        remedy = f"{_ARTIFACTS_REMEDY}, unless it was made before that."
+        detail = f"{_place_of(newest[0])}, a folder of each client; the run makes a new experiment"
+        remedy = f"{_ARTIFACTS_REMEDY}, unless this experiment is older than that setting."
         yield unknown(_ARTIFACTS, detail, remedy)
     else:
         yield ok(_ARTIFACTS, str(newest[0].artifact_location))

@@ -92,7 +92,7 @@ def test_a_server_that_was_restarted_with_a_destination_is_not_refused_for_what_
     server.add("Default", CLIENT_FOLDER)
     artifacts = found()["MLflow artifacts"]
     assert artifacts.state == "unknown"
-    assert artifacts.remedy.endswith("unless it was made before that.")
+    assert artifacts.remedy.endswith("unless this experiment is older than that setting.")
     server.add("another", PROXIED)
     artifacts = found()["MLflow artifacts"]
     assert (artifacts.state, artifacts.detail) == ("ok", PROXIED)

@@ -84,8 +84,8 @@ def test_probe_names_services_that_a_proxy_would_be_asked_for(monkeypatch):
     ).faults
     del faults["store"]
     assert faults == {
-        "API": "HTTPS_PROXY would be asked for api.kubeflow: name it in NO_PROXY",
-        "MLflow": "HTTP_PROXY would be asked for lidr-mlflow: name it in NO_PROXY",
+        "API": "HTTPS_PROXY also applies to api.kubeflow: name the host in NO_PROXY",
+        "MLflow": "HTTP_PROXY also applies to lidr-mlflow: name the host in NO_PROXY",
         "Kubeflow's object store": "127.0.0.1:9 is not reached: Connection refused",
         "mirror": "http://127.0.0.1:port is not an address: "
         "Port could not be cast to integer value as 'port'",

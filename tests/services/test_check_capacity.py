@@ -181,16 +181,17 @@ def test_a_quota_of_cpu_limits_is_unknown_where_limit_ranges_may_not_be_read(bar
     assert list(unknown(found)) == ["ResourceQuota lidr"]
     quota["spec"]["hard"]["limits.cpu"] = "15"
     row = bare.check("--only", "capacity")[1]["ResourceQuota lidr"]
-    assert row["detail"] == "train asks 16 limits.cpu, 15 of 15 are left", "its TrainJob has limits"
+    detail = "train asks for 16 limits.cpu, 15 of 15 are left"
+    assert row["detail"] == detail, "its TrainJob has limits"
 
 
 @pytest.mark.parametrize(
     ("gpus", "borrowing", "state", "detail"),
     [
         ("8", None, "ok", "has enough in one flavor"),
-        ("4", "4", "unknown", "borrow from cohort all, which is not looked at: train asks 8 nv"),
-        ("4", "3", "missing", "can never admit it: train asks 8 nvidia.com/gpu"),
-        ("4", None, "unknown", "borrow from cohort all, which is not looked at: train asks 8 nv"),
+        ("4", "4", "unknown", "borrow from cohort all, which is not looked at: train asks for 8"),
+        ("4", "3", "missing", "can never admit the pods: train asks for 8 nvidia.com/gpu"),
+        ("4", None, "unknown", "borrow from cohort all, which is not looked at: train asks for 8"),
     ],
 )
 def test_a_queue_in_a_cohort_has_what_it_may_borrow(
@@ -254,7 +255,7 @@ def test_a_flavor_of_other_nodes_than_the_affinity_s_is_none(
     row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
     assert row["state"] == state
     if state == "missing":
-        assert "train wants nodes of its affinity, which no flavor has" in row["detail"]
+        assert "train wants nodes that match its affinity, which no flavor has" in row["detail"]
         assert "pools.h100 in the profile (node_selector, affinity)" in row["remedy"]
 
 
@@ -300,17 +301,18 @@ def test_a_queue_s_quota_of_pods_is_looked_at(bare: Checked, pods: int, state: s
     row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
     assert row["state"] == state
     if state == "missing":
-        assert "train asks 4 pods, which no flavor has with the rest" in row["detail"]
+        assert "train asks for 4 pods, which no flavor has with the rest" in row["detail"]
 
 
 def test_flavors_that_may_not_be_read_hide_no_shortage(bare: Checked):
     bare.cluster.kubernetes.forbidden.add(checked.FLAVOR)
     row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
-    assert row["state"] == "unknown" and "of whose nodes nothing is known" in row["detail"]
+    assert row["state"] == "unknown" and "but nothing is known of its nodes" in row["detail"]
     queue = checked.cluster_queue({})
     *_, quota = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
     quota["nominalQuota"] = "4"
     bare.objects[checked.CLUSTER_QUEUE] = queue
     row = bare.check("--only", "capacity")[1]["quota of queue lidr"]
     assert row["state"] == "missing"
-    assert "can never admit it: train asks 8 nvidia.com/gpu, which no flavor has" in row["detail"]
+    detail = "can never admit the pods: train asks for 8 nvidia.com/gpu, which no flavor has"
+    assert detail in row["detail"]

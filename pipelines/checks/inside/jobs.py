@@ -1,4 +1,4 @@
-"""The probes as Jobs: each like the pods of a kind of step, but small, bounded and short-lived.
+"""Builds the probes: Jobs whose pods are like those of a kind of step, but small and short-lived.
 
 A Job ends itself and its pod after `activeDeadlineSeconds`, and Kubernetes removes both a minute
 later (`ttlSecondsAfterFinished`), even if the process that created it is gone.
@@ -31,7 +31,7 @@ CHECK_LABEL = "lidr.dev/check"
 """Label of the Jobs and pods of one check."""
 
 PROBE_CONTAINER = "probe"
-"""Name of the container in probes of a step's own pod."""
+"""Name of the container in a probe that is like a step's own pod, not a TrainJob's."""
 
 _TTL_SECONDS = 60
 _CPU, _MEMORY = "100m", "512Mi"
@@ -47,11 +47,11 @@ class Probe:
     """A Job whose pod is like that of some kinds of step.
 
     Attributes:
-        kinds: of step.
+        kinds: the kinds of step.
         namespace: the Job's.
         body: the Job.
         resources: of such a step's pod.
-        container: name of the one whose log has the answer.
+        container: name of the container whose log has the answer.
     """
 
     kinds: tuple[StepKind, ...]
@@ -85,8 +85,8 @@ def probes_of(
         namespaces: of the run.
         runtimes: TrainingRuntimes of ranks and shards by name; a kind whose runtime is missing has
             no probe.
-        services: of Kubeflow that a step's pod needs: addresses by name.
-        check: name of this check: the value of its label, and a prefix of its Jobs' names.
+        services: addresses of the Kubeflow services that a step's pod needs, by name.
+        check: name of this check, which is the value of its label and begins its Jobs' names.
     """
     made: dict[str, Probe] = {}
     for kind in kinds_of(inputs.recipe, inputs.profile.shards):
@@ -107,7 +107,7 @@ def probes_of(
 
 
 def runtime_of(profile: Profile, kind: StepKind) -> str:
-    """Return the TrainingRuntime whose pods do a kind of step; "" where the step's own pod does."""
+    """Return the TrainingRuntime of the pods that run a kind of step; "" for the step's own pod."""
     if not train_job_nodes(profile, kind):
         return ""
     return profile.training.runtime if kind == "train" else profile.training.rollout_runtime
@@ -183,7 +183,7 @@ def _step_pod(profile: Profile, kind: StepKind) -> Object:
 
 
 def _references(profile: Profile, kind: StepKind) -> list[Object]:
-    """Return the variables that a step gets from Secrets and ConfigMaps, in Kubernetes' words."""
+    """Return the variables that a step gets from Secrets and ConfigMaps, as core/v1 EnvVars."""
     config, found = kubernetes_config(profile, kind), []
     for source in ("secret", "configMap"):
         for given in config.get(f"{source}AsEnv", []):
@@ -266,7 +266,7 @@ def _question(
     ranks: bool,
 ) -> ProbeQuestion:
     profile, reach = inputs.profile, dict[str, str]()
-    if not ranks:  # of ranks and shards, the launcher reports to MLflow
+    if not ranks:  # ranks and shards leave MLflow to their launcher
         if profile.tracking_uri.startswith("http"):
             reach["MLflow"] = profile.tracking_uri
         reach |= services

@@ -49,7 +49,7 @@ class ProbeQuestion(Strict):
     reach: dict[str, str] = Field(default_factory=dict)
     """Addresses to connect to, by the service's name: `tcp://host:port`, or a URL."""
     namespaces: tuple[str, ...] = ()
-    """Namespaces of the cluster by which a Service's host may be named."""
+    """Namespaces with which a Service's host name may end."""
     variables: tuple[str, ...] = ()
     """Environment variables that Secrets should set."""
 
@@ -95,8 +95,8 @@ def gpus(folder: Path = _NVIDIA) -> tuple[str, ...]:
     """Return the model of each NVIDIA GPU of this pod: from nvidia-smi, else the driver's files.
 
     Args:
-        folder: the driver's; it may also list GPUs of the node that the pod was not given, and does
-            to a pod that asked for none.
+        folder: the driver's. It may also list GPUs of the node that this pod was not given, and
+            does so in a pod that asked for none.
     """
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -130,7 +130,7 @@ def _store_fault(uri: str) -> str:
 def _fault_of(address: str, namespaces: tuple[str, ...]) -> str:
     """Return why no TCP connection to an address, or to its proxy, opens; "" where one does.
 
-    A proxy does not reach Services. A `tcp` address is asked by gRPC, which reads HTTPS_PROXY.
+    A proxy does not reach Services. A `tcp` address is used by gRPC, which reads HTTPS_PROXY.
     """
     asked = address
     try:
@@ -139,7 +139,7 @@ def _fault_of(address: str, namespaces: tuple[str, ...]) -> str:
         proxy = getproxies().get(scheme, "")
         if proxy and not proxy_bypass(host):
             if is_service(host, namespaces):
-                return f"{scheme.upper()}_PROXY would be asked for {host}: name it in NO_PROXY"
+                return f"{scheme.upper()}_PROXY also applies to {host}: name the host in NO_PROXY"
             asked = proxy if "://" in proxy else f"http://{proxy}"
             parts = urlsplit(asked)
         if not parts.hostname:

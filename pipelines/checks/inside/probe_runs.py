@@ -1,4 +1,4 @@
-"""Runs the probes and reports which start, why others do not, and what they see."""
+"""Runs the probes, and reports which of them start, why the others do not, and what they see."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from lidr.pipelines.cluster.namespace import why_not_admitted
 POLL_SECONDS = 1.0
 
 REFUSED_SECONDS = 30.0
-"""Time without a pod after which a refusal counts. The Job's controller tries again after ten: a
-webhook may not have heard of the Job when its first pod comes (Kueue's says "not found")."""
+"""Time without a pod after which a refusal counts. The Job's controller tries again after 10 s: a
+webhook may not know the Job yet when its first pod is created (Kueue's says "not found")."""
 
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
@@ -49,7 +49,7 @@ _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 @dataclass
 class _ProbeRun:
-    """A probe that is run.
+    """A probe, and how far its run has come.
 
     Attributes:
         probe: its Job.
@@ -67,7 +67,7 @@ class _ProbeRun:
 def inside_findings(
     inputs: CheckInputs, api: ClusterApi, namespaces: FoundNamespaces
 ) -> dict[str, list[Finding]]:
-    """Run a probe for each kind of step, and return its findings by its title.
+    """Run a probe for each kind of step, and return their findings by title.
 
     The Jobs are deleted with their pods; if that fails, Kubernetes removes them soon after.
 
@@ -91,13 +91,13 @@ def inside_findings(
                 time.sleep(POLL_SECONDS)
     finally:
         for each in runs:
-            with suppress(LidrError):  # Kubernetes removes it
+            with suppress(LidrError):  # Kubernetes removes the Job later
                 api.delete(f"{_jobs(each.probe)}/{each.probe.name}")
     return {each.name: [each] for each in lacking} | {each.probe.title: each.found for each in runs}
 
 
 def _services(api: ClusterApi, namespaces: FoundNamespaces) -> dict[str, str]:
-    """Return the addresses of Kubeflow that a step's pod needs, by what the report calls them."""
+    """Return the addresses of Kubeflow that a step's pod needs, by their names in the report."""
     namespace, service = namespaces.kubeflow, namespaces.service
     if not namespace:
         return {}
@@ -106,7 +106,7 @@ def _services(api: ClusterApi, namespaces: FoundNamespaces) -> dict[str, str]:
         settings = argo_settings(api, namespace)
     except (LidrError, NotYaml):
         settings = None
-    stock = service == KFP_SERVICE  # Open Data Hub names its metadata and object store otherwise
+    stock = service == KFP_SERVICE  # Open Data Hub has other names for the next two
     if stock:
         found["Kubeflow's metadata"] = f"tcp://metadata-grpc-service.{namespace}:8080"
     if stock or settings:
@@ -151,7 +151,7 @@ def _poll_once(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> li
 
 
 def _create(api: ClusterApi, run: _ProbeRun) -> list[Finding]:
-    """Create a probe's Job; return that a quota or a policy forbids it, else []."""
+    """Create a probe's Job; return a finding if a quota or a policy forbids it, else []."""
     try:
         api.create(_jobs(run.probe), run.probe.body)
     except Denied as error:
@@ -262,7 +262,7 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
 
 
 def _unread(api: ClusterApi, probe: Probe) -> Finding:
-    """Return the finding about a probe that has ended well and has no log that we see."""
+    """Return the finding about a probe that has succeeded, but whose log we do not get."""
     asked = {"verb": "get", "resource": "pods", "subresource": "log"}
     spec = {"resourceAttributes": asked | {"namespace": probe.namespace}}
     allowed = api.review("SelfSubjectAccessReview", spec)

@@ -12,14 +12,14 @@ _FINAL = re.compile(
     r"|ImagePullBackOff.*(not found|denied|unauthorized|forbidden|manifest unknown)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Reasons of a waiting container that do not pass by themselves. A busy registry does, and so does
+"""Reasons of a waiting container that do not pass by themselves. Left out are a busy registry and
 a kubelet that has not read the Secret in time ("failed to sync secret cache")."""
 _SYSTEM_TAINT = re.compile(r"untolerated taint \{node(-role)?\.kubernetes\.io/[^}]*\}")
 """A taint of Kubernetes' own, as on its control plane or a node that is not ready."""
 
 ROLE = "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
 _POLICY = "Meet the cluster's policy, or ask its administrator for an exception."
-_NO_ROOM = "Free nodes of the pool, or let it grow; `lidr check` compares it with what is there."
+_NO_ROOM = "Free nodes of the pool, or let it grow; `lidr check` compares it with the nodes."
 _TAINT = "Add the taint to tolerations of the pool in the profile."
 PROFILE = "Correct the profile: see the message."
 _REMEDIES = {
@@ -46,32 +46,32 @@ _REMEDIES = {
 
 
 def is_final(why: str) -> bool:
-    """Tell whether a container waits for a reason that does not pass by itself."""
+    """Return whether a container waits for a reason that does not pass by itself."""
     return _FINAL.search(why) is not None
 
 
 def again(probe: Probe) -> str:
     """Return the remedy for a pod that was ended from outside."""
-    return f"Run the check again; kubectl get events -n {probe.namespace} keeps what happened."
+    return f"Run the check again; kubectl get events -n {probe.namespace} shows what happened."
 
 
 def longer(probe: Probe) -> str:
     """Return the remedy for a pod that needs more time."""
-    return f"Raise --timeout; kubectl get events -n {probe.namespace} keeps what happened."
+    return f"Raise --timeout; kubectl get events -n {probe.namespace} shows what happened."
 
 
 def failed(probe: Probe, why: str, remedy: str = "", *, otherwise: str = "") -> Finding:
     """Return the finding that a pod did not start, or did not end well.
 
     Args:
-        probe: of the pod.
+        probe: the pod's.
         why: the cause.
-        remedy: "" for the cause's, as in `_REMEDIES`.
+        remedy: "" for the one that `_REMEDIES` has for the cause.
         otherwise: remedy if no key of `_REMEDIES` is in the cause; "" for running the check again.
     """
     cause = _SYSTEM_TAINT.sub("", why)
     known = [text for each, text in _REMEDIES.items() if each in cause]
-    if known[:2] == [_NO_ROOM, _TAINT]:  # nodes without a GPU have too few: the taint may be it
+    if known[:2] == [_NO_ROOM, _TAINT]:  # CPU nodes lack GPUs: the taint may be why
         known = [f"{_NO_ROOM} Or: {_TAINT}"]
     known.append(otherwise or again(probe))
     return missing("starts", why, remedy or known[0])

@@ -12,9 +12,9 @@ from lidr.pipelines.checks.inside.probe import ProbeAnswer
 from lidr.pipelines.stamp import lidr_version
 
 _MIN_SHM_BYTES = 1 << 30
-"""Of /dev/shm, for processes that share a layer among several GPUs; a node's default is 64 MiB."""
+"""Size of /dev/shm that suffices to split layers over several GPUs; a node's default is 64 MiB."""
 _MIN_SCRATCH_BYTES = 10 << 30
-"""For temporary files; less free space means a nearly full disk, whatever the model's size."""
+"""Free space for temporary files; less means a nearly full disk, whatever the model's size."""
 _GIB = 1 << 30
 
 
@@ -34,7 +34,8 @@ def findings_of(probe: Probe, answer: ProbeAnswer, node: str, seconds: float) ->
     yield _gpus(probe, answer)
     for name, fault in answer.faults.items():
         remedy = (
-            "See the message; the Secret's key, or a NetworkPolicy towards it (manifests/base)."
+            "See the message; check the Secret's key, and that a NetworkPolicy lets these pods out "
+            "to the store (manifests/base/network-policies.yaml)."
             if name == "store"
             else "Check that it runs, and that a NetworkPolicy lets these pods out to it "
             "(manifests/base/network-policies.yaml)."
@@ -57,7 +58,7 @@ def _image(answer: ProbeAnswer, node: str, seconds: float) -> Finding:
 
 def _gpus(probe: Probe, answer: ProbeAnswer) -> Finding:
     wanted, kind = probe.resources.accelerators, probe.resources.gpu
-    if not wanted:  # the driver's files tell of the node's GPUs to any pod
+    if not wanted:  # any pod sees the node's GPUs in the driver's files
         return ok("GPUs", "none")
     seen = f"{len(answer.gpus)} x {answer.gpus[0]}" if answer.gpus else "none"
     if len(answer.gpus) != wanted:
@@ -72,7 +73,7 @@ def _gpus(probe: Probe, answer: ProbeAnswer) -> Finding:
 
 
 def _matches_type(kind: str, model: str) -> bool:
-    """Return whether a GPU model is of a type: `NVIDIA H100 80GB HBM3` is an H100, `GH100` not."""
+    """Return whether a GPU model is of a type: `NVIDIA H100 80GB` is an H100, a `GH100` is not."""
     words = set(re.split(r"[^A-Z0-9]+", model.upper()))
     return all(part in words for part in re.split(r"[^A-Z0-9]+", kind.upper()) if part)
 

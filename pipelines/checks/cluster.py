@@ -41,6 +41,7 @@ from lidr.pipelines.cluster.platform import (
     version_of,
     version_text,
 )
+from lidr.pipelines.step_kinds import kinds_of
 
 _POD_NAMESPACE = "namespace of pods"
 _KFP_SERVICE = re.compile(rf"{KFP_SERVICE}|ds-pipeline-[a-z0-9-]+")
@@ -221,7 +222,9 @@ def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
     strategy = retry_strategy(settings)
     policy = str(strategy.get("retryPolicy") or _DEFAULT_POLICY)
     does, does_not = _POLICIES.get(policy, _OTHER_POLICY)
-    counts = {inputs.profile.resources_of(kind).retries.count for kind in ("generate", "control")}
+    profile = inputs.profile
+    kinds = kinds_of(inputs.recipe, profile.shards)
+    counts = {profile.resources_of(kind).retries.count for kind in kinds}
     times = "/".join(map(str, sorted(counts)))
     return ok(_ARGO_RETRIES, f"{policy}, {times} times: {does}; {does_not}")
 

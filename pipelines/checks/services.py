@@ -21,8 +21,10 @@ def port_forward(url: str, namespace: str) -> tuple[str, str]:
     place = urlsplit(url)
     service, _, end = (place.hostname or "").partition(".")
     port = place.port or (443 if place.scheme == "https" else 80)
+    here = port if port >= 1024 else 8000 + port  # only root may listen on the lower ones
+    forwarded = f"{port}" if here == port else f"{here}:{port}"
     where = f" -n {own}" if (own := end.partition(".")[0] or namespace) else ""
     return (
-        f"kubectl{where} port-forward svc/{service} {port}",
-        f"{place.scheme}://localhost:{port}",
+        f"kubectl{where} port-forward svc/{service} {forwarded}",
+        f"{place.scheme}://localhost:{here}",
     )

@@ -12,8 +12,8 @@ from lidr.pipelines.checks.services import is_service, port_forward
     [
         ("http://lidr-mlflow:5000", "", "kubectl port-forward svc/lidr-mlflow 5000", "5000"),
         ("http://m.ml.svc:8080/x", "lidr", "kubectl -n ml port-forward svc/m 8080", "8080"),
-        ("http://m", "lidr", "kubectl -n lidr port-forward svc/m 80", "80"),
-        ("https://m", "lidr", "kubectl -n lidr port-forward svc/m 443", "443"),
+        ("http://m", "lidr", "kubectl -n lidr port-forward svc/m 8080:80", "8080"),
+        ("https://m", "lidr", "kubectl -n lidr port-forward svc/m 8443:443", "8443"),
     ],
 )
 def test_a_tunnel_has_the_service_s_scheme_and_port(url, namespace, command, here):

@@ -485,6 +485,13 @@ def test_what_argo_retries_is_said(bare: Checked, strategy: dict, told: str):
     assert found["retries by Argo"]["detail"].startswith(told)
 
 
+def test_every_kind_s_number_of_retries_is_said(bare: Checked):
+    bare.cluster.configure(steps={"evaluate": {"retries": {"count": 8}}})
+    bare.objects[checked.ARGO] = checked.argo({})
+    _, found, _ = bare.check("--only", "kubeflow")
+    assert found["retries by Argo"]["detail"].startswith("OnFailure, 2/8 times: ")
+
+
 def test_what_argo_retries_may_be_hidden(bare: Checked):
     del bare.objects[checked.ARGO]
     _, found, _ = bare.check("--only", "kubeflow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import threading
@@ -533,6 +534,27 @@ def test_missing_runtime_is_named_and_the_others_are_looked_at(inside: Inside):
     del inside.api.runtimes["lidr-training"]
     lacking = inside.lacking()
     assert list(lacking) == ["TrainingRuntime lidr-training: TrainingRuntime lidr-training"]
+    assert list(inside.asked) == ["generate", "prepare", "control"]
+
+
+def test_the_trainer_of_a_runtime_is_looked_at_wherever_it_stands(inside: Inside):
+    jobs = inside.api.runtimes["lidr-training"]["spec"]["template"]["spec"]["replicatedJobs"]
+    first = copy.deepcopy(jobs[0])
+    first["name"] = "dataset-initializer"
+    pod = first["template"]["spec"]["template"]["spec"]
+    pod["containers"] = [{"name": "dataset-initializer", "image": "initializer"}]
+    jobs.insert(0, first)
+    assert inside.check()[0] == 0
+    assert "train" in inside.asked
+
+
+def test_a_runtime_without_a_trainer_is_a_finding(inside: Inside):
+    jobs = inside.api.runtimes["lidr-training"]["spec"]["template"]["spec"]["replicatedJobs"]
+    for job in jobs:
+        for container in job["template"]["spec"]["template"]["spec"]["containers"]:
+            container["name"] = "trainer"
+    (text,) = inside.lacking().values()
+    assert "none of its jobs has a container node" in text
     assert list(inside.asked) == ["generate", "prepare", "control"]
 
 

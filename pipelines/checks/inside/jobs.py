@@ -74,7 +74,7 @@ class Probe:
 def probes_of(
     inputs: CheckInputs,
     namespaces: FoundNamespaces,
-    runtimes: dict[str, Object],
+    templates: Mapping[str, Object],
     services: Mapping[str, str],
     check: str,
 ) -> Iterator[Probe]:
@@ -83,17 +83,17 @@ def probes_of(
     Args:
         inputs: what is to run.
         namespaces: of the run.
-        runtimes: TrainingRuntimes of ranks and shards by name; a kind whose runtime is missing has
-            no probe.
+        templates: pod templates of ranks and shards by TrainingRuntime (`template_of`); a kind
+            whose runtime is missing has no probe.
         services: addresses of the Kubeflow services that a step's pod needs, by name.
         check: name of this check, which is the value of its label and begins its Jobs' names.
     """
     made: dict[str, Probe] = {}
     for kind in kinds_of(inputs.recipe, inputs.profile.shards):
         runtime = runtime_of(inputs.profile, kind)
-        if runtime and runtime not in runtimes:
+        if runtime and runtime not in templates:
             continue
-        pod = _pod(inputs, namespaces, services, kind, runtimes.get(runtime))
+        pod = _pod(inputs, namespaces, services, kind, templates.get(runtime))
         known = made.get(repr(pod))
         if known:
             made[repr(pod)] = replace(known, kinds=(*known.kinds, kind))
@@ -111,6 +111,18 @@ def runtime_of(profile: Profile, kind: StepKind) -> str:
     if not train_job_nodes(profile, kind):
         return ""
     return profile.training.runtime if kind == "train" else profile.training.rollout_runtime
+
+
+def template_of(runtime: Object) -> Object | None:
+    """Return the template of a TrainingRuntime's trainer pods; None if it has no trainer.
+
+    A runtime may have other jobs too, such as initializers of the data set and the model.
+    """
+    for job in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
+        template: Object = job["template"]["spec"]["template"]
+        if any(each["name"] == CONTAINER for each in template["spec"]["containers"]):
+            return template
+    return None
 
 
 def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
@@ -134,18 +146,18 @@ def _pod(
     namespaces: FoundNamespaces,
     services: Mapping[str, str],
     kind: StepKind,
-    runtime: Object | None,
+    of_runtime: Object | None,
 ) -> Object:
-    """Return the template of a pod like those of a kind of step, or of its TrainingRuntime."""
+    """Return the template of a pod like those of a kind of step, or of its TrainingRuntime's."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
     labels = profile.pod_labels | queue_labels(resources.queue, resources.priority)
     annotations = profile.pod_annotations
-    if runtime is None:
+    if of_runtime is None:
         annotations = _NO_SIDECAR | annotations
         template: Object = {"metadata": {"labels": {}}, "spec": _step_pod(profile, kind)}
         labels = {**labels, _WORKFLOW: "lidr-check"}
     else:
-        template = copy.deepcopy(_template(runtime))
+        template = copy.deepcopy(of_runtime)
         labels = {**template.get("metadata", {}).get("labels", {}), **labels, _JOBSET: "lidr-check"}
         if profile.training.service_account:
             template["spec"]["serviceAccountName"] = profile.training.service_account
@@ -153,12 +165,12 @@ def _pod(
     names = (CONTAINER, PROBE_CONTAINER)
     container = next(each for each in spec["containers"] if each["name"] in names)
     container |= {
-        "image": _image(profile, kind, ranks=runtime is not None),
+        "image": _image(profile, kind, ranks=of_runtime is not None),
         "command": ["python", "-m", "lidr.pipelines.checks.inside.probe"],
         "resources": _requested(resources),
     }
     container.pop("args", None)
-    asked = _question(inputs, namespaces, services, kind, ranks=runtime is not None)
+    asked = _question(inputs, namespaces, services, kind, ranks=of_runtime is not None)
     variable = {"name": QUESTION_VARIABLE, "value": asked.model_dump_json(exclude_defaults=True)}
     container["env"] = [*container.get("env", []), variable]
     spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
@@ -192,12 +204,6 @@ def _references(profile: Profile, kind: StepKind) -> list[Object]:
                 key = {f"{source}KeyRef": {**of, "key": each[f"{source}Key"]}}
                 found.append({"name": each["envVar"], "valueFrom": key})
     return found
-
-
-def _template(runtime: Object) -> Object:
-    jobs: list[Object] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
-    template: Object = jobs[0]["template"]["spec"]["template"]
-    return template
 
 
 def _image(profile: Profile, kind: StepKind, *, ranks: bool) -> str:

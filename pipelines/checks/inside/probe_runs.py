@@ -13,7 +13,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.api_errors import POLICY_SIGNS
-from lidr.components.shared.kubernetes.pods import Pod
+from lidr.components.shared.kubernetes.pods import CONTAINER, Pod
 from lidr.pipelines.checks.argo import argo_settings, artifact_store
 from lidr.pipelines.checks.finding import (
     KFP_SERVICE,
@@ -23,7 +23,7 @@ from lidr.pipelines.checks.finding import (
     missing,
     unknown,
 )
-from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
+from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of, template_of
 from lidr.pipelines.checks.inside.probe import ProbeAnswer, answer_in
 from lidr.pipelines.checks.inside.remedies import (
     PROFILE,
@@ -77,9 +77,9 @@ def inside_findings(
         namespaces: of the run.
     """
     check = f"lidr-check-{uuid.uuid4().hex[:8]}"
-    runtimes, lacking = _runtimes(inputs, api, namespaces.training)
+    templates, lacking = _templates(inputs, api, namespaces.training)
     services = _services(api, namespaces)
-    probes = probes_of(inputs, namespaces, runtimes, services, check)
+    probes = probes_of(inputs, namespaces, templates, services, check)
     runs = [_ProbeRun(probe) for probe in probes]
     end = time.monotonic() + inputs.seconds
     try:
@@ -114,10 +114,10 @@ def _services(api: ClusterApi, namespaces: FoundNamespaces) -> dict[str, str]:
     return found
 
 
-def _runtimes(
+def _templates(
     inputs: CheckInputs, api: ClusterApi, namespace: str
 ) -> tuple[dict[str, Object], list[Finding]]:
-    """Return the TrainingRuntimes of ranks and shards by name; findings for those not read."""
+    """Return the pod templates of ranks and shards by TrainingRuntime; findings for the others."""
     there, lacking = {}, []
     names = {runtime_of(inputs.profile, kind) for kind in ("train", "generate")} - {""}
     for name in sorted(names):
@@ -129,8 +129,12 @@ def _runtimes(
         if runtime is None:
             remedy = "kubectl apply -k manifests/overlays/YOURS (manifests/README.md)"
             lacking.append(missing(f"TrainingRuntime {name}", "is not there", remedy))
+        elif template := template_of(runtime):
+            there[name] = template
         else:
-            there[name] = runtime
+            detail = f"none of its jobs has a container {CONTAINER}, in which Kubeflow Trainer runs"
+            remedy = f"Call its trainer's container {CONTAINER}, as those of manifests/base do."
+            lacking.append(missing(f"TrainingRuntime {name}", detail, remedy))
     return there, lacking
 
 

@@ -19,13 +19,15 @@ def account_of(recipe: Recipe, profile: Profile, store: Store | None = None, run
     """Return a run's budget and prices as the text of an environment variable of its tasks.
 
     Args:
-        recipe: what to learn; if there is a budget, its inputs are read as by `lidr plan`.
+        recipe: what to learn; if there is a budget, the recipe's prompts and config.json are read,
+            as by `lidr plan`.
         profile: whose budget it is.
-        store: on which the run may have begun already; None if there is no run.
-        run: its name.
+        store: the run's, on which it may have begun already; None if there is no run.
+        run: name of the run.
 
     Raises:
-        BadInput: what was used and what is planned exceed the budget, or no plan can be made.
+        BadInput: what was used and what is planned exceed the budget together, or no plan can be
+            made.
     """
     if not profile.budget.bounded or not prices_of(profile):
         return Account.of(profile).text()
@@ -62,7 +64,7 @@ def _require_fit(account: Account, used: Amount, start: str, further: list[Amoun
 
 
 def _rounded_up(value: float) -> Decimal:
-    """Return a bound that the value does not pass, in hundredths."""
+    """Return the value rounded up to hundredths, so that a bound of this size is enough."""
     return Decimal(value).quantize(Decimal("0.01"), ROUND_CEILING)
 
 

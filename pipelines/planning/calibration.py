@@ -18,7 +18,7 @@ class Rate(Strict):
     """How fast one worker is."""
 
     fixed_seconds: float = Field(ge=0)
-    """Independent of the work: loading libraries and weights, the engine's start, the marker."""
+    """Seconds for any work: loading libraries and weights, the engine's start, the marker."""
     per_second: float = Field(gt=0)
     """Output tokens, pairs, examples or FLOPs, depending on the step."""
 
@@ -28,7 +28,7 @@ class Rate(Strict):
 
 
 class MeasuredLengths(Strict):
-    """Tokens per request."""
+    """Tokens per request, and the share of the pairs that is kept."""
 
     prompt: Mapping[str, float]
     """Of a request for an answer, by language."""
@@ -50,11 +50,11 @@ class Calibration(Strict):
     """A calibration file: what one finished run measured."""
 
     source: str
-    """Which run."""
+    """The run that was measured."""
     parameters: int = Field(ge=1)
     """Of the model."""
     gpus: int = Field(ge=0)
-    """That one worker had; 0 on CPUs."""
+    """GPUs of one worker; 0 on CPUs."""
     lengths: MeasuredLengths
     """Of its texts."""
     generate: Rate
@@ -70,14 +70,14 @@ class Calibration(Strict):
     toy: Rate | None = None
     """Examples of M_0's training a second; only of the tiny world."""
     seconds: Mapping[str, float]
-    """Of the steps whose work is small: gate, register."""
+    """Seconds of the steps whose work is small: gate, register."""
     between: float = Field(0.0, ge=0)
     """Seconds around each step: its pod or process, imports, the pipeline's bookkeeping."""
 
     def fits(self, parameters: int, gpus: int) -> bool:
-        """Return whether its speeds hold for a model's parameters and a worker's number of GPUs.
+        """Return whether the speeds hold for a model of this size and workers with so many GPUs.
 
-        The file does not have their type: speeds of another type pass, so a plan notes it.
+        The file does not name the type of GPU, so speeds of another type pass; a plan notes this.
         """
         return abs(self.parameters / parameters - 1) < 0.2 and self.gpus == gpus
 
@@ -86,13 +86,13 @@ def load_calibration(path: Path) -> Calibration:
     """Read a calibration file, which is JSON.
 
     Raises:
-        BadInput: with file, line, key and the allowed values.
+        BadInput: the file is wrong; the error names file, line, key and the allowed values.
     """
     return load(path, Calibration, {})
 
 
 def toy_examples(recipe: Recipe) -> float:
-    """Return how many examples the tiny world's M_0 is trained on."""
+    """Return how many examples the tiny world's M_0 is trained on, over all passes."""
     others, toy = len(recipe.languages.others), recipe.toy
     kinds = toy.solutions + toy.weak_solutions * others + toy.translations * 2 * others
     return kinds * toy.passes

@@ -25,7 +25,7 @@ from lidr.pipelines.planning.step_sizer import StepSizer
 from lidr.pipelines.planning.work import Work
 
 _RECORD_BYTES_PER_TOKEN = 3.0
-"""On the store: a response's text under zstd, and the columns beside it."""
+"""On the store: a response's text, compressed with zstd, and the columns beside it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PlanInputs:
         config: config.json of the model.
         prompts: what the prompt files hold.
         figures: the shipped ones.
-        calibration: from a finished run; None for none.
+        calibration: measured on a finished run; None if there is none.
     """
 
     recipe: Recipe
@@ -64,9 +64,10 @@ class PlannedStep:
     """One step of the run.
 
     Attributes:
-        iteration: t of the model M_t that it belongs to.
-        load: its requests to an engine; none for most steps.
-        work: its size, for the simulator.
+        iteration: t of the model M_t that is made in it; 0 for the steps of M_0. `report` has the
+            last one's.
+        load: the requests to an engine, or those of `score`; empty for other steps.
+        work: the step's size, for the simulator.
     """
 
     iteration: int
@@ -76,18 +77,18 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan.
+    """A plan of a whole run.
 
     Attributes:
         steps: in their order.
         parameters: of the model.
         memory: of one rank while training.
-        fits: whether that fits the GPU; None on CPUs.
-        remedy: settings with which it fits, if it does not.
+        fits: whether this memory fits the GPU; None on CPUs.
+        remedy: settings with which training fits, if it does not.
         pods: how many the run starts in all.
-        store_bytes: that the run leaves on the store, by kind; checkpoints only while training.
+        store_bytes: what the run needs on the store, by kind; checkpoints only while training.
         notes: what was assumed.
-        idle_shards: the one of the notes that says which shards have nothing to do, if any.
+        idle_shards: the note that says how many shards have nothing to do; "" if all have work.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -107,17 +108,17 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The whole run's, if nothing goes wrong and no step waits."""
+        """Of the whole run, if nothing goes wrong and no step waits."""
         return sum(work.seconds for work in self.works)
 
     @property
     def gpu_hours(self) -> float:
-        """The whole run's."""
+        """Of the whole run, if nothing goes wrong."""
         return sum(work.gpu_hours for work in self.works)
 
     @property
     def cost(self) -> float:
-        """Of all GPUs."""
+        """Of the whole run's GPUs."""
         return sum(work.gpu_hours * work.price for work in self.works)
 
 
@@ -125,16 +126,17 @@ def estimate(inputs: PlanInputs) -> Estimate:
     """Estimate a run.
 
     Raises:
-        BadInput: the model's family or a GPU is not known, or the model does not fit one engine.
+        BadInput: the model's family, a type of GPU or the speed of a cluster's CPUs is not known,
+            or the model does not fit one engine.
     """
     return _Estimator(inputs).estimate()
 
 
 def needed_bytes(inputs: PlanInputs) -> tuple[float, float]:
-    """Return the bytes that a run leaves on the store, and those of a training rank's memory.
+    """Return the bytes that a run needs on the store, and those of a training rank's memory.
 
     Raises:
-        BadInput: the model's family is not known.
+        BadInput: the model's family or a type of GPU is not known.
     """
     return _Estimator(inputs).needed_bytes()
 
@@ -168,7 +170,7 @@ class _Estimator:
         self._note_prompts(measured=inputs.calibration is not None)
 
     def _kinds(self) -> tuple[StepKind, ...]:
-        """Return the kinds of step that use accelerators, if the profile gives them some."""
+        """Return the kinds of step, besides prepare, that use accelerators if they have any."""
         needed = self._recipe.pairing.reward_step
         rewarded: tuple[StepKind, ...] = () if needed == "grade" else (needed,)
         return ("generate", *rewarded, "evaluate", "train")
@@ -180,7 +182,7 @@ class _Estimator:
         fits = plan.fits(self._memory(gpu)) if gpu else None
         bare = gpus_without_price(self._profile, self._resources)
         if bare and self._profile.prices.gpus:
-            self._notes.append(f"no price in prices.gpus, so no cost is counted: {bare}")
+            self._notes.append(f"the cost leaves out GPUs without a price in prices.gpus: {bare}")
         if fault := pair_memory_fault(self._profile, self._requests.pairs):
             self._notes.append(f"{fault}: raise it")
         if self._recipe.is_judged:
@@ -219,7 +221,7 @@ class _Estimator:
         yield self._control(self._recipe.gate.max_iterations, "report")
 
     def _with_overhead(self, step: PlannedStep) -> PlannedStep:
-        """Add the time around a step that a calibration measured; shipped figures include it."""
+        """Add the time around a step, as calibrated; the shipped figures of a step include it."""
         around = self._calibration.between if self._calibration else 0.0
         return replace(step, work=replace(step.work, startup=step.work.startup + around))
 
@@ -270,7 +272,10 @@ class _Estimator:
         return PlannedStep(number, Load(), Work(stage, startup=seconds))
 
     def _fitting_calibration(self, given: Calibration | None) -> Calibration | None:
-        """Return a calibration if its speeds hold here; else only its lengths are used."""
+        """Return the calibration if its speeds hold for this plan, else None.
+
+        Its lengths are used in either case.
+        """
         gpus = self._resources["generate"].accelerators
         if given is None or given.fits(self._shape.parameters, gpus):
             if given and gpus:
@@ -280,8 +285,8 @@ class _Estimator:
                 )
             return given
         self._notes.append(
-            f"the calibration is of {given.parameters:,} parameters on {given.gpus} GPU(s) a "
-            "worker: its lengths are used, its speeds are not"
+            f"the calibration is of a model of {given.parameters:,} parameters on {given.gpus} "
+            "GPU(s) a worker: its lengths are used, its speeds are not"
         )
         return None
 
@@ -303,7 +308,7 @@ class _Estimator:
         return plan_for(self._config, self._recipe.training, launch, gpu=on_gpu)
 
     def _memory(self, gpu: Gpu) -> float:
-        """Return the bytes of a training GPU: the profile's where it says, else the type's."""
+        """Return the bytes of a training GPU: as the profile says, else as its type has."""
         return self._profile.training.gpu_memory_gib * GIB or gpu.memory_gb * 1e9
 
     def _remedy(self, plan: MemoryPlan, gpu: Gpu) -> str:
@@ -332,8 +337,8 @@ class _Estimator:
         if not measured:
             tokens = assumed.translated("en", assumed.answer_characters)
             self._notes.append(
-                f"answers are assumed to have {math.ceil(tokens):,} tokens in English, and by "
-                "language as many more as its script takes; --calibration gives measured lengths"
+                f"answers are assumed to have {math.ceil(tokens):,} tokens in English, and in "
+                "another language as many as its script takes; --calibration gives measured lengths"
             )
         for name in self._requests.unknown_tasks():
             self._notes.append(f"{name} is assumed to have {assumed.evaluation_items:,} items")

@@ -34,13 +34,13 @@ class Gpu(Strict):
     bandwidth_gbs: float = Field(gt=0)
     """Gigabytes a second of memory bandwidth."""
     training_mfu: float = Field(gt=0, le=1)
-    """Share of the arithmetic that training uses."""
+    """Share of `tflops` that training reaches."""
     sequences: int = Field(ge=1)
     """Requests that vLLM decodes at once by default."""
     sources: tuple[str, ...] = ()
     """Names of sources."""
     derived: str = ""
-    """What no source gives, and how it was derived."""
+    """Which figures no source gives, and how they were derived."""
 
 
 class Roofline(Strict):
@@ -53,13 +53,13 @@ class Roofline(Strict):
     tensor_parallel: float = Field(gt=0, le=1)
     """Share of decoding's speed that remains when a model is split over several GPUs."""
     engine: float = Field(gt=0, le=1)
-    """Share of the speed computed from the shares above that the engine reaches."""
+    """Share that vLLM reaches of the speed that the shares above give."""
     sources: tuple[str, ...]
     """Names of sources."""
 
 
 class AssumedLengths(Strict):
-    """How long texts are, if no run has measured it."""
+    """How long texts are assumed to be where no run has measured them."""
 
     prompt_characters: float
     """Of an English prompt, if there are no prompt files."""
@@ -85,12 +85,12 @@ class AssumedLengths(Strict):
     """Items per language, by the start of a task's name."""
 
     def tokens(self, language: str, characters: float) -> float:
-        """Return the tokens of a text of so many characters in a language (ISO 639-1 code)."""
+        """Return how many tokens `characters` of a language (ISO 639-1 code) are."""
         rate = self.tokens_per_character.get(language, self.other_tokens_per_character)
         return characters * rate
 
     def translated(self, language: str, english: float) -> float:
-        """Return the tokens that an English text of so many characters has in a language."""
+        """Return how many tokens a text with `english` characters in English is in a language."""
         return self.tokens(language, english * self.expansion.get(language, self.other_expansion))
 
 
@@ -103,7 +103,7 @@ class Times(Strict):
     pod_seconds: float
     """Until a pod's program runs."""
     engine_seconds: float
-    """Until an engine that has its weights answers."""
+    """From the weights on the node to an engine that answers."""
     load_gbs: float
     """Gigabytes a second from the store to a node."""
     control_seconds: float
@@ -138,7 +138,7 @@ class Figures(Strict):
             raise BadInput(
                 f"no figures for GPU {name!r}{nearest(name, self.gpus)}; "
                 f"known are {', '.join(self.gpus)}",
-                remedy="Name one of them as gpu of the pool in the profile, or leave gpu empty: "
+                remedy="Set gpu of the pool in the profile to one of them, or leave it empty: "
                 f"plans then assume an {DEFAULT_GPU}.",
             )
         return self.gpus[name]

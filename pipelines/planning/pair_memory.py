@@ -10,20 +10,20 @@ from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import Lengths, PairLoad, PlannedPrompts, Requests
 
 _PROCESS_BYTES = 0.4 * GIB
-"""Of the interpreter, its libraries and the uploader beside it."""
+"""Of the Python process, with its libraries, and of the uploader beside it."""
 
 _LANGUAGE_BYTES = 35e6
 """Of a language's models in the language identifier: 150 MB for 4 languages, 430 MB for 20."""
 
 _CANDIDATE_BYTES = 2000
-"""Of a candidate's objects and its pair's. Measured with two texts of 1.5 KB: 4.5 KB with them, and
-3 to 4 KB more while the file is written."""
+"""Of a candidate and its pair, without their texts. Measured with two texts of 1.5 KB: 4.5 KB with
+the texts, and 3 to 4 KB more while the file is written."""
 
 _TOKEN_BYTES = 4.0 * 2.0
-"""Of a token's text, and of its share in the file that is written: a token has about four bytes in
-any script, since Python stores texts beyond Latin-1 in two bytes a character."""
+"""Of a token's text, twice: in the pair, and in the file being written. In memory a token has about
+four bytes in any script, since Python stores texts beyond Latin-1 in two bytes a character."""
 
-REMEDY = "Set steps.control.memory in the profile to more."
+REMEDY = "Raise steps.control.memory in the profile."
 
 
 def pair_bytes(pairs: PairLoad) -> float:
@@ -35,7 +35,7 @@ def pair_bytes(pairs: PairLoad) -> float:
 def pair_memory_fault(profile: Profile, pairs: PairLoad) -> str:
     """Return why the pods of a profile have too little memory for `pair`; "" if they have enough.
 
-    A run on this machine has no limit of its own.
+    Steps of a local run have no memory limit.
     """
     memory, needed = profile.resources_of("control").memory, pair_bytes(pairs)
     if profile.runner == "local" or needed <= quantity_bytes(memory):
@@ -47,5 +47,5 @@ def pair_memory_fault(profile: Profile, pairs: PairLoad) -> str:
 
 
 def planned_pairs(recipe: Recipe, prompts: PlannedPrompts) -> PairLoad:
-    """Return the pairs of a recipe's iteration, with assumed lengths of answers."""
+    """Return the pairs of one iteration of a recipe, with the assumed lengths of answers."""
     return Requests(recipe, prompts, figures().lengths, Lengths()).pairs

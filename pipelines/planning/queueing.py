@@ -1,4 +1,4 @@
-"""A quota of GPUs that several tenants share, admitted strictly in order (Kueue's StrictFIFO)."""
+"""A quota of GPUs that several tenants share, in strict order of arrival (Kueue's StrictFIFO)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _WARM_UP_JOBS = 20.0
 """How many mean job lengths pass before a run's first request, to fill the quota."""
 
 _BATCH = 4096
-"""Jobs of tenants that are drawn at a time."""
+"""How many of the tenants' jobs are drawn at a time."""
 
 
 class Quota:
-    """GPUs that are held for a while, admitted first come, first served.
+    """GPUs that requests hold for a while, first come, first served.
 
     Args:
         gpus: how many there are.
@@ -30,12 +30,12 @@ class Quota:
         """Hold GPUs as soon as they are free and all earlier requests have been admitted.
 
         Args:
-            at: seconds at which they are requested; not before an earlier request.
+            at: time of the request in seconds; requests must come in order of time.
             gpus: how many, at most those of the quota.
             seconds: how long they are held.
 
         Returns:
-            The seconds at which they are admitted.
+            The time in seconds from which the GPUs are held.
         """
         start = max(at, self._last)
         while self._ends and (self._free < gpus or self._ends[0][0] <= start):
@@ -50,12 +50,12 @@ class Quota:
 
 @dataclass(frozen=True)
 class Tenants:
-    """How others use a shared quota.
+    """How other tenants use a shared quota.
 
     Attributes:
-        load: share of the GPUs that they keep busy on average; 0 for no tenants.
-        gpus: of one of their jobs.
-        hours: mean length of a job, exponentially distributed.
+        load: share of the quota that they keep busy on average; 0 for no tenants.
+        gpus: GPUs of each job.
+        hours: mean length of a job; lengths are exponentially distributed.
     """
 
     load: float = 0.0
@@ -70,8 +70,8 @@ class SharedQuota:
 
     Args:
         gpus: of the quota.
-        tenants: the others.
-        rng: draws their jobs.
+        tenants: who else uses the quota.
+        rng: draws the tenants' jobs.
     """
 
     def __init__(self, gpus: int, tenants: Tenants, rng: np.random.Generator) -> None:
@@ -85,7 +85,7 @@ class SharedQuota:
         self.warm_up = _WARM_UP_JOBS * self._length
 
     def hold(self, at: float, gpus: int, seconds: float) -> float:
-        """Hold GPUs after all tenants that came before; see `Quota.hold`."""
+        """Hold GPUs after all of the tenants' earlier jobs; see `Quota.hold`."""
         while (arrival := self._peek())[0] <= at:
             self._drawn.pop()
             self._next, length = arrival

@@ -19,7 +19,7 @@ from lidr.components.shared.inputs.files import is_parquet, json_lines, prompt_t
 from lidr.pipelines.planning.figures import AssumedLengths
 
 _SAMPLE_ROWS = 2000
-"""How many prompts of a file are read for their length."""
+"""How many prompts of a file are measured."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Load:
 
     Attributes:
         requests: how many.
-        prompt_tokens: of all of them.
-        output_tokens: of all of them.
-        longest: upper bound of one answer's tokens.
+        prompt_tokens: of all requests together.
+        output_tokens: of all answers together.
+        longest: the most tokens that one answer may have.
     """
 
     requests: int = 0
@@ -61,9 +61,9 @@ class PairLoad:
         pairs: those that the filters keep.
         tokens: of the kept pairs, prompt and both sides.
         responses: tokens of both sides alone, for which the head computes logits.
-        length: mean tokens of a pair.
-        steps: of the optimizer, over all epochs.
-        languages: of the recipe, the dominant one included.
+        length: mean tokens of a candidate, prompt and both sides.
+        steps: optimizer steps, over all epochs.
+        languages: how many the recipe has, the dominant one included.
     """
 
     candidates: int
@@ -77,14 +77,16 @@ class PairLoad:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Measured tokens per request; lengths that are missing are assumed.
+    """What a run measured: tokens per request, and the share of the pairs that was kept.
+
+    A length that is missing is assumed.
 
     Attributes:
         prompt: of a request for an answer, by language.
-        answer: by language.
-        translation: by direction, e.g. `en-es`.
+        answer: of an answer, by language.
+        translation: of a translation, by direction, e.g. `en-es`.
         evaluation: of an answer to an evaluation item, by language.
-        kept: share of the candidate pairs that the filters keep.
+        kept: share of the candidate pairs that the filters kept.
     """
 
     prompt: Mapping[str, float] = field(default_factory=dict)
@@ -167,17 +169,20 @@ class Requests:
 
     @property
     def responses(self) -> int:
-        """How many there are in one iteration."""
+        """How many responses one iteration has, in all languages."""
         return self._answers * len(self._recipe.languages.all)
 
     @property
     def pairs(self) -> PairLoad:
-        """Pairs that the rewarder makes: two for each sample and other language, or one for each
-        prompt and language."""
+        """Pairs that the rewarder makes.
+
+        `lidr` makes two for each sample and other language, `icr` and `judge` one for each prompt
+        and language.
+        """
         settings, sides = self._recipe.training, list(self._sides())
         tokens = responses = 0.0
         for count, own, both in sides:
-            asked = min(self._prompt(own), settings.max_length)  # the rest is for each side
+            asked = min(self._prompt(own), settings.max_length)  # answers get what is left
             answers = min(both, 2 * max(settings.max_length - asked, 0.0))
             tokens += (asked + answers) * count
             responses += answers * count
@@ -195,7 +200,7 @@ class Requests:
         )
 
     def _sides(self) -> Iterator[tuple[int, str, float]]:
-        """Yield the number of candidates, their language, and the tokens of both sides of one."""
+        """Yield the number of candidates, their language, and the tokens of one's two sides."""
         languages = self._recipe.languages
         if self._recipe.pairing.rewarder != "lidr":
             for code in languages.all:
@@ -252,7 +257,7 @@ class Requests:
         return min(self._unlimited(code), self._recipe.generation.max_tokens)
 
     def _unlimited(self, code: str) -> float:
-        """Tokens of an answer without a limit; evaluation and generation have different ones."""
+        """Tokens of an answer before its limit, which evaluation and generation set differently."""
         return self._measured.answer.get(code) or self._assumed.translated(
             code, self._assumed.answer_characters
         )
@@ -264,7 +269,7 @@ class Requests:
 
 
 def read_prompts(recipe: Recipe) -> PlannedPrompts:
-    """Count a recipe's prompts, and measure how long the first of each file are.
+    """Count a recipe's prompts, and measure the length of each file's first ones.
 
     Raises:
         BadInput: a prompt file is broken; file and line are named.
@@ -286,14 +291,14 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
 
 
 def _is_readable(source: str) -> bool:
-    """Return whether a file is on this machine or on S3: a plan asks no other server."""
+    """Return whether a file is on this machine or on S3, as a plan asks no other server."""
     address = parse_source(source).address
     here = on_this_machine(source) and Path(address.removeprefix("file://")).exists()
     return here or address.startswith("s3://")
 
 
 def _sample(source: str, settings: Prompts) -> tuple[int, list[str]]:
-    """Return the number of rows of a prompt file, and the texts of the first of them."""
+    """Return the number of rows of a prompt file, and the texts of its first ones."""
     file, data = parse_source(source).address, read_file(source, "prompts.files")
     if is_parquet(file):
         return _sample_parquet(file, data, settings)

@@ -9,14 +9,15 @@ from lidr.pipelines.step_kinds import kinds_of
 
 
 def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
-    """Return a profile whose steps use up to `gpus` GPUs at once, as many as a profile may name.
+    """Return a profile with as many shards and training nodes as `gpus` GPUs suffice for.
 
-    Pods keep their size, but for those of train and of what follows it, which may have fewer GPUs.
+    A profile's bounds on both hold (MAX_SHARDS, MAX_NODES). Pods keep their size, except that those
+    of train, and of kinds that inherit from it, have at most `gpus` GPUs.
 
     Args:
-        profile: with the size of the pods.
+        profile: says how many GPUs a pod has.
         recipe: says which steps there are.
-        gpus: at once.
+        gpus: how many may be in use at a time.
 
     Raises:
         BadInput: the profile's steps have no GPUs, or one of its pods needs more than `gpus`.
@@ -31,7 +32,7 @@ def with_gpus(profile: Profile, recipe: Recipe, gpus: int) -> Profile:
     train = profile.steps.train.model_copy(update={"accelerators": node_gpus})
     sized = profile.model_copy(update={"steps": profile.steps.model_copy(update={"train": train})})
     shards = min(gpus // engine_gpus, MAX_SHARDS)
-    kinds = set(kinds_of(recipe, shards)) - {"judge"}  # which is a server
+    kinds = set(kinds_of(recipe, shards)) - {"judge"}  # it only asks a server
     largest, kind = max((sized.resources_of(kind).accelerators, kind) for kind in kinds)
     if gpus < largest:
         raise BadInput(

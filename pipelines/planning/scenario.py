@@ -22,8 +22,8 @@ class Scenario:
     """What to simulate.
 
     Attributes:
-        gpus: numbers of GPUs to try, one row each; if empty, one row for the profile as it is,
-            whose quota, shared with others, is the most that the run itself holds at once.
+        gpus: numbers of GPUs to try, one row each; if empty, one row for the profile as it is, with
+            a quota of as many GPUs as the run holds at most at a time.
         trouble: what goes wrong: lost nodes, slow nodes, other tenants.
         replications: simulations per row.
         seed: seed of the random numbers.
@@ -75,7 +75,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         "gpus": gpus,
         "seconds": _summary(found.seconds),
         "gpu_hours": _summary(total),
-        # `found.cost` is finite where a replication never ends in a step that has no price.
+        # `found.cost` is finite if the step that never ends has no price.
         "cost": _summary(np.where(ended, found.cost, np.inf)),
         "nodes_lost": _summary(np.where(ended, found.lost, np.inf))["mean"],
         "waited_seconds": _summary(np.where(ended, found.waited, np.inf))["mean"],
@@ -86,7 +86,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
 
 
 def _peak(plan: Estimate) -> int:
-    """Return the largest number of GPUs that any one step holds at once."""
+    """Return the largest number of GPUs that a step holds at once."""
     return max((work.workers * work.gpus for work in plan.works), default=0)
 
 
@@ -95,7 +95,7 @@ def _stuck_step(found: SimulatedOutcome) -> str:
 
 
 def _own_notes(plan: Estimate) -> list[str]:
-    """Return the notes that depend on the number of GPUs, without those on the recipe."""
+    """Return the notes that depend on the number of GPUs; the plan has the others."""
     misfit = f"training does not fit: {plan.remedy}" if plan.remedy else ""
     return [note for note in (plan.idle_shards, misfit) if note]
 

@@ -1,7 +1,7 @@
-"""The config.json of M_0, from which plans read its shape.
+"""The config.json of M_0, from which plans read the model's shape.
 
-Those of well-known models are shipped (models.json, with only the keys that a plan reads), so that
-planning one needs neither the network nor access to it.
+The config.json of well-known models is shipped (models.json, with only the keys that a plan reads),
+so that planning for such a model needs neither the network nor access to the model.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ def model_config(model: Model) -> dict[str, Any]:
     """Return the config.json of a recipe's model, without any of its weights.
 
     Args:
-        model: the recipe's section; folders and `s3://`, `hf://` and `models:/` sources.
+        model: the recipe's section; its source is a folder or starts with `s3://`, `hf://` or
+            `models:/`.
 
     Raises:
-        BadInput: there is no config.json, it cannot be read, or it cannot be fetched.
+        BadInput: there is no config.json, or it cannot be fetched or read.
     """
     source = model.source
     if source.startswith("models:/"):

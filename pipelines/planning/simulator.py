@@ -1,13 +1,14 @@
 """Simulates the loop many times: interruptions, slow nodes, replacements and a shared quota.
 
-Steps follow one another; a step in the pods of the one before begins in each pod when that one ends
-there. A pool of workers (generate, translate, evaluate) works off fixed pieces; a lost node costs
-its worker the piece in progress, then a replacement and a new start. The nodes of train are
-coupled: a lost one stops them all, until they resume from the last checkpoint. Nodes fail at
-exponentially distributed times, independently of one another.
+Steps follow one another; a step that runs in the pods of the step before begins in each pod as soon
+as that step ends there. The workers of generate, translate and evaluate are independent: each has
+its own pieces; a lost node costs its worker the piece in progress, the wait for a new node and a
+new start. The nodes of train are coupled: if one is lost, all stop, and they resume from the last
+checkpoint. Nodes fail at exponentially distributed times, independently of one another.
 
 All workers of a step, in all replications, are simulated at once: one round of numpy operations is
-one life of every node that still works, so the cost grows with the interruptions, not with time.
+one life of every node that still works, so the cost grows with the interruptions, not with the
+simulated time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ REPLICATIONS = 200
 """Default number of simulated runs."""
 
 _HOPELESS = 1e5
-"""Expected starts of one worker, beyond which its step counts as never ending."""
+"""If a worker is expected to need more starts than this, its step counts as never ending."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Trouble:
         node_hours: mean time until a node is lost; infinite for never.
         replacement: seconds until a lost node is replaced.
         slowness: standard deviation of the logarithm of a node's pace; 0 for equal nodes.
-        tenants: others that share the quota.
+        tenants: who else uses the quota.
     """
 
     node_hours: float = math.inf
@@ -52,15 +53,15 @@ class Trouble:
 
 @dataclass(frozen=True)
 class SimulatedOutcome:
-    """The results; arrays have one element per replication.
+    """The results of a simulation; arrays have one element per replication.
 
     Attributes:
         seconds: from the first request to the end, waiting included; infinite if a step loses its
             nodes faster than it can finish its work.
-        gpu_hours: that were held, by stage.
-        lost: how many nodes were lost; none are counted of a step that never ends.
-        waited: seconds until a worker's GPUs were admitted, on average, summed over the steps that
-            were reached.
+        gpu_hours: GPU hours held, by stage.
+        lost: how many nodes were lost; none are counted in a step that never ends.
+        waited: mean seconds until a worker's GPUs were admitted, summed over the steps that were
+            reached.
         cost: of the GPUs held.
     """
 
@@ -73,9 +74,10 @@ class SimulatedOutcome:
 
 @dataclass
 class _Spans:
-    """One step: seconds that each worker needs and holds its GPUs, and nodes lost.
+    """One step: seconds that each worker takes, seconds that it holds a node, and nodes it loses.
 
-    Arrays are (replications, workers); of coupled workers the second axis has one element.
+    Arrays are (replications, workers); for coupled workers (replications, 1), with the seconds of
+    all nodes added up in `held`.
     """
 
     needed: Array
@@ -113,7 +115,7 @@ def simulate(
             spans = _spans(work, trouble, rng, replications)
             held = spans.held.sum(axis=1) * work.gpus / 3600
             hours[work.stage] += held
-            cost += held * work.price if work.price else 0.0  # no price, no cost of what never ends
+            cost += held * work.price if work.price else 0.0  # infinite hours times 0 are NaN
             lost += spans.lost.sum(axis=1)
             needed = needed + spans.needed
         ends = needed.max(axis=1)
@@ -125,7 +127,7 @@ def simulate(
 
 
 def _by_pods(works: Sequence[Work]) -> list[list[Work]]:
-    """Return the steps in groups: each with those that go on in its pods, on the same GPUs."""
+    """Group each step with the following ones that go on in its pods, on the same GPUs."""
     groups: list[list[Work]] = []
     for work in works:
         if work.within and work.gpus and groups:
@@ -141,9 +143,9 @@ def _queued(
     """Request each worker's GPUs; return mean waits and ends in seconds, each (replications,).
 
     Args:
-        work: whose workers request them.
-        needed: seconds for which each worker holds them, (replications, workers).
-        clock: seconds at which they are requested, (replications,).
+        work: the step whose workers request GPUs.
+        needed: seconds for which each worker holds its GPUs, (replications, workers).
+        clock: time of the request in seconds, (replications,).
         quotas: one for each replication.
     """
     size = work.gpus * (work.workers if work.coupled else 1)
@@ -199,7 +201,7 @@ def _shares(work: Work) -> Array:
 
 
 def _coupled(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
-    """Simulate nodes that stop together, at the slowest's pace; only the lost one is replaced."""
+    """Simulate nodes that work at the slowest one's pace and stop together when one is lost."""
     mean = trouble.node_hours * 3600 / work.workers
     left = np.full(count, float(work.pieces))
     slow = _slow(trouble, rng, count * work.workers).reshape(count, work.workers)
@@ -247,8 +249,8 @@ def _slow(trouble: Trouble, rng: np.random.Generator, size: int) -> Array:
 def _is_hopeless(work: Work, pieces: float, mean: float) -> bool:
     """Return whether nodes are lost faster than a worker can finish its pieces.
 
-    A start that finishes a piece needs start-up and piece undisturbed. Of the pieces that follow
-    one, those that are interrupted need such a start again.
+    After a start, the start-up and the first piece must be undisturbed. Each later piece that is
+    interrupted needs such a start again.
     """
     interrupted = (pieces - 1) * -math.expm1(-work.piece_seconds / mean) if pieces > 1 else 0.0
     starts = math.log1p(interrupted) + (work.startup + work.piece_seconds) / mean

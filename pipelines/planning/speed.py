@@ -20,9 +20,9 @@ class ModelServer:
         shape: the model's.
         gpu: their type.
         gpus: how many one engine has; the model is split over them.
-        roofline: shares of the peaks that are reached.
+        roofline: shares of the GPU's peaks that are reached.
         utilization: share of the memory for weights and KV cache.
-        sequences: requests decoded at once at most; 0 for vLLM's default.
+        sequences: how many requests are decoded at once at most; 0 for vLLM's default.
         weight_bytes: bytes of one parameter.
         cache_bytes: bytes of one number in the KV cache.
     """
@@ -51,8 +51,8 @@ class ModelServer:
         """Return how long the engine works on requests that all arrive at once.
 
         Prompts are bound by arithmetic. A decoding step reads the weights once and every running
-        request's cache, or is bound by arithmetic if many run. It takes no less than one long
-        request alone: of the longest length allowed, but at most four times the mean.
+        request's cache, or is bound by arithmetic if many run. All decoding takes no less than one
+        long request would alone, with the longest allowed answer, but at most four times the mean.
 
         Raises:
             BadInput: the weights leave no room for a KV cache.

@@ -15,11 +15,12 @@ class Work:
         workers: pods that work in parallel.
         gpus: of one worker; 0 for a step on CPUs, which is never interrupted in a simulation.
         startup: seconds until a node does useful work, at every start.
-        pieces: of all workers' work; a finished one survives the loss of its node.
-        piece_seconds: that one piece takes on an undisturbed node.
-        coupled: whether all workers must run at once and share each piece, as training's nodes.
-        launcher: whether a pod without GPUs starts the workers, as that of a TrainJob.
-        within: whether its pods are those of the step before.
+        pieces: into how many the work of all workers is divided; a finished one survives the loss
+            of its node.
+        piece_seconds: how long a piece takes on an undisturbed node.
+        coupled: whether all workers must run at once and share each piece, as the nodes of train.
+        launcher: whether a pod without GPUs starts the workers, as for a TrainJob.
+        within: whether the step runs in the pods of the step before.
         price: of one GPU for an hour.
     """
 
@@ -36,7 +37,7 @@ class Work:
 
     @property
     def pods(self) -> int:
-        """How many it starts."""
+        """How many pods the step starts."""
         return 0 if self.within else self.workers + self.launcher
 
     @property

@@ -322,7 +322,7 @@ def test_a_row_of_a_simulation_has_the_notes_that_depend_on_its_gpus():
 def test_a_gpu_without_figures_may_be_left_out():
     with pytest.raises(BadInput) as caught:
         figures().gpu("H1O0")
-    assert caught.value.remedy.endswith("or leave gpu empty: plans then assume an H100.")
+    assert caught.value.remedy.endswith("or leave it empty: plans then assume an H100.")
 
 
 def test_memory_is_the_train_steps_own_plan(tmp_path):
@@ -389,7 +389,7 @@ def test_a_plan_notes_the_gpus_whose_price_is_not_known(price, spot: bool, noted
     config, prompts = model_config(recipe.model), read_prompts(recipe)
     placed = Profile.model_validate(profile)
     notes = estimate(PlanInputs(recipe, placed, config, prompts, figures())).notes
-    start = "no price in prices.gpus, so no cost is counted: "
+    start = "the cost leaves out GPUs without a price in prices.gpus: "
     assert [each.removeprefix(start) for each in notes if each.startswith(start)] == noted
 
 

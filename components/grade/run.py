@@ -1,4 +1,4 @@
-"""grade: the recipe's judge grades every response from 0 to 10, every judgement kept."""
+"""grade: the recipe's judge grades every response from 0 to 10; every judgement is kept."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def grade(
         (Judgement); its counts hold the cost and the failures.
 
     Raises:
-        BadInput: the recipe has no judge, the profile names no server, or it refuses the key.
+        BadInput: the recipe has no judge, the profile names no server, or the server refuses the
+            key.
         EngineFailed: too many judgements failed; the others are kept for the next attempt.
         Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
@@ -66,7 +67,7 @@ def grade(
         emit("reused")
         return stage.uri
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
-    # Each case holds its text until all are judged: one language at a time would save nothing.
+    # Each case holds its text until all are judged: reading by language would save no memory.
     answers = {code: read_answers(responses, code) for code in settings.languages.all}
     cases = list(_cases(settings, judge, book, answers))
     made = judge_all(stage, judge, cases)
@@ -85,7 +86,7 @@ def grade(
 def _cases(
     settings: Recipe, judge: Judge, book: PromptBook, answers: Mapping[str, Sequence[Response]]
 ) -> Iterator[Case]:
-    """Yield a request for each response with a text; the reference answer is never shown."""
+    """Yield a request for each response with a usable text, without the reference answer."""
     prompt = load_prompt(PROMPT, judge.prompts)
     for code, own in answers.items():
         prompts = {each.prompt_id: each for each in book.read(code, 0, book.size(code))}
@@ -118,7 +119,7 @@ def _place(case: Case) -> Place:
 
 
 def _score(answer: Response, outcomes: Mapping[Place, JudgementOutcome]) -> Score:
-    """Return the score of a response; without a judgement, why there was no text to grade."""
+    """Return the score of a response, with the response's own failure if it was not judged."""
     place = answer.prompt_id, answer.language, answer.sample
     if (outcome := outcomes.get(place)) is None:
         return Score(*place, None, answer.failure)

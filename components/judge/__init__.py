@@ -1,1 +1,1 @@
-"""Judge: a language model compares answers of M_t and M_{t+1}. Imports `shared`."""
+"""Judge: a language model judges M_t's open-ended answers. Imports `judging` and `shared`."""

@@ -1,4 +1,4 @@
-"""What the judge is asked: every item of every task, in both orders or at every turn."""
+"""The requests to the judge: both orders of each comparison, or every turn of each item."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Key = tuple[str, str, str]
 """Task, language and item id."""
 
 Answers = Mapping[Key, list[Answer]]
-"""A model's answers, turn by turn."""
+"""A model's answers to each item, one per turn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +46,9 @@ class Item:
         task: the recipe's task.
         language: ISO 639-1 code.
         question: what was asked.
-        answers: the model's, turn by turn.
-        rival: the answer that the model's is compared with, which may be empty too; "" if the
-            task is not pairwise.
+        answers: the model's answers, in the order of the turns.
+        rival: the answer that the model's answer is compared with (which may be an empty text); ""
+            if the task is not pairwise.
     """
 
     task: JudgedTask
@@ -72,12 +72,12 @@ class JudgeCase(Case):
 
 @dataclass(slots=True)
 class ItemsToJudge:
-    """All items that are to be judged, and how many cannot be.
+    """All items to judge, and how many questions cannot be judged.
 
     Attributes:
-        items: in the order of tasks, languages and questions.
-        unanswered: questions without a complete answer of the model or, head to head, of the model
-            before, by task and language.
+        items: the items, in the order of tasks, languages and questions.
+        unanswered: number of questions, by task and language, that the model or (head to head) the
+            model before it did not answer completely.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -90,11 +90,11 @@ def judged_tasks(settings: Judge, before: str) -> list[JudgedTask]:
 
 
 def collect_items(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> ItemsToJudge:
-    """Collect what is to be judged.
+    """Collect the items to judge.
 
     Args:
         recipe: names the languages.
-        settings: its judge section.
+        settings: the recipe's `judge` section.
         evaluation: URI of the evaluate stage with the model's answers.
         before: URI of the evaluate stage of the model before it; "" for M_0.
 
@@ -156,10 +156,10 @@ def _answers(evaluation: str) -> Answers:
 
 
 def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
-    """Return the answers to every turn; none if one is missing or failed.
+    """Return the answers to all turns of a question; none of them if one is missing or failed.
 
     Raises:
-        BadInput: a turn is another one than the model answered.
+        BadInput: a turn's text is not the one that the model answered.
     """
     found = sorted(answers.get(key, []), key=lambda answer: answer.turn)
     for answer in found:

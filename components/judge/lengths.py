@@ -1,15 +1,15 @@
-"""The win rate that two answers of equal length would have.
+"""The length-controlled win rate: what a model would win if both answers were equally long.
 
-Judges like long answers. AlpacaEval 2.0 (Dubois et al., arXiv 2404.04475) takes that out with a
-logistic regression. With q_i the win probability of item i, and d_i its answer's length minus the
-other's, in characters:
+Judges like long answers. AlpacaEval 2.0 (Dubois et al., arXiv 2404.04475) removes this bias with a
+logistic regression. With q_i the win probability of item i, and d_i the length of the model's
+answer to it minus that of the other answer, in characters, the regression is
 
     q_i ~ sigmoid(theta + phi * tanh(d_i / s)),    s = standard deviation of d
 
-is fitted by cross-entropy with a ridge (theta and phi are pulled to 0: that keeps a model that wins
-always finite), and predicted with the length term at 0: the length-controlled win rate is
-sigmoid(theta). The paper's third term, how hard each instruction is, needs many models' answers to
-the same questions and is left out. Each task and language is fitted on its own.
+It is fitted by cross-entropy with a ridge penalty, which keeps theta finite for a model that always
+wins. With the length term at 0, it predicts the length-controlled win rate, sigmoid(theta). The
+paper's third term, how hard each instruction is, needs many models' answers to the same questions
+and is left out. Each task and language is fitted on its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from lidr.components.shared.stats.intervals import Interval
 
 _RIDGE = np.array([1e-3, 1.0])
-"""Of theta and phi, against a sum over items: about nothing, and one item."""
+"""Penalties of theta and phi. As the loss is a sum over items, theta's is negligible, and phi's
+matters only where items are few."""
 
 _MAX_STEPS = 50
 _TOLERANCE = 1e-9
 _BLOCK_NUMBERS = 4_000_000
-"""Numbers in one block of resamples, which bounds the memory."""
+"""Item weights in one block of resamples, to bound the memory."""
 
 
 def length_controlled(
@@ -40,10 +41,11 @@ def length_controlled(
 
     Args:
         wins: win probability of each item, from 0 to 1, shape (items,).
-        lengths: its answer's length minus the other answer's, shape (items,).
+        lengths: length of the model's answer minus that of the other answer, in characters, shape
+            (items,).
         confidence: level of the interval, from 0 to 1.
         resamples: number of bootstrap resamples.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     n = len(wins)
     if n == 0:

@@ -34,7 +34,7 @@ VERSION = 1
 def judge(
     recipe: str, store: str, evaluation: str, before: str, iteration: int, run: str = ""
 ) -> str:
-    """Let the recipe's judge judge a model's answers.
+    """Let the recipe's judge assess a model's open-ended answers.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -126,6 +126,6 @@ def _announce(counts: dict[str, Any], iteration: int) -> None:
             if left_out or unanswered:
                 message = (
                     f"{task} {language}: {left_out + unanswered} questions have no score "
-                    f"(without a valid judgement: {left_out}, without an answer: {unanswered})"
+                    f"(a judgement failed: {left_out}, an answer is missing: {unanswered})"
                 )
                 emit("warning", message=message)

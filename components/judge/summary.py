@@ -29,15 +29,15 @@ UNPARSABLE = (
     JudgeFailure.TRUNCATED,
     JudgeFailure.EMPTY,
 )
-"""Failures of judgements that came, but hold no valid verdict."""
+"""Failures of judgements that arrived, but hold no valid verdict."""
 
 
 def score_of(item: Item, outcomes: Sequence[JudgementOutcome]) -> float | None:
-    """Return an item's score from 0 to 1: the mean over orders or turns, None unless all are valid.
+    """Return an item's score from 0 to 1, the mean of its judgements; None if one of them failed.
 
     Args:
         item: a comparison has two judgements, a conversation one per turn.
-        outcomes: of all of the item's judgements, failed ones included.
+        outcomes: outcomes of all of the item's judgements, failed ones included.
     """
     values = [each.value for each in outcomes if each.value is not None]
     if len(values) < (2 if item.task.is_pairwise else len(item.answers)):
@@ -46,7 +46,7 @@ def score_of(item: Item, outcomes: Sequence[JudgementOutcome]) -> float | None:
 
 
 def items_of(judged: Judged) -> list[EvalItem]:
-    """Return the items that have a score, as evaluations hold them."""
+    """Return the items that have a score, as the records that evaluations consist of."""
     return [
         _eval_item(item, score)
         for item, outcomes in judged
@@ -57,14 +57,14 @@ def items_of(judged: Judged) -> list[EvalItem]:
 def summarise(
     asked: ItemsToJudge, judged: Judged, others: Sequence[str], price: Price, seed: int
 ) -> dict[str, Any]:
-    """Return what was counted, per task and language, per task, and in all.
+    """Return the counts per task and language, per task, and in total.
 
     Args:
         asked: what was to be judged.
         judged: its items with the outcomes of their judgements.
-        others: codes of the other languages, over which a task's average is taken.
-        price: of tokens, in dollars per million.
-        seed: of the resampling.
+        others: codes of all languages but the dominant one; a task's average is over these.
+        price: price of tokens, in dollars per million.
+        seed: seed of the resampling.
     """
     places = dict.fromkeys([*(item.place for item in asked.items), *asked.unanswered])
     tasks: dict[str, Any] = {}
@@ -117,7 +117,7 @@ def _place_counts(task: str, group: Judged, seed: int, price: Price) -> dict[str
 
 
 def _by_turn(outcomes: Sequence[JudgementOutcome]) -> dict[str, Any]:
-    """Return the mean score of each turn, from 0 to 1, and of how many judgements it is."""
+    """Return the mean score of each turn, from 0 to 1, and the number of judgements behind it."""
     turns: dict[int, list[float]] = {}
     for each in outcomes:
         if each.value is not None:
@@ -129,7 +129,7 @@ def _by_turn(outcomes: Sequence[JudgementOutcome]) -> dict[str, Any]:
 
 
 def _first_preference(outcome: JudgementOutcome) -> float | None:
-    """Return how likely the judge preferred the answer it read first; None without a value."""
+    """Return P(the judge prefers the answer that it read first); None on failure."""
     if outcome.value is None:
         return None
     first = outcome.order == Order.CANDIDATE_FIRST
@@ -137,7 +137,7 @@ def _first_preference(outcome: JudgementOutcome) -> float | None:
 
 
 def _judgement_counts(outcomes: Sequence[JudgementOutcome], price: Price) -> dict[str, Any]:
-    """Return how many judgements there are, what failed and what they cost."""
+    """Return the number of judgements, their failures, their tokens and their cost."""
     usage = usage_of(outcomes, price)
     return {
         **usage,

@@ -1,4 +1,1 @@
-"""Asking a language model for judgements: what judge and grade have in common.
-
-Imports `shared`.
-"""
+"""Asks a language model for judgements; shared by judge and grade. Imports `shared`."""

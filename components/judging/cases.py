@@ -21,8 +21,8 @@ class Case:
         item_id: id of the question or, in grade, of the prompt.
         turn: number, from 0, of the judged turn or, in grade, of the sample.
         order: which answer comes first.
-        render: returns the chat, which is rendered when it is asked: hundreds of thousands of them
-            do not fit into memory.
+        render: returns the chat; it is rendered anew for sending, as hundreds of thousands of chats
+            would not fit into memory.
         request: the `request_digest` of the chat.
     """
 
@@ -39,8 +39,8 @@ def request_digest(settings: Judge, place: Sequence[str | int], messages: Sequen
     """Return the digest of a request.
 
     Args:
-        settings: the model, and how it is asked.
-        place: task, language, item, turn and order.
+        settings: the judge's model, and how it is asked.
+        place: task, language, item id, turn and order.
         messages: the chat.
     """
     return digest_of(

@@ -1,4 +1,4 @@
-"""Asks the judge, a server with OpenAI's chat completions API, with many requests at once."""
+"""Sends requests to the judge, a server with OpenAI's chat completions API, many at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reply:
 
     Attributes:
         text: what the judge wrote, or why the server rejected the request; else "".
-        positions: its tokens with their alternatives; empty if the server gives none.
+        positions: the text's tokens with their alternatives; empty if the server gives none.
         failure: why the text is missing or incomplete; None if it is neither.
         input_tokens: tokens of the request, as the server counts them.
         output_tokens: tokens of the reply.
@@ -51,7 +51,7 @@ Take = Callable[[Case, Reply], None]
 
 
 def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take) -> None:
-    """Ask the judge every case and pass on each reply as it comes.
+    """Send every case to the judge, and pass on each reply as it arrives.
 
     The client library repeats a request after 429, 5xx, timeouts and broken connections, with
     exponential backoff and jitter, and heeds `Retry-After`. If that does not help and the server
@@ -62,7 +62,7 @@ def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take)
         cases: what to ask.
         settings: the judge's model, and how it decodes (always greedily).
         server: its address, and the limits on requests.
-        take: called with each reply; an error that it raises ends the whole call.
+        take: called with each case and its reply; an error that it raises ends the whole call.
 
     Raises:
         BadInput: there is no address, the server refuses the key or has no such model, or the
@@ -117,8 +117,8 @@ class _Outage:
     """Waits until an unavailable server is back, once for all workers.
 
     Args:
-        client: the server's.
-        url: its address, for messages.
+        client: the client of the server.
+        url: the server's address, for messages.
     """
 
     def __init__(self, client: Any, url: str) -> None:
@@ -142,9 +142,9 @@ class _Outage:
             try:
                 await self._client.models.list()
             except Exception as error:
-                if self._as_outage(error):
+                if self._as_outage(error):  # any other error means that the server is up
                     self._over = math.inf
-                    raise  # any other error means that it is up
+                    raise
 
         async with self._lock:
             if self._over < began:
@@ -154,13 +154,13 @@ class _Outage:
         return self._over > began or failure is JudgeFailure.UNREACHABLE
 
     def _as_outage(self, error: Exception) -> LidrError | None:
-        """Return what to report of an error that means an outage; None for any other error."""
+        """Return the error to raise if an outage does not end; None if an error means no outage."""
         from openai import APIConnectionError, APIStatusError
 
         if isinstance(error, APIConnectionError):
             return Unavailable(
                 f"the judge at {self._url} does not answer ({type(error).__name__})",
-                remedy="Check that it is running, then run the same again: judgements are kept.",
+                remedy="Check that it is running, then run again: judgements are kept.",
             )
         if isinstance(error, APIStatusError) and error.status_code in _OUTAGE_STATUSES:
             return Unavailable(
@@ -218,7 +218,7 @@ def _read(answer: Any) -> Reply:
     failure = JudgeFailure.TRUNCATED if choice.finish_reason == "length" else None
     used = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     if not isinstance(text, str) or not all(map(is_count, used)):
-        raise ValueError("the answer lacks its text or what it used")
+        raise ValueError("the answer lacks its text or its usage")
     tokens = {token for each in positions for token in (each.token, *each.alternatives)}
     if not all(isinstance(token, str) for token in tokens):
         raise ValueError("the answer has log-probabilities for something that is not a token")
@@ -228,7 +228,7 @@ def _read(answer: Any) -> Reply:
 def _failure(status: int, settings: Judge, url: str) -> JudgeFailure:
     if status == 404:
         raise BadInput(
-            f"{url} has no {settings.endpoint.model!r} (status 404)",
+            f"{url} has no model {settings.endpoint.model!r} (status 404)",
             remedy="Correct judge.url in the profile (it ends with the version, such as /v1), or "
             "judge.endpoint.model.",
         )

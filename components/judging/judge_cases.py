@@ -1,4 +1,4 @@
-"""Asks a judge for what a stage lacks, and counts what its judgements cost."""
+"""Asks the judge for the judgements that a stage lacks, and counts what they cost."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from lidr.components.shared.store.stage import Stage
 
 
 def judge_all(stage: Stage, judge: Judge, cases: Sequence[Case]) -> dict[str, JudgementOutcome]:
-    """Return the outcome of each case by its request, asking for judgements that the stage lacks.
+    """Return each case's outcome by its `request`, asking for judgements that the stage lacks.
 
-    Cases at which the server failed, not the judge, are asked once more at the end: a finished
-    stage keeps its failures.
+    Cases that failed because of the server, not the judge, are asked once more at the end, as a
+    finished stage keeps its failures.
 
     Raises:
-        BadInput: the profile names no server, or it refuses the key.
+        BadInput: the profile names no server, or the server refuses the key.
         EngineFailed: too many judgements failed; the others are kept for the next attempt.
         Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
@@ -58,12 +58,12 @@ def require_few_failures(stage: Stage, judge: Judge) -> None:
         raise EngineFailed(
             f"{failures_text(failures, total)} in {stage.uri}, which was finished with a higher "
             "judge.max_failed_share",
-            remedy="Raise it again, or change the judge's settings for a stage of its own.",
+            remedy="Raise it again, or change the judge's model or prompts to judge anew.",
         )
 
 
 def usage_of(outcomes: Sequence[JudgementOutcome], price: Price) -> dict[str, Any]:
-    """Return how many judgements there are and failed, their tokens, and their cost in dollars."""
+    """Return the number of judgements, their failures, their tokens, and their cost in dollars."""
     read = sum(each.input_tokens for each in outcomes)
     written = sum(each.output_tokens for each in outcomes)
     failures = Counter(each.failure for each in outcomes if each.failure)

@@ -1,4 +1,4 @@
-"""Stores judgements as they come."""
+"""Stores judgements as they arrive."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _REMEDIES = {
     JudgeFailure.SERVER_ERROR: "Look at the server's log",
     JudgeFailure.UNREACHABLE: "Look at the server's log",
 }
-"""What may help against a kind of failure; against the others another judge."""
+"""What may help against a kind of failure; for any other kind, another judge may."""
 
 _ROWS_PER_BATCH = 1024
-"""Judgements of an earlier attempt that are in memory as records at once."""
+"""How many judgements of an earlier attempt are in memory as records at once."""
 
 
 class JudgementWriter:
@@ -49,7 +49,7 @@ class JudgementWriter:
 
     Args:
         stage: the stage to write to, which is not complete.
-        total: how many judgements it will hold.
+        total: how many judgements the finished stage will hold.
         chunk_size: judgements per part.
         max_failed_share: share of the judgements that may fail.
     """
@@ -67,16 +67,16 @@ class JudgementWriter:
             judgement.request: outcome_of(judgement)
             for judgement in _bare_judgements(stage, sorted(self._files))
         }
-        """Of all judgements so far, by the digest of their request."""
+        """Outcomes of all judgements so far, by the digest of their request."""
         self.failures: Counter[str] = Counter()
         self._meter = Meter(total, "judgements", "tokens")
 
     def reuse(self, case: Case) -> bool:
-        """Return whether a case has been judged before; if so, count it."""
+        """Return whether a case was judged before, without a server failure; if so, count it."""
         found = self.outcomes.get(case.request)
         if found is None or found.failure in _TRANSIENT:
             return False
-        self._meter.total -= 1  # so that rate and time left are those of what is asked
+        self._meter.total -= 1  # so that rate and time left are those of new requests
         self._count(found)
         return True
 
@@ -95,7 +95,7 @@ class JudgementWriter:
         self._meter.advance(1, outcome.output_tokens, self.failures)
 
     def withdraw_server_failures(self, cases: Iterable[Case]) -> list[Case]:
-        """Return the cases at which the server failed, no longer counted, to be asked again."""
+        """Return the cases to ask again because the server failed, and no longer count them."""
         withdrawn = {judgement.request for judgement in self._transient}
         self.failures -= Counter(str(judgement.failure) for judgement in self._transient)
         self._transient = []
@@ -118,13 +118,13 @@ class JudgementWriter:
         """
         self._unwritten += self._transient
         self.flush()
-        names = sorted(self._files)  # a judgement that was asked again is in a later one
+        names = sorted(self._files)  # a repeated judgement is in a later file
         tables = self._stage.unfinished_tables(names, Judgement.schema.names, Judgement)
         table = _joined(tables)
         rows = {request: row for row, request in enumerate(table["request"].to_pylist())}
         groups = _groups(table, [rows[request] for request in requests])
         self._stage.write(_FILE, tables_to_parquet(groups, Judgement))
-        for name in names:  # the oldest first: what is left overrides nothing newer
+        for name in names:  # oldest first: a part left by a kill overrides nothing newer
             if name.startswith(_PARTS):
                 self._stage.store.delete(self._stage.key(name))
 
@@ -145,7 +145,7 @@ class JudgementWriter:
 
 
 def max_failures(share: float, total: int) -> int:
-    """Return how many of so many judgements may fail."""
+    """Return how many of `total` judgements may fail."""
     return int(share * total + 1e-9)
 
 
@@ -171,7 +171,7 @@ def _bare_judgements(stage: Stage, names: Sequence[str]) -> Iterator[Judgement]:
 
 
 def _part_after(names: Iterable[str]) -> int:
-    """Return the number of the next part, higher than that of every part there is."""
+    """Return the number of the next part: one above the highest so far."""
     numbers = (
         int(name.removeprefix(_PARTS).removesuffix(".parquet"))
         for name in names
@@ -181,7 +181,7 @@ def _part_after(names: Iterable[str]) -> int:
 
 
 def _joined(tables: Iterable[pa.Table]) -> pa.Table:
-    """Return one table of all judgements; the judge's words may take more than 2 GiB."""
+    """Return one table of all judgements; `raw` gets a type that may exceed 2 GiB in total."""
     schema = Judgement.schema
     place = schema.get_field_index("raw")
     large = schema.set(place, schema.field(place).with_type(pa.large_string()))
@@ -190,7 +190,7 @@ def _joined(tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def _groups(table: pa.Table, rows: Sequence[int]) -> Iterator[pa.Table]:
-    """Yield rows of a table of judgements, a row group at a time: no second table of them all."""
+    """Yield these rows of a table, a row group at a time, so that no second full table is made."""
     for start in range(0, len(rows) or 1, ROW_GROUP_ROWS):
         group = pa.array(rows[start : start + ROW_GROUP_ROWS], pa.int64())
         yield table.take(group).cast(Judgement.schema)

@@ -1,4 +1,4 @@
-"""What a step keeps in memory of its judgements."""
+"""The part of a judgement that a step keeps in memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class JudgementOutcome:
     take more than 4 GiB.
 
     Attributes:
-        turn: of the judged answer, from 0.
+        turn: number of the judged turn or, in grade, of the sample, from 0.
         order: which answer came first.
-        value: None where there is a failure.
+        value: the judgement's value (see `Judgement`); None on failure.
         failure: why there is no value.
-        input_tokens: of the request.
-        output_tokens: of the reply.
+        input_tokens: tokens of the request.
+        output_tokens: tokens of the reply.
         said: the beginning of what the server said of a request that it rejected; else "".
     """
 

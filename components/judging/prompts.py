@@ -1,6 +1,6 @@
 """Prompts of the judge: files with placeholders, filled so that no text can pose as the prompt.
 
-Every text of a model or a user is in a block that only a line with the request's nonce ends. The
+Every text of a model or a user is in a block that only a line with the request's nonce can end. The
 nonce is a digest of everything in the request: no text can predict it, and the same request has the
 same nonce when it is sent again.
 """
@@ -52,7 +52,7 @@ class JudgePrompt:
     """A prompt file.
 
     Attributes:
-        text: with placeholders such as `{conversation}`.
+        text: the file's text, with placeholders such as `{conversation}`.
         digest: SHA-256 of the file.
     """
 
@@ -60,7 +60,7 @@ class JudgePrompt:
     digest: str
 
     def messages(self, language: str, blocks: Mapping[str, Sequence[Block]]) -> list[Message]:
-        """Return the chat that asks the judge.
+        """Return the chat to send to the judge.
 
         Args:
             language: English name of the language that an answer must be in.
@@ -75,14 +75,14 @@ class JudgePrompt:
 
 
 def load_prompt(name: str, folder: str = "") -> JudgePrompt:
-    """Read a prompt.
+    """Read a prompt file.
 
     Args:
         name: pairwise, score or rubric.
-        folder: the recipe's `judge.prompts`, or "" for ours.
+        folder: the recipe's `judge.prompts`, or "" for lidr's own.
 
     Raises:
-        BadInput: there is no such file, or a placeholder is missing or unknown (file and line).
+        BadInput: the file is missing or not UTF-8, or a placeholder is missing or unknown.
     """
     file = f"{folder or PROMPTS_FOLDER}/{name}.md"
     data = read_file(file, "judge.prompts")
@@ -100,7 +100,7 @@ def masked(text: str) -> str:
     """Return a text in which nothing is a control token of a chat template.
 
     A server reads control tokens anywhere in a rendered chat, also inside an answer. A zero-width
-    space after its first character makes a token plain text that can still be read.
+    space after its first character turns such a token into plain text that can still be read.
     """
     return _CONTROL_TOKEN.sub(lambda found: f"{found[0]}\u200b", valid_unicode(text))
 
@@ -119,7 +119,8 @@ def _require_placeholders(
     for found in _PLACEHOLDER.finditer(text):
         if found[1] not in known:
             raise BadInput(
-                f"{found[0]} is none of its placeholders, which are {', '.join(sorted(known))}",
+                f"{found[0]} is not a placeholder of this prompt; its placeholders are "
+                f"{', '.join(sorted(known))}",
                 file=file,
                 line=text.count("\n", 0, found.start()) + 1,
                 remedy="Remove or rename it.",

@@ -37,7 +37,8 @@ class Verdict:
     Attributes:
         value: P(the first answer is better), or the expected score from 0 to 10; None on failure.
         failure: why there is no value.
-        alternatives: those at the verdict's token; empty if the server gave none, None on failure.
+        alternatives: the alternatives at the verdict's token; empty if the server gave none. On
+            failure None, or those at the last token.
     """
 
     value: float | None
@@ -127,18 +128,18 @@ def _expected(score: int, positions: Sequence[Position]) -> tuple[float, Alterna
 
 
 def _bare(token: str) -> str:
-    """Return a token without the spaces and marks that may stand around a verdict."""
+    """Return a token without the spaces and marks that may surround a verdict."""
     return token.strip(" \n*\"'()[].")
 
 
 def _number(token: str) -> str:
-    """Return the ASCII number that a token is, or ""."""
+    """Return the number that a token is, in ASCII digits; "" if it is none."""
     bare = _bare(token)
     return bare if bare.isascii() and bare.isdigit() else ""
 
 
 def _probability(alternatives: Alternatives, written: str) -> float:
-    """Return the probability of a verdict, however its token is spaced."""
+    """Return the probability of a verdict: the sum over its tokens with and without spaces."""
     return min(
         1.0,
         sum(

@@ -41,13 +41,13 @@ def roll_out(
         try:
             _attempt(session, stages, plan)
             return
-        except WrittenByAnother as error:  # which is one chunk less to make
-            emit("warning", message=f"{error.message}; going on from what is there")
+        except WrittenByAnother as error:  # so there is one chunk less to make
+            emit("warning", message=f"{error.message}; going on with the chunks that are missing")
         except EngineFailed as error:
             failures += 1
             if failures > restarts or not session.running:
                 raise
-            emit("warning", message=f"{error.message}; restarting it")
+            emit("warning", message=f"{error.message}; restarting the engine")
             session.discard()
 
 

@@ -101,7 +101,7 @@ class Answers:
 def read_answers(responses: str, language: str) -> list[Response]:
     """Return all responses of a finished generate stage in one language.
 
-    Those of all languages may not fit into memory.
+    The responses in all languages may not fit into memory together.
     """
     stage = open_stage(responses)
     return stage.read_records(stage.files(prefix=f"responses/{language}/"), Response)
@@ -110,7 +110,7 @@ def read_answers(responses: str, language: str) -> list[Response]:
 def usable_text(settings: Recipe, answer: Response) -> str | None:
     """Return the text of a response if pairs may be made of it, else None.
 
-    That of a response cut at max_tokens may be used only if the filter `truncated` is off.
+    The text of a response that was cut short is usable only if the filter `truncated` is off.
     """
     if answer.failure is None:
         return answer.text
@@ -141,7 +141,7 @@ def _request(seed: int, iteration: int, decoding: Decoding, request: AnswerReque
 
 
 def seed_purpose(purpose: str, sample: int) -> str:
-    """Return the part of a request's seed that says what it is for; sample 0 adds nothing."""
+    """Return a request's purpose as its seed has it: with the number of any sample but 0."""
     return f"{purpose}, sample {sample}" if sample else purpose
 
 

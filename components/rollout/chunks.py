@@ -61,11 +61,10 @@ class Follower:
     """The link from a chunk to one that is made from its records.
 
     Attributes:
-        chunk: the chunk that follows; it may have fewer places. Its `items` gives what `derive`
-            would, read from the source's file.
-        derive: makes a place's item from the source's item and record there; None leaves the place
-            empty.
-        every: its i-th place follows from the source's place `i * every`.
+        chunk: the chunk that follows; it may have fewer places. Its `items` returns what `derive`
+            would make, but reads the source's file.
+        derive: makes a place's item from the source's item and record; None leaves the place empty.
+        every: the follower's place `i` is made from the source's place `i * every`.
     """
 
     chunk: Chunk[Any]
@@ -77,14 +76,14 @@ class Follower:
 class Shard:
     """The part of a stage's chunks that one worker does: every `count`-th, from `index` on.
 
-    A chunk's content and name do not depend on it.
+    A chunk's content and name do not depend on the shard.
     """
 
     index: int = 0
     count: int = 1
 
     def indexes(self, prompts: int, chunk_size: int) -> range:
-        """Return the indexes of the shard's chunks, of all chunks that so many prompts fill."""
+        """Return the indexes of the shard's chunks among those that a number of prompts fill."""
         return range(self.index, -(-prompts // chunk_size), self.count)
 
 

@@ -1,4 +1,4 @@
-"""Encodes finished chunks, for long rollouts in a separate process.
+"""Encodes finished chunks; in long rollouts, in a separate process.
 
 Python runs one thread at a time: the engine's loop would wait while another thread identifies
 languages and writes Parquet. A process costs a second to start and nothing after that.
@@ -22,7 +22,7 @@ from lidr.components.shared.core.events import emit
 Finish = Callable[[Sequence[Any]], Sequence[Any]]
 
 MIN_RECORDS = 1000
-"""Records from which on a separate process is worth its start."""
+"""Fewest records of a rollout for which a separate process is worth its start."""
 
 
 def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
@@ -33,7 +33,7 @@ def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
 
 
 def encode_in_subprocess(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
-    """Do the same in the encoding process, or here if that has died."""
+    """Do what `encode` does in the encoding process, or here if that process has died."""
     try:
         return _process().submit(encode, finish, records, kind).result()
     except BrokenProcessPool:
@@ -60,7 +60,7 @@ def _process() -> ProcessPoolExecutor:
 def _initialize() -> None:
     """Ignore Ctrl-C, leave the engine its cores, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["RAYON_NUM_THREADS"] = "1"  # the language identifier's
+    os.environ["RAYON_NUM_THREADS"] = "1"  # threads of the language identifier
     Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -69,8 +69,8 @@ def _exit_with_parent() -> None:
     try:
         select.select([os.pidfd_open(parent.pid)], [], [])
     except ProcessLookupError:
-        pass  # it has ended
-    except (AttributeError, OSError):  # no such call here; `join` waits for its forks, too
+        pass  # the parent has ended
+    except (AttributeError, OSError):  # no pidfd_open; `join` waits for the parent's forks, too
         parent.join()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""The engine of a rollout: started at the first request, and again after it died."""
+"""The engine of a rollout: started for the first request, and restarted after it died."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lidr.components.shared.engines import Engine, open_engine
 
 
 class EngineSession:
-    """Keeps one engine for a whole rollout, of one step or two; starts none if nothing is asked.
+    """Keeps one engine for a whole rollout of one or two steps; starts none without a request.
 
     Args:
         recipe: names the engine.
@@ -23,7 +23,7 @@ class EngineSession:
     Attributes:
         starts: how often an engine was started.
         tokens: output tokens so far.
-        seconds: spent on generation.
+        seconds: time spent on generation.
         requests: places that are done, those that needed no request included.
         failures: records with a failure, by reason.
     """
@@ -63,18 +63,18 @@ class EngineSession:
 
     @property
     def works_in_batches(self) -> bool:
-        """Whether the engine works in batches: followers wait until their source is complete."""
+        """Whether the engine works in batches, so followers wait until their source is complete."""
         return choose_engine(self._recipe)[0] is EngineName.TRANSFORMERS
 
     def discard(self) -> None:
-        """Close an engine that died, whatever it says; the next request starts another."""
+        """Close an engine that died, ignoring its errors; the next request starts another."""
         engine, self._engine = self._engine, None
         if engine is not None:
             with contextlib.suppress(LidrError, RuntimeError, OSError):
                 engine.close()
 
     def stats(self) -> dict[str, object]:
-        """Return the engine's name, why it was taken, its starts, tokens, seconds and figures."""
+        """Return the engine's name, why it was chosen, its starts, tokens, speed and figures."""
         name, reason = choose_engine(self._recipe)
         return {
             "engine": name.value,

@@ -51,8 +51,8 @@ def open_prompts(stage: Stage, name: str) -> pq.ParquetFile:
     """Open one of the prepare stage's files of prompts.
 
     Raises:
-        CorruptStage: it is gone, damaged, or holds something else.
-        OSError: this machine cannot read it; the file may be intact.
+        CorruptStage: the file is gone, damaged, or holds something else.
+        OSError: this machine cannot read the file, which may be intact.
     """
     try:
         file = pq.ParquetFile(stage.local_file(name))

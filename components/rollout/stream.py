@@ -27,8 +27,9 @@ class Stream:
     """Turns chunks into requests and completions into finished chunks.
 
     Chunks are loaded one at a time, when the engine asks for more requests than are ready, so
-    memory holds only chunks in progress. A request that follows from a record is ready at once and
-    goes before those of new chunks: the engine never waits for a chunk to end.
+    memory holds only chunks in progress. Unless `whole_chunks` is set, a request that follows from
+    a record is ready at once and goes before those of new chunks, so the engine never waits for a
+    chunk to end.
 
     Args:
         chunks: the chunks to do.
@@ -121,7 +122,7 @@ class Stream:
         opened.empty -= 1
         if record is not None and record.failure:
             self.failures[record.failure] += 1
-        if not opened.empty:  # before what follows, which may be complete at once
+        if not opened.empty:  # before its followers, which may be complete at once
             self._close_chunk(opened)
         if not self._whole_chunks:
             for link, follower in opened.followers:
@@ -132,7 +133,7 @@ class Stream:
                     self._feed(link, opened, follower, each)
 
     def _feed(self, link: Follower, opened: _OpenChunk, follower: _OpenChunk, place: int) -> None:
-        """Ask what follows from the record at a place, if the follower has a place for it."""
+        """Ask for what follows from the record at a place, if the follower has a place for it."""
         own, between = divmod(place, link.every)
         if not between and own < follower.chunk.size:
             record = opened.records[place]

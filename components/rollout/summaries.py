@@ -28,7 +28,7 @@ def finish_responses(settings: Recipe, answers: Answers) -> None:
 
     Args:
         settings: the recipe.
-        answers: its chunks.
+        answers: the stage's chunks.
 
     Raises:
         EngineFailed: a chunk is missing.

@@ -85,7 +85,7 @@ class Translations:
                 yield self.chunk(source, target, index)
 
     def chunk(self, source: str, target: str, index: int) -> Chunk[TranslationJob]:
-        """Return one direction's `index`-th chunk, made from the source's `index`-th chunk."""
+        """Return a direction's `index`-th chunk, made from the `index`-th chunk of responses."""
         length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         size = min(length, self._size - index * length) * samples
         return Chunk(

@@ -81,13 +81,13 @@ class Writer:
 
 
 def _require_same(chunk: Chunk[Any], data: bytes) -> None:
-    """Check that what follows from a chunk follows from the file that another worker wrote.
+    """Check that the file another worker wrote has this chunk's records, if it has followers.
 
     Raises:
-        WrittenByAnother: it follows from other records.
+        WrittenByAnother: the file has other records, so the followers would not match it.
     """
     if chunk.followers and chunk.stage.store.read(chunk.key) != data:
         raise WrittenByAnother(
             f"another worker wrote {chunk.key} at the same time, with other records",
-            remedy="Run again once the other has ended: finished chunks are kept.",
+            remedy="Run again once the other worker has ended: finished chunks are kept.",
         )

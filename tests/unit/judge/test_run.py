@@ -318,7 +318,7 @@ def test_a_server_that_is_away_for_a_while_costs_no_judgement(tmp_path, server, 
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(401, "refuses the key"), (404, "has no 'scripted'")]
+    ("status", "words"), [(401, "refuses the key"), (404, "has no model 'scripted'")]
 )
 def test_a_refusal_is_told_at_once_and_without_the_key(
     tmp_path, server, monkeypatch, status, words
@@ -358,7 +358,7 @@ def test_questions_without_a_score_are_told_with_their_reasons(tmp_path, server)
         run(settings, evaluation(tmp_path / "store", rows))
     assert [event["message"] for event in heard if event["event"] == "warning"] == [
         "x_alpacaeval fr: 2 questions have no score "
-        "(without a valid judgement: 1, without an answer: 1)"
+        "(a judgement failed: 1, an answer is missing: 1)"
     ]
 
 

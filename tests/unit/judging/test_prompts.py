@@ -101,7 +101,7 @@ def test_an_own_prompt_must_have_the_placeholders(tmp_path):
     (tmp_path / "pairwise.md").write_text("Hello\n" + text + "\n{answer}")
     line = text.count("\n") + 3
     with pytest.raises(
-        BadInput, match=rf"pairwise.md:{line}: \{{answer\}} is none of its placeholders"
+        BadInput, match=rf"pairwise.md:{line}: \{{answer\}} is not a placeholder of this prompt"
     ):
         load_prompt("pairwise", str(tmp_path))
     with pytest.raises(BadInput, match=r"rubric.md: no such file.*judge.prompts"):

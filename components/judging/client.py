@@ -239,4 +239,8 @@ def _failure(status: int, settings: Judge, url: str) -> JudgeFailure:
         )
     if status == 429:
         return JudgeFailure.RATE_LIMITED
-    return JudgeFailure.SERVER_ERROR if status >= 500 else JudgeFailure.REJECTED
+    if status == 408:
+        return JudgeFailure.TIMEOUT
+    # As 408 and 429, these two may pass (RFC 9110, section 15.5.10; RFC 8470, section 5.2).
+    failed = status >= 500 or status in (409, 425)
+    return JudgeFailure.SERVER_ERROR if failed else JudgeFailure.REJECTED

@@ -226,6 +226,7 @@ def test_what_may_help_is_told_by_what_failed(tmp_path, server, says, remedy):
     ("says", "reason"),
     [
         (Says(status=429), "rate_limited"),
+        (Says(status=408), "timeout"),
         (Says(status=500), "server_error"),
         (Says(status=400), "rejected"),
         (Says("A", seconds=1.5), "timeout"),
@@ -242,7 +243,7 @@ def test_a_server_that_fails_is_counted_after_retries(tmp_path, server, says, re
     assert times == (2 if reason == "rejected" else 8)  # those of the server once more at the end
 
 
-@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500])
 def test_what_the_server_failed_at_is_asked_once_more_at_the_end(tmp_path, server, status):
     decide = prefers(len)
 

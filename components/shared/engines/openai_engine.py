@@ -319,7 +319,7 @@ class OpenAIEngine:
             self._silent = f"does not answer ({type(error.__cause__ or error).__name__})"
             return {}
         except APIStatusError as error:
-            if error.status_code >= 500 or error.status_code == 429:
+            if error.status_code >= 500 or error.status_code in (408, 409, 425, 429):
                 self._silent = f"cannot list its models (status {error.status_code})"
                 return {}
             if error.status_code == 404:

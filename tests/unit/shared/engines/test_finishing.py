@@ -291,9 +291,10 @@ def test_what_a_server_lists_instead_of_the_model_is_named(endpoint):
     for cards, said in (((), "lists no models"), (({"id": "b"}, {"id": "a"}), "serves a, b")):
         with pytest.raises(BadInput, match=f"http://models does not serve 'm'; it {said}"):
             endpoint.list_models(*cards)._wait_for_model()
-    error = status_error(503, "loading")
-    with pytest.raises(BadInput, match=r"cannot list its models \(status 503\)"):
-        endpoint.list_models(error=error)._wait_for_model()
+    for status in (408, 429, 503):
+        error = status_error(status, "loading")
+        with pytest.raises(BadInput, match=rf"cannot list its models \(status {status}\)"):
+            endpoint.list_models(error=error)._wait_for_model()
 
 
 def test_vllm_that_refuses_everything_ends_before_anything_is_written(client_error):

@@ -18,7 +18,7 @@ from lidr.components.shared.records.schema import Answer, FinishReason, Message
 
 
 def answer_questions(engine: Engine, recipe: Recipe) -> list[Answer]:
-    """Answer the questions of every judged task, greedily; none without a judge.
+    """Answer the questions of every judged task, greedily; without a judge, there are none.
 
     A second turn is asked as soon as the first is answered, while other questions are still being
     answered. A turn that the engine cannot serve ends its conversation.
@@ -82,7 +82,7 @@ class _Conversation:
 
     @property
     def ended(self) -> bool:
-        """Whether no turn is left that could be asked."""
+        """Whether no further turn is asked: none is left, or the last answer failed."""
         failed = bool(self.answers) and self.answers[-1].finish_reason == FinishReason.FAILED
         return failed or not self.turns_left
 
@@ -93,7 +93,7 @@ class _Conversation:
 
     @property
     def messages(self) -> list[Message]:
-        """The chat up to and with the next turn."""
+        """The chat so far, and the question of the next turn."""
         said = [
             message
             for each in self.answers
@@ -105,7 +105,7 @@ class _Conversation:
         return [*said, {"role": "user", "content": self.question.turns[len(self.answers)]}]
 
     def take(self, completion: Completion) -> None:
-        """Add the answer to the next turn."""
+        """Record a completion as the answer to the next turn."""
         turn = len(self.answers)
         self.answers.append(
             Answer(

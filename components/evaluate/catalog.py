@@ -31,12 +31,12 @@ class Benchmark:
     Attributes:
         title: its name.
         task: what to write under `evaluation.tasks`, or under `judge.tasks` if a judge scores it.
-        languages: ISO 639-1 codes that it has.
+        languages: ISO 639-1 codes of its languages.
         method: how an answer is obtained.
-        metric: how an item is scored, for people.
+        metric: how an item is scored, in words.
         data: its key in `evaluation.data`, or else where its items come from.
-        revision: the commit that they are pinned to here; empty if none is.
-        max_tokens: the task's limit of an answer in tokens; 0 if it has none.
+        revision: the commit that lidr pins its items to; "" if it pins none.
+        max_tokens: the task's own limit on an answer, in tokens; 0 if it has none.
     """
 
     title: str

@@ -5,8 +5,8 @@ which finds more and is wrong more often). Texts are compared after Unicode NFKC
 without punctuation and symbols. The unit is the word, or the character in languages that are
 written without spaces (`BY_CHARACTER`); there an n-gram is a shorter piece of text.
 
-A text shorter than n overlaps only if it is the same as a whole. N-grams that more than a tenth of
-a task's items share are the task's own words ("answer with a number only") and do not count.
+A text of fewer than n units overlaps only with an equal text. N-grams that more than a tenth of a
+task's items share are the task's own words ("answer with a number only") and do not count.
 
 The evaluation's n-grams are held as hashes of 64 bits; prompts are read in batches, so that
 millions of them need no more memory than a few.
@@ -36,7 +36,7 @@ BY_CHARACTER = ("ja", "th", "zh")
 """Languages written without spaces between words."""
 
 _MAX_LISTED = 10
-"""Prompts that are named for one item; all are counted."""
+"""Most prompt ids listed for one item; all prompts are counted."""
 
 _MAX_SHARED = 0.1
 """An n-gram that a larger share of a task's items has is part of how the task asks."""
@@ -84,7 +84,7 @@ def summarise_overlaps(
     Args:
         items: the evaluation's items.
         overlaps: what `find_overlaps` found in them.
-        prompts: how many each language has.
+        prompts: number of training prompts in each language.
         others: codes of the other languages, for the average.
         score: returns the mean score of items with its interval.
 
@@ -118,7 +118,7 @@ def prompt_digests(inputs: str) -> dict[str, str]:
 
 
 def report_overlaps(counts: Mapping[str, Any]) -> None:
-    """Report how many items overlap in the longer n-grams.
+    """Report how many items share one of the longer n-grams with a prompt.
 
     Args:
         counts: what `summarise_overlaps` returned.
@@ -138,7 +138,7 @@ def stage_prompts(inputs: str, code: str) -> Iterator[tuple[str, str]]:
 
     Args:
         inputs: URI of the stage `prepare`, all of whose prompts are read; "" for none.
-        code: of the language.
+        code: ISO 639-1 code of the language.
     """
     name = f"prompts/{code}.parquet"
     if name not in prompt_digests(inputs):
@@ -149,7 +149,7 @@ def stage_prompts(inputs: str, code: str) -> Iterator[tuple[str, str]]:
 
 
 def _grams(units: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Return the n-grams of a text; one of all its units if there are fewer than `size`."""
+    """Return the n-grams of a text; a text of fewer than `size` units is one n-gram."""
     if 0 < len(units) < size:
         return iter([tuple(units)])
     return zip(*(units[start:] for start in range(size)), strict=False)
@@ -159,8 +159,8 @@ class _Index:
     """The n-grams of one language's items, and which of them were seen in prompts.
 
     Args:
-        items: of one language.
-        size: units of an n-gram.
+        items: the items of one language.
+        size: number of units in an n-gram.
     """
 
     def __init__(self, items: Sequence[EvalItem], size: int) -> None:
@@ -202,7 +202,7 @@ class _Index:
         ]
 
     def _hashes(self) -> dict[int, list[int]]:
-        """Return which items have an n-gram, by its hash; the tasks' own words are left out."""
+        """Return the items that have each n-gram, by its hash, without the tasks' own words."""
         tasks: dict[str, list[int]] = defaultdict(list)
         for number, item in enumerate(self._items):
             tasks[item.task].append(number)
@@ -252,6 +252,6 @@ def _unit(language: str) -> str:
 
 @cache
 def _separators() -> dict[int, str]:
-    """Return a table that turns punctuation and symbols into spaces, but no combining marks."""
+    """Return a table that turns punctuation and symbols, not combining marks, into spaces."""
     points = range(sys.maxunicode + 1)
     return {point: " " for point in points if unicodedata.category(chr(point))[0] in "PS"}

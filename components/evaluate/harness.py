@@ -41,10 +41,10 @@ from lidr.components.shared.engines import (
 from lidr.components.shared.records.schema import FinishReason, Message
 
 _IMPOSSIBLE = (-1e9, False)
-"""In place of a likelihood that an engine could not give; minus infinity would give NaN."""
+"""Likelihood and greediness of a choice without a score; minus infinity would give NaN."""
 
 _PREFERRED_FILTER = "flexible-extract"
-"""Where a task scores its answers through several filters: the one that finds a number anywhere."""
+"""The filter that counts if a task has several: it finds a number anywhere in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class EngineModel(LM):
 
     Args:
         engine: answers the requests.
-        max_tokens: longest answer, whatever a task says; 0 if the task decides.
+        max_tokens: longest answer in tokens, whatever a task says; 0 if the task decides.
     """
 
     def __init__(self, engine: Engine, max_tokens: int = 0) -> None:
@@ -92,7 +92,7 @@ class EngineModel(LM):
         return "the model's own"
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Answer requests of all tasks and languages; texts end before the stop string."""
+        """Answer requests of all tasks and languages; texts end before the first stop string."""
         chats = [self._chat(request, index) for index, request in enumerate(requests)]
         completions, texts = self._engine.complete(chats), [""] * len(requests)
         meter = Meter(len(requests), "requests", "tokens")  # the model is loaded by now
@@ -120,7 +120,7 @@ class EngineModel(LM):
                 number = int(answer.key)
                 if not answer.failure:
                     scores[number] = list(zip(answer.logprobs, answer.greedy, strict=True))
-                if parts[number][0].args[0]:  # else it is about the choices by themselves
+                if parts[number][0].args[0]:  # not choices that are scored without a chat
                     self._note_choice(parts[number], answer)
                 meter.advance(len(parts[number]))
         return [score for part in scores for score in part]
@@ -136,7 +136,7 @@ class EngineModel(LM):
             self.completions[key] = Completion(
                 answer.key, "", FinishReason.FAILED, answer.prompt_tokens, 0, answer.failure
             )
-            self._best[key] = math.inf  # whatever the item's other chats say
+            self._best[key] = math.inf  # the item fails, whatever its other chats give
             return
         best = max(answer.logprobs)
         if best > self._best.get(key, -math.inf):
@@ -149,7 +149,7 @@ class EngineModel(LM):
     def _chat(self, request: Any, index: int) -> ChatRequest:
         messages, primer = _messages(request.args[0])
         decoding = self._decoding(request.args[1])
-        # Without a group: tasks may share a batch.
+        # No group is set, so that requests of several tasks may share a batch.
         return ChatRequest(f"{request.task_name}/{index}", messages, decoding, primer)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
@@ -162,7 +162,7 @@ class EngineModel(LM):
 
 
 def _question(request: Any) -> tuple[str, int, str]:
-    """Return the question that an answer choice is for; its choices are scored together."""
+    """Return the key of the question that an answer choice is for."""
     return request.task_name, request.doc_id, request.args[0]
 
 
@@ -173,7 +173,7 @@ def _score_request(number: int, part: Sequence[Any]) -> ScoreRequest:
 
 
 def _messages(context: str) -> tuple[list[Message], str]:
-    """Return the chat in a harness context, and the first characters of its last turn."""
+    """Return the chat in a harness context, and the start of the answer; "" if not given."""
     messages = json.loads(context)
     primed = messages[-1]["role"] == "assistant"
     primer: str = messages.pop()["content"] if primed else ""
@@ -193,7 +193,7 @@ def run_tasks(
 
     Raises:
         BadInput: a task does not exist, measures likelihoods of whole texts, or gives its items no
-            scores from 0 to 1; where its metrics show that, before the engine is asked.
+            scores from 0 to 1. The engine is not asked if the task's metrics already show this.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     languages = recipe.evaluation.tasks_in(recipe.languages.all)
@@ -229,7 +229,7 @@ def _results(model: LM, manager: Any, names: list[str], recipe: Recipe) -> dict[
     except UndefinedError as error:
         raise BadInput(
             f"a task's prompt uses a field that an item lacks: {error}",
-            remedy="Give the files in evaluation.data the fields of the data set they stand for.",
+            remedy="Give the files in evaluation.data the fields of the data set they replace.",
         ) from error
     return results
 
@@ -273,7 +273,7 @@ def _scored(
 
 
 def _score(task: str, metrics: Sequence[str], sample: dict[str, Any]) -> float:
-    """Return an item's value of the task's first metric that may score items."""
+    """Return an item's score by the task's first metric that may score items."""
     metric = next((each for each in metrics if each in sample["metrics"]), sample["metrics"][0])
     value = sample[metric]
     if isinstance(value, Real | np.bool_) and 0 <= float(value) <= 1:

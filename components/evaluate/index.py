@@ -1,4 +1,4 @@
-"""Which tasks there are: the harness's, ours and the user's."""
+"""The index of tasks: the harness's, ours and the user's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lidr.components.shared.core.text import nearest
 METRIC_REMEDY = "Choose a task that scores by exact match or accuracy."
 
 _OF_ITEM_SCORES = frozenset(("mean", "nanmean", "median"))
-"""The harness's aggregations of numbers per item; its others take texts or likelihoods."""
+"""The harness's aggregations of one number per item; its other ones take texts or likelihoods."""
 
 _BROKEN_TASK = (ValueError, TypeError, LookupError, AttributeError, ImportError)
 
@@ -54,8 +54,8 @@ class TaskManager(HarnessTaskManager):
                 "Check the network, HF_ENDPOINT and HF_TOKEN, or give local copies of the items "
                 "under evaluation.data."
             )
-            if type(error) is FileNotFoundError:  # the hub's libraries have types of their own
-                remedy = "Name tasks whose files are there: tiny_world's are those of its recipe."
+            if type(error) is FileNotFoundError:  # local: the hub's libraries raise subclasses
+                remedy = "Name tasks whose files exist; tiny_world's exist only for its own recipe."
             if type(error) is RuntimeError:  # a data set's loading script, which is never run
                 remedy = "Give local copies of the items under evaluation.data, or another task."
             raise _not_loaded(error, remedy) from error
@@ -63,17 +63,17 @@ class TaskManager(HarnessTaskManager):
             remedy = "Correct the files in the task's dataset_kwargs, or choose another task."
             raise _not_loaded(error.__cause__ or error, remedy) from error
         except (*_BROKEN_TASK, TemplateSyntaxError) as error:
-            remedy = "Correct the task's file, or name each task once, alone or with its group."
+            remedy = "Correct the task's file, or name each task once: by itself or by its group."
             raise _not_loaded(error, remedy) from error
 
 
 def item_metrics(name: str, task: Any) -> tuple[str, ...]:
-    """Return a task's metrics that may score its items, going by how the harness averages them.
+    """Return a task's metrics that may score its items, judged by their aggregation.
 
-    Perplexity, BLEU and their like do not; a task's own functions may.
+    Perplexity, BLEU and the like score no single items; a task's own aggregations may.
 
     Raises:
-        BadInput: it has none, or measures the likelihood of whole texts.
+        BadInput: the task has none, or measures the likelihood of whole texts.
     """
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         raise whole_text_error(name)
@@ -90,7 +90,7 @@ def item_metrics(name: str, task: Any) -> tuple[str, ...]:
 
 
 def whole_text_error(task: str) -> BadInput:
-    """Return why a task is refused whose score says nothing of a chat model's answers."""
+    """Return the error for a task whose score says nothing about a chat model's answers."""
     return BadInput(
         f"task {task!r} measures the likelihood of whole texts",
         remedy="Choose a task with output_type generate_until or multiple_choice.",
@@ -103,7 +103,7 @@ def _not_loaded(error: Exception, remedy: str) -> BadInput:
 
 
 def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path) -> Any:
-    """Return an index of tasks; the harness's own 14,000 (10 s) are read only where needed.
+    """Return an index of tasks; the harness's own 14,000 (10 s) are read only if needed.
 
     Args:
         recipe: names the tasks, their languages and their local items.
@@ -111,8 +111,8 @@ def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path)
         toy_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
-        BadInput: a task does not exist, or not in a language; or a file of the user's tasks is no
-            YAML, with the line: the harness would take its own task of that name.
+        BadInput: a task does not exist, or not in a language; or a file of the user's tasks is not
+            YAML (with its line), for which the harness would silently take its own task.
     """
     if recipe.evaluation.include_path:
         require_yaml(Path(recipe.evaluation.include_path))
@@ -127,7 +127,7 @@ def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path)
 
 
 def require_tasks(settings: Evaluation, languages: Sequence[str], known: Set[str]) -> None:
-    """Refuse tasks that do not exist, or not in a language.
+    """Refuse tasks that do not exist, or not in one of their languages.
 
     Args:
         settings: the tasks' names and languages.

@@ -1,4 +1,4 @@
-"""What is known of tasks without the harness, which takes ten seconds to import.
+"""Facts about tasks that need no import of the harness, which takes ten seconds.
 
 The longest answer, here and in the harness, is the recipe's `evaluation.max_tokens`, else the
 task's own limit, else `DEFAULT_MAX_TOKENS`.
@@ -22,10 +22,10 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.inputs.named import InputKind, NamedInput
 
 DEFAULT_MAX_TOKENS = 512
-"""Longest answer if neither the recipe nor the task says."""
+"""Longest answer if neither the recipe nor the task sets a limit."""
 
 TASKS = Path(__file__).parent / "tasks"
-"""Our own tasks, on the harness's include path."""
+"""Folder of our own tasks, on the harness's include path."""
 
 _LIMIT_KEYS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """Keys that the harness takes for a limit; the first of them counts."""
@@ -59,9 +59,11 @@ def task_folders(settings: Evaluation) -> list[Path]:
 
 
 def known_tasks(settings: Evaluation) -> dict[str, tuple[str, ...]]:
-    """Return the tasks of our YAML files, the user's and the catalogue, with their items' names.
+    """Return the tasks of our and the user's YAML files and of the catalogue.
 
-    Such a name is a family of ours or a data set of the hub, as in `evaluation.data`.
+    Returns:
+        By task, the keys of `evaluation.data` that may replace its items: a family of ours, a data
+        set of the hub, or both.
     """
     listed = {
         row.task.format(language=code, language_name=NAMES[code].lower()): (canonical(row.data),)
@@ -76,7 +78,7 @@ def known_tasks(settings: Evaluation) -> dict[str, tuple[str, ...]]:
 def languages_reading(recipe: Recipe, key: str) -> tuple[str, ...]:
     """Return the languages of the known tasks that read a key of `evaluation.data`.
 
-    A task of ours reads one key: the family's own where the data set's is given as well.
+    A task of ours reads one key: if its family and its data set are both given, the family.
     """
     known, key = known_tasks(recipe.evaluation), canonical(key)
     given = recipe.evaluation.data.keys() - {key}
@@ -89,7 +91,7 @@ def languages_reading(recipe: Recipe, key: str) -> tuple[str, ...]:
 
 
 def evaluated_splits(recipe: Recipe, key: str) -> tuple[str, ...]:
-    """Return the splits that tasks of our YAML files and the user's evaluate of a key's items."""
+    """Return the splits of a key's items that tasks in our and the user's YAML files evaluate."""
     tasks: dict[str, dict[str, Any]] = {}
     for folder in task_folders(recipe.evaluation):
         tasks |= _tasks(folder)
@@ -100,7 +102,7 @@ def evaluated_splits(recipe: Recipe, key: str) -> tuple[str, ...]:
 
 
 def published_items(recipe: Recipe) -> Iterator[NamedInput]:
-    """Yield the published items of our own tasks, and data sets of the hub that are pinned."""
+    """Yield the published items that our own tasks read, and the pinned data sets of the hub."""
     evaluation = recipe.evaluation
     for family, source in SOURCES.items():
         if {family, source.dataset} & set(evaluation.data):
@@ -133,7 +135,7 @@ def require_yaml(folder: Path) -> None:
     """Refuse a folder with a task file that the harness would skip silently.
 
     Raises:
-        BadInput: it is no YAML, with the file and the line, or includes a file that is not there.
+        BadInput: a task file is not YAML (with file and line), or includes a missing file.
     """
     for path in sorted(folder.rglob("*.yaml")):
         try:
@@ -146,8 +148,8 @@ def require_yaml(folder: Path) -> None:
             raise BadInput(f"not YAML: {error}", file=path, remedy="Correct it.") from error
         for name in _included(task) if isinstance(task, dict) else ():
             if not (path.parent / name).is_file():
-                what = f"includes {name!r}, which is not there"
-                raise BadInput(what, file=path, remedy="Correct include, or bring the file.")
+                what = f"includes {name!r}, which does not exist"
+                raise BadInput(what, file=path, remedy="Correct include, or add the file.")
 
 
 def _included(task: Mapping[str, Any]) -> Sequence[str]:
@@ -162,7 +164,7 @@ def _limit(task: Mapping[str, Any]) -> int:
 
 
 def _read_task(path: Path) -> dict[str, Any]:
-    """Return a task's file merged over those that it includes; {} if it is no YAML mapping."""
+    """Return a task's file merged over the files it includes; {} if it is no YAML mapping."""
     try:
         read = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError):

@@ -1,6 +1,7 @@
 """math-verify in a process of its own: an answer such as 9^(9^9) may take any time and memory.
 
-Run as a program it reads `[answer, target]` a line and writes 1 or 0 for equal or not, or late.
+Run as a program, it reads `[answer, target]` as JSON from each line, and writes 1 (equal), 0 (not
+equal) or `late` (it ran out of time).
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from lidr.components.shared.numbers.normalize import ascii_signs
 _SECONDS = 20.0
 _PROGRAM = ("-m", "lidr.components.evaluate.mathematics")
 _START_SECONDS = 120.0
-"""Its imports take seconds."""
+"""Longest wait for the program to start; its imports take seconds."""
 _MEMORY = 4 << 30
 _MAX_CHARS = 2000
 _OWN_SECONDS = 5.0
-"""math-verify gives up parsing or comparing after so long by itself, as if it had found nothing."""
+"""Time after which math-verify itself gives up parsing or comparing, as if it found nothing."""
 _LATE = b"late"
 _BOXED = "\\boxed"
 
 
 class Verifier:
-    """Compares answers with targets, one at a time; a comparison without end counts as unequal.
+    """Compares answers with targets, one at a time; a pair without a result counts as unequal.
 
     Args:
         seconds: longest wait for one comparison, after the program has started.
@@ -49,7 +50,7 @@ class Verifier:
         """Tell whether an answer's result equals the target.
 
         Args:
-            answer: a model's answer; its last box counts, else what math-verify finds at its end.
+            answer: a model's answer; its last box counts, else what math-verify finds at the end.
             target: the right result in LaTeX.
 
         Raises:
@@ -107,7 +108,7 @@ class Verifier:
     def _exchange(
         self, process: subprocess.Popen[bytes], line: bytes, seconds: float = 0.0
     ) -> bytes:
-        """Return the reply to a line; empty where there is none in time."""
+        """Return the reply to a line; empty if none comes in time."""
         if process.stdin is None or process.stdout is None:
             raise AssertionError("started with pipes")
         try:

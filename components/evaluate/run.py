@@ -1,4 +1,4 @@
-"""evaluate: lm-evaluation-harness tasks on M_t, every item kept, with intervals per language."""
+"""evaluate: runs lm-evaluation-harness tasks on M_t, and keeps every item and its score."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def evaluate(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         inputs: URI of the stage `prepare`, which holds the training prompts and the tiny world's
-            evaluation items; "" where there is none.
+            evaluation items; "" for no such stage.
         model: URI of the stage that holds the model.
         iteration: t of M_t, for progress, notes and tracking.
         run: name of the run, for its lease, notes and tracking.
@@ -74,11 +74,12 @@ def evaluate(
 
     Returns:
         URI of the stage: `items.parquet` (EvalItem), `overlaps.parquet` (Overlap), and
-        `answers.parquet` (Answer) where the recipe has a judge; scores with intervals are its
-        counts.
+        `answers.parquet` (Answer) if the recipe has a judge; its marker's counts are the scores
+        with intervals.
 
     Raises:
-        BadInput: a task does not exist, does not ask for text, or has no scores from 0 to 1.
+        BadInput: a task does not exist, measures the likelihood of whole texts, or gives its items
+            no scores from 0 to 1; or items are missing or broken.
         EngineFailed: the inference engine died.
     """
     settings = Recipe.model_validate_json(recipe)

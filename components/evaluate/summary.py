@@ -1,4 +1,4 @@
-"""What an evaluation says of each language: scores, off-target and cut answers, lengths."""
+"""Summary of an evaluation by language: scores, off-target and cut answers, lengths."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def summarise(items: Sequence[EvalItem], languages: Languages) -> dict[str, Any]
     """Return scores per language, their macro average over the other languages, and the premise.
 
     Args:
-        items: scores are from 0 to 1.
-        languages: the recipe's.
+        items: the evaluation's items, with scores from 0 to 1.
+        languages: the recipe's languages.
 
     Returns:
         `languages`: by code `accuracy`, `off_target` and `truncated` (intervals), `if_cut_right`

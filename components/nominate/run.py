@@ -1,4 +1,4 @@
-"""nominate: which two models a promotion compares."""
+"""nominate: looks up the two models that a promotion compares."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> No
 
     Args:
         store: URI of the store.
-        name: of the registered model.
+        name: name of the registered model.
         version: the challenger: a number, or @ and an alias.
-        alias: to move to the challenger, e.g. champion.
-        reason: why, as the promote step will record it; "" for the gate's own.
+        alias: the alias to move to the challenger, e.g. champion.
+        reason: why the alias is moved, for the promote step to record; "" for the gate's reason.
 
     Returns:
         URIs of the stages that hold both models, and both version numbers.
@@ -46,7 +46,7 @@ def nominate(store: str, name: str, version: str, alias: str, reason: str) -> No
             version, no version has the alias, the challenger has it already, or files of one of
             the two are missing.
     """
-    PromotionOrder(alias, reason).validate()  # the promote step does so hours later
+    PromotionOrder(alias, reason).validate()  # promote would refuse it only hours later
     home = open_store(store)
     client = mlflow_client(store)
     number = ask_mlflow(lambda: read_model(client, name)).aliases.get(alias)

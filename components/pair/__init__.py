@@ -1,1 +1,1 @@
-"""Pair: responses and translations become preference pairs (paper, 3.2). Imports `shared`."""
+"""Pair: makes preference pairs from responses (paper, 3.2). Imports `shared` and `rollout`."""

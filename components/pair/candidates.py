@@ -12,7 +12,7 @@ ANSWER_REASONS: Mapping[str, DropReason] = {
     Failure.REPETITION: DropReason.REPETITION,
     Failure.EMPTY: DropReason.EMPTY,
 }
-"""By the failure of an answer, why no pair is made of it."""
+"""The reason to drop a pair, by the failure of one of its answers."""
 
 MIN_COMPARED_CHARS = 100
 """The lengths of two texts are compared only if the longer one has more characters than this."""

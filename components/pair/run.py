@@ -151,7 +151,7 @@ def _drop_reason(
 
 
 def _off_target(candidate: Candidate, text: str, detected: Mapping[str, str]) -> bool:
-    # Prompts about translation ask for any language, so answers to them never count.
+    # Prompts about translation may ask for any language, so their answers are never off-target.
     language = detected.get(text, UNDETERMINED)
     return not candidate.untranslated and language not in (candidate.language, UNDETERMINED)
 

@@ -12,11 +12,11 @@ from lidr.components.shared.records.schema import DropReason
 
 _MAX_CANDIDATES = 4000
 _MAX_CHARS = 12_000_000
-"""Of all texts together: about 12 MB, compressed to a third of that."""
+"""Most characters of all texts together: about 12 MB, compressed to a third of that."""
 
 _MAX_CHECKED_PROMPTS = 4000
-"""Enough to tell shares to a percent or two in each direction. Checking the translations of one
-prompt into 19 languages, and back, takes a core some 0.2 seconds."""
+"""Enough to measure shares to within a percent or two in each direction. Checking the translations
+of one prompt into 19 languages, and back, takes a core some 0.2 seconds."""
 
 
 def checked_sample(decided: Decided) -> Decided:
@@ -30,9 +30,9 @@ def checked_sample(decided: Decided) -> Decided:
 
 
 def sample_of(decided: Decided) -> list[PairSample]:
-    """Return candidates, taking turns between all languages, partners, kinds and outcomes.
+    """Return a sample of the candidates, in turn from each language, partner, kind and outcome.
 
-    Within such a group, candidates whose sides differ come first, in `sampling_order` of prompts.
+    Within these groups, candidates whose sides differ come first, in `sampling_order` of prompts.
     """
     groups: dict[tuple[str, ...], list[tuple[Candidate, DropReason | None]]] = defaultdict(list)
     for candidate, reason in decided:

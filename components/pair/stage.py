@@ -83,7 +83,7 @@ def pair_stage(
 
 
 def _rewarder_settings(pairing: Pairing) -> dict[str, object]:
-    """Return the settings that this step's rewarder reads; others are in the stages it reads."""
+    """Return the rewarder's settings that this step uses; the stages it reads cover the others."""
     if pairing.rewarder == "icr":
         return {"rewarder": "icr", "length_penalty": pairing.icr.length_penalty}
     return {} if pairing.rewarder == "lidr" else {"rewarder": pairing.rewarder}

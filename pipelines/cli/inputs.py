@@ -32,13 +32,13 @@ ProfileOption = Annotated[
     list[str],
     typer.Option(
         "--profile",
-        help="A profile file, or the name of a shipped one; of several, later ones win.",
+        help="A profile file, or the name of a shipped one; repeatable, and later ones win.",
     ),
 ]
 LOCAL, CLUSTER = ["local"], ["cluster"]
 """Profiles used if none is given."""
 UNSET: list[str] = []
-"""No profile is given: `or_default` chooses."""
+"""Default of --profile in commands that let `or_default` choose."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
 ]
@@ -94,7 +94,7 @@ def or_default(profile: list[str]) -> list[str]:
 
 
 def read_profile(*given: str, store: str | None = None) -> Profile:
-    """Load a profile by path or shipped name; of several layers, later ones win.
+    """Load a profile by path or shipped name; if there are several layers, later ones win.
 
     Args:
         *given: the paths or names.
@@ -105,7 +105,7 @@ def read_profile(*given: str, store: str | None = None) -> Profile:
     """
     profile = load_profile(*(_find(each, "profiles") for each in given))
     place = profile.store if store is None else store
-    place = _FINAL_SLASHES.sub("", place)  # runs are compared by their stores
+    place = _FINAL_SLASHES.sub("", place)  # stores are compared as text, e.g. to continue a run
     return profile.model_copy(update={"store": place})
 
 
@@ -130,10 +130,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
 
 
 def run_name(given: str | None, recipe: Recipe) -> str:
-    """Return the run's name: the given one, or one that equal recipes share.
+    """Return the run's name: the given one, or by default one that equal recipes share.
 
     Raises:
-        BadInput: the given one cannot be a folder's name.
+        BadInput: the given name cannot be a folder's name.
     """
     if given is None:
         return recipe.run_name
@@ -150,13 +150,13 @@ def _find(given: str, folder: str) -> Path:
     if found := shipped.get(given.replace("-", "_")):
         return found
     raise BadInput(
-        f"no {folder[:-1]} {given!r}: no such file, and shipped are {', '.join(shipped)}",
+        f"no {folder[:-1]} {given!r}: no such file; the shipped ones are {', '.join(shipped)}",
         remedy="Give a path, or one of these names.",
     )
 
 
 def note_local_inputs(recipe: Recipe) -> None:
-    """Note which inputs are files of this machine, which pods cannot read."""
+    """Report which inputs are files on this machine, which pods cannot read."""
     kinds = (InputKind.PROMPTS, InputKind.QUESTIONS, InputKind.ITEMS)
     named = [each for each in named_inputs(recipe) if each.kind in kinds]
     local = [each.label for each in named if on_this_machine(each.source)]

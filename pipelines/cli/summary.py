@@ -14,11 +14,11 @@ from lidr.components.shared.store.usage import BUDGET_STOP
 from lidr.pipelines.cli.console import PlainConsole
 
 Measured = tuple[int, dict[str, Any], dict[str, Any]]
-"""Iteration, interval by language, and the record that holds the others' average."""
+"""Iteration, interval by language, and the record with the other languages' average."""
 
 
 def print_summary(result: dict[str, Any]) -> None:
-    """Print a run's result: scores of each model, verdicts, models, and the report's place.
+    """Print a run's result: scores of each model, verdicts, and where models and report are.
 
     Args:
         result: the content of result.json.
@@ -80,8 +80,8 @@ def _table(
 
     Args:
         result: the content of result.json.
-        name: what is measured.
-        measured: the rows.
+        name: what is measured, as the first column's heading.
+        measured: one entry for each row.
         cut: whether to print the share of answers cut at the token limit below each score.
     """
     codes = [result["dominant"], *result["others"]]

@@ -146,7 +146,7 @@ def test_one_file_for_all_languages_is_refused_as_by_the_step(tmp_path: Path):
     items(tmp_path)
     [_, data] = found(data={"mgsm": str(tmp_path / "en.jsonl")})
     assert data.state == "missing"
-    assert "would be the items of en and es alike" in data.detail
+    assert "would hold the items of both en and es" in data.detail
 
 
 def test_files_of_other_data_sets_are_read_for_the_languages_that_are_asked(tmp_path: Path):

@@ -301,7 +301,7 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "tiny_wrld"], "no recipe 'tiny_wrld': no such file, and shipped are"),
+        (["run", "tiny_wrld"], "no recipe 'tiny_wrld': no such file; the shipped ones are"),
         (["run", "absent.yaml"], "absent.yaml: no such file"),
         (["run", "tiny_world", "--set", "gate"], "--set gate: no key=value"),
         (["run", "tiny_world", "--set", "gate.bar=1"], "unknown key 'gate.bar'"),
@@ -453,7 +453,7 @@ def test_shipped_name_is_found_beside_a_folder_of_that_name(monkeypatch, tmp_pat
     assert read_recipe("tiny_world", None, None).name == "tiny-world"
     assert read_profile("local").runner == "local"
     for name in ("mine", "x" * 300, "x\0"):
-        with pytest.raises(BadInput, match="no such file, and shipped are"):
+        with pytest.raises(BadInput, match="no such file; the shipped ones are"):
             read_recipe(name, None, None)
 
 

@@ -1,1 +1,1 @@
-"""Where evaluation items come from: local files and data sets, checked. Imports `shared`."""
+"""Finds, reads and checks the items of evaluation tasks: local files and data sets of the hub."""

@@ -1,4 +1,4 @@
-"""What items are called: the same in two languages only where they are one question."""
+"""Ids of evaluation items: two languages share an id only if it is the same question in both."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ def item_ids(
 ) -> dict[str, dict[int, str]]:
     """Return the ids of every task's items, by document number.
 
-    An id is the data set's own. Row numbers, and ids that merely count rows, name questions only
-    where a task has equally many items in all languages: ids if they count from one number in all
-    of them, row numbers in data sets known to be parallel. Elsewhere a translation may have dropped
-    rows, and the id begins with the language.
+    An item has the data set's own id. Ids that merely count rows are used only if the task has
+    equally many items in all languages and counts from the same number in all of them, as a
+    translation may have dropped rows. Otherwise the id is the row number if the task has equally
+    many items in all languages and its data set is known to be parallel; if not, the row number
+    after the language (`es:17`).
 
     Args:
-        results: the harness's.
+        results: the harness's results.
         tasks: the single tasks, each with its language.
-        datasets: what each task reads, by the name on the hub.
+        datasets: the hub's name of the data set that each task reads.
     """
     sizes: dict[str, set[int]] = {}
     for task, language in tasks:
@@ -60,7 +61,7 @@ def own_ids(docs: Mapping[int, Mapping[str, Any]], *, counting: bool = True) -> 
 
     Args:
         docs: the items by row.
-        counting: whether ids may be such that they merely count the rows.
+        counting: whether ids that merely count the rows are returned too.
     """
     for field in _FIELDS:
         values = {row: doc.get(field) for row, doc in docs.items()}
@@ -77,7 +78,7 @@ def _is_id(value: object) -> bool:
 
 
 def _offset(ids: Mapping[int, str]) -> int | None:
-    """Return by how much ids that merely count rows differ from them; None for other ids."""
+    """Return ids minus row numbers where the ids merely count rows; None for other ids."""
     if not all(name.isdecimal() and len(name) <= _MAX_DIGITS for name in ids.values()):
         return None
     found = {int(name) - row for row, name in ids.items()}

@@ -1,4 +1,4 @@
-"""Where benchmarks' items come from: a recipe's `evaluation.data` and `evaluation.revisions`."""
+"""Makes tasks read the items named by a recipe's `evaluation.data` and `evaluation.revisions`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ from lidr.components.shared.inputs.fetched import find_data_set, find_fetched, l
 from lidr.components.shared.numbers.answer import extract_number
 
 _OWN_KEYS = {*SOURCES, *(source.dataset for source in SOURCES.values())}
-"""Keys of `evaluation.data` whose files hold one language each: nothing else tells it apart."""
+"""Keys of `evaluation.data` whose files hold one language each: items do not name theirs."""
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
 
 def data_digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list[str]]:
-    """Return the digests of all local items, by their key in `evaluation.data`.
+    """Return what identifies the items of each key in `evaluation.data`.
+
+    That is the digest of each local file, the stage's digest and the path of fetched items, or a
+    pinned source as it is given.
 
     Raises:
         BadInput: there is no such file or folder.
@@ -69,7 +72,7 @@ def _files_below(place: Path) -> Iterator[Path]:
 def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, folder: Path) -> None:
     """Make tasks of the harness read the items that a recipe names.
 
-    A new YAML file of each task includes the harness's own and changes where the items come from.
+    Each of these tasks gets a new YAML file that includes its own and says where its items are.
 
     Args:
         manager: the harness's TaskManager, whose index is changed.
@@ -97,8 +100,8 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
     for dataset in sorted(hub_datasets(manager, names) - data.keys() - revisions.keys()):
         emit(
             "warning",
-            message=f"the items of {dataset} are its newest revision on the hub; name a commit "
-            "under evaluation.revisions, or a copy under evaluation.data, to repeat this",
+            message=f"the items of {dataset} are its newest revision on the hub; for a repeatable "
+            "evaluation, name a commit under evaluation.revisions or a copy under evaluation.data",
         )
 
 
@@ -108,7 +111,7 @@ def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> No
     Args:
         manager: the harness's TaskManager.
         names: tasks, groups or tags.
-        settings: its keys under `data` and `revisions`.
+        settings: names items under `data` and `revisions`.
 
     Raises:
         BadInput: a key belongs to no task.
@@ -215,7 +218,7 @@ def _local(entry: Any, language: str, pattern: str) -> list[str]:
     absent = [key for key in _SPLITS if config.get(key) and config[key] not in files]
     if absent and config.get("num_fewshot"):
         raise BadInput(
-            f"{entry.name} shows examples from its {config[absent[0]]} split, which is not there",
+            f"{entry.name} shows examples from its {config[absent[0]]} split, which is missing",
             file=place,
             remedy=f"Put {config[absent[0]]}.jsonl into the folder.",
         )
@@ -252,7 +255,7 @@ def _dataset(paths: Sequence[Path], is_mgsm: bool) -> Dataset:
     for row, path, line in found if not is_mgsm else ():
         if differing := sorted(first.keys() ^ row.keys()):
             raise BadInput(
-                f"of this item and the first one only one has the field {differing[0]!r}",
+                f"of this item and the first, only one has the field {differing[0]!r}",
                 file=path,
                 line=line,
                 remedy="Give every item the same fields.",

@@ -21,11 +21,11 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
 
     Args:
         pattern: the source, which may contain {language}, {language_name} and {config}.
-        language: ISO 639-1.
+        language: ISO 639-1 code.
         config: what {config} stands for: a configuration of the data set; "" if there is none.
 
     Raises:
-        BadInput: the source cannot be read, or contains {config} for nothing.
+        BadInput: the source cannot be read, or contains {config} although `config` is "".
     """
     if "{config}" in pattern and not config:
         raise BadInput(
@@ -50,7 +50,7 @@ def local_path(pattern: str, language: str, config: str = "") -> Path:
 
 @cache
 def _copied(source: str) -> Path:
-    """Return a local copy of a remote or pinned file, which lives as long as the process."""
+    """Return a local copy of a remote or pinned file, kept until the process ends."""
     address = parse_source(source).address
     name = Path(address.partition("?")[0] if is_web(address) else address).name
     path = Path(_scratch().name) / digest_of(source) / name
@@ -70,7 +70,7 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
 
     A single file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
     or `<split>-*.parquet` as on the Hugging Face hub; the first split's file may instead be named
-    after the language (`es.jsonl`), and then it must be in every language.
+    after the language (`es.jsonl`), and then every language must have its own.
 
     Raises:
         BadInput: there is no such file or folder, or it does not have the first split in this
@@ -85,7 +85,7 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
         found[splits[0]] = own
     elif splits[0] not in NAMES and (others := _languages_in(place)):
         raise BadInput(
-            f"the folder has a file of {', '.join(others)}, and none of {language}",
+            f"the folder has a file for {', '.join(others)}, and none for {language}",
             file=place,
             remedy=f"Add {language}.jsonl.",
         )
@@ -104,7 +104,7 @@ def require_own_file(pattern: str, languages: Sequence[str]) -> None:
 
     Args:
         pattern: a source of `evaluation.data`; see `local_path`.
-        languages: ISO 639-1 codes of those that are measured on it.
+        languages: ISO 639-1 codes of the languages measured on it.
 
     Raises:
         BadInput: two languages have the same file, or a file cannot be read.
@@ -116,7 +116,7 @@ def require_own_file(pattern: str, languages: Sequence[str]) -> None:
         files = tuple(files_at(local_path(pattern, code), ("test",), code)["test"])
         if (other := code_by_files.setdefault(files, code)) != code:
             raise BadInput(
-                f"would be the items of {other} and {code} alike",
+                f"would hold the items of both {other} and {code}",
                 file=files[0],
                 remedy="Name each file after its language (es.jsonl), or write {language} into "
                 "evaluation.data.",

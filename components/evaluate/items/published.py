@@ -12,10 +12,10 @@ class ItemSource:
     """Where a family's items are published.
 
     Attributes:
-        dataset: its name on the hub, which `evaluation.data` may use as well.
+        dataset: its name on the hub, which may be a key of `evaluation.data` as well.
         source: the file of each language, pinned.
-        languages: ISO 639-1 codes it has.
-        numeric: every answer is a number.
+        languages: ISO 639-1 codes of its languages.
+        numeric: whether every answer is a number.
     """
 
     dataset: str

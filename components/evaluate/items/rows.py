@@ -1,4 +1,4 @@
-"""Items of benchmarks in files: JSON Lines, a JSON array, TSV (question, answer) or Parquet."""
+"""Reads benchmark items from files: JSON Lines, a JSON array, TSV (question, answer) or Parquet."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _json(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a TSV. Quotes mean nothing; a header line is skipped."""
+    """Yield the rows of a TSV. Quotes are plain characters; a header line is skipped."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -23,16 +23,16 @@ _LETTER_CLASSES = frozenset({0, 7, 9, *range(84, 133)})
 and a Burmese tone, 9 viramas, 84 to 132 vowels and tones of Telugu, Thai, Lao and Tibetan."""
 
 _LOAN_NUKTAS = frozenset("\u093c\u0a3c\u0abc")
-"""Nuktas of Devanagari, Gurmukhi and Gujarati, though in class 7: many omit them in loan words."""
+"""Nuktas of Devanagari, Gurmukhi and Gujarati: of class 7, but often left out of loan words."""
 
 Outcome = tuple[str, bool]
 """The prompt's id, and whether the measure holds."""
 
 _USABLE = (None, DropReason.IDENTICAL)
-"""Kept, or dropped for identical sides, which have a bar of their own."""
+"""Outcomes that count as usable: kept, or identical sides, which have a limit of their own."""
 
 _WITH_LANGUAGES = (None, DropReason.OFF_TARGET_REJECTED)
-"""Kept, or dropped for the rejected side's language alone: both sides' languages count."""
+"""Outcomes whose languages count: kept, or dropped for the rejected side's language alone."""
 
 
 @dataclass
@@ -73,8 +73,8 @@ def observe_pair(
     """Add to `seen` whether a candidate is usable, in its language, and right.
 
     Args:
-        seen: the observations of its place.
-        prompt: in the pair's language, with its reference answer if it has one.
+        seen: the observations of the candidate's place.
+        prompt: the prompt in the pair's language, with its reference answer if it has one.
         candidate: the two texts.
         reason: why it is dropped, or None.
         detected: the language of each text (`LanguageIdentifier`).

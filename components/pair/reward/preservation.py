@@ -38,7 +38,7 @@ _STRING_OR_COMMENT = re.compile(
 )
 """A string, which may hold what looks like a comment, or a comment, in any programming language.
 
-Their lengths are limited: a model's text may open a thousand of them and close none."""
+Lengths are limited for speed: a model's text may open a thousand of them and close none."""
 
 _LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}\x80-\U0010ffff]+")
 """A link ends at the first character that is not ASCII: text without spaces may follow it."""
@@ -56,7 +56,7 @@ _TITLE = re.compile(rf"^[ \t>]*(?:\#[^\n]*|{_MARKER}*(\*\*|__)[^\n]+?\1)", re.MU
 
 _TITLE_END = re.compile(r"[:.!?\u2013\u2014]")
 _MIN_TITLE_LETTERS = 4
-"""Shorter words are not capitalised in a title: Eat a Balanced Diet."""
+"""Shorter words may be in lower case in a title: Eat a Balanced Diet."""
 
 _NOUN_CAPITALISING = frozenset({"de"})
 """Languages that capitalise every noun, so that capitals do not mark names."""
@@ -95,7 +95,7 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
     Args:
         source: the text that was translated.
         translation: its translation.
-        language: of the source, ISO 639-1.
+        language: ISO 639-1 code of the source's language.
 
     Returns:
         None if this cannot be told: the source has no names in Latin script, its language

@@ -37,7 +37,7 @@ _OVERALL = ("*-*", "*")
 """Places that pool all directions, or all languages."""
 
 _MAX_NAMED = 3
-"""Places or reasons that a sentence names; the rest is counted."""
+"""Most places or reasons that a sentence names; further ones are only counted."""
 
 _RESAMPLES = 2000
 

@@ -16,10 +16,11 @@ class RewarderInputs:
     """What a rewarder reads.
 
     Attributes:
-        recipe: of the run.
+        recipe: the run's recipe.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        rewards: URI of the stage that it needs: translate, score or grade (`Pairing.reward_step`).
+        rewards: URI of the stage that the recipe's rewarder needs: translate, score or grade
+            (`Pairing.reward_step`).
     """
 
     recipe: Recipe
@@ -34,7 +35,7 @@ class Rewarder(Protocol):
     def __init__(self, inputs: RewarderInputs) -> None: ...
 
     def candidates(self) -> list[Candidate]:
-        """Return every candidate; one with a missing text has the reason."""
+        """Return every candidate; those without one of the texts say why it is missing."""
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
         """Return what the reward check measures.

@@ -22,7 +22,7 @@ def answered_prompts(
 
     Args:
         inputs: URI of the stage `prepare`.
-        languages: to be read, in this order.
+        languages: languages of the prompts to read, in this order.
         answers: the iteration's responses.
 
     Raises:
@@ -36,7 +36,7 @@ def answered_prompts(
 
 
 def _rows(stage: Stage, name: str, ids: pa.Array) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file of prompts that have one of some ids."""
+    """Yield the rows of a prompt file that have one of the given ids."""
     with open_prompts(stage, name) as file:
         for batch in file.iter_batches():
             kept = batch.filter(pc.is_in(batch.column("prompt_id"), value_set=ids))

@@ -55,7 +55,7 @@ class SampleRewarder:
     """Chooses the best sample of each prompt over the worst, by the scores of another step.
 
     Args:
-        inputs: what it reads.
+        inputs: what the rewarder reads.
     """
 
     def __init__(self, inputs: RewarderInputs) -> None:

@@ -27,19 +27,19 @@ _NETWORK_ERRORS = frozenset(
         "TimeoutException",
     }
 )
-"""Names of network errors: huggingface_hub has changed its HTTP library, and may again."""
+"""Class names of network errors; the classes change with huggingface_hub's HTTP library."""
 
 _XET_ERROR = re.compile(
     r"\A((Upload |Previous |Clean )?[Tt]ask error|Task (Runtime|Join) Error|IO Error): "
     r"|CAS Client Error"
 )
-"""Texts of hf_xet 1.8, which transfers the files and raises a RuntimeError whatever has failed."""
+"""Messages of hf_xet 1.8, which transfers files and raises a RuntimeError for any failure."""
 
 _XET_REFUSAL = re.compile(r"client error \((?!408|429)")
 _XET_ERRNO = re.compile(r"os error (\d+)")
 
 _WRONG_SIZE = "Consistency check failed"
-"""huggingface_hub's message for a file of another size than the hub states, mostly cut off."""
+"""huggingface_hub's message for a file, usually cut short, of another size than the hub states."""
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -55,10 +55,11 @@ def ask_hub(
     Args:
         action: calls huggingface_hub, which resumes interrupted downloads.
         what: start of error messages, e.g. "hf://org/name@<commit> cannot be downloaded".
-        remedy: of the BadInput.
+        remedy: what a user can do if the hub refuses.
 
     Raises:
-        BadInput: the hub refuses (no such thing, or access is denied), or its files cannot be kept.
+        BadInput: the hub refuses (no such thing, or access is denied), or its files cannot be
+            written to the disk.
         Unavailable: the hub failed for LIDR_RETRY_SECONDS.
     """
     who = f"the model hub at {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}"
@@ -100,7 +101,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _stated_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the causes that `raise ... from` gave it; an upload's 403 is one."""
+    """Yield an error and its causes by `raise ... from`, such as the 403 of an upload."""
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -108,7 +109,7 @@ def _stated_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _explained(error: BaseException) -> str:
-    """Return an error's text, and that of its first cause that says what the hub refuses."""
+    """Return an error's text, followed by that of its first cause that is a refusal."""
     causes = list(_stated_causes(error))
     reason = next(filter(_is_refusal, causes), error)
     return str(error) if reason is error else f"{error} {reason}"
@@ -121,7 +122,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def _transient_failure(causes: list[BaseException]) -> str:
-    """Return how the hub fails, as a predicate, if that may pass; "" if not."""
+    """Return how the hub fails, to follow its name in a sentence; "" if the failure will last."""
     for cause in causes:
         if _is_xet(cause):
             disk = _errnos(cause) & (_DISK_FULL | _NOT_WRITABLE)

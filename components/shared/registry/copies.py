@@ -30,9 +30,9 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
-"""Of the original: URIs of the registries with a copy, separated by spaces.
+"""Tag of the original version: URIs of the registries with a copy, separated by spaces.
 
-It is written before the copy is made: `lidr prune` must never remove what a copy refers to.
+It is set before the copy is made, so that `lidr prune` never removes what a copy refers to.
 """
 
 _OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, PARENT_TAG)
@@ -41,7 +41,7 @@ _OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, PARENT_TAG)
 _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
 
 _SCHEMES = ("AUTH", "AWS_SIGV4")
-"""Logins that MLflow's client prefers to an account: they send our own credentials."""
+"""Logins that MLflow's client prefers to an account; they would send our own credentials."""
 
 
 @contextmanager
@@ -79,11 +79,11 @@ def copy_version(
     """Return a version's copy in another registry, created if there is none.
 
     Args:
-        client: of the version's registry.
-        version: to copy.
-        target: client of the other registry, used under `target_account`.
-        files: URI of a store to copy the files to; "" to refer to them where they are, since a
-            stage never changes.
+        client: MLflow client of the version's registry.
+        version: the version to copy.
+        target: MLflow client of the other registry, used under `target_account`.
+        files: URI of a store to copy the files to; "" to refer to them where they are, as a stage
+            never changes.
         audit_log: folder with the lease and the audit entries of the version's own registry.
 
     Raises:
@@ -116,17 +116,17 @@ def copy_version(
 
 
 def _require_other_registry(client: Any, version: Version, target: Any) -> None:
-    """Refuse the version's own registry, also under another address of its server."""
+    """Refuse the version's own registry, even if it is named by another address."""
     same = client.tracking_uri.rstrip("/") == target.tracking_uri.rstrip("/")
     if same or _has_itself(target, version):
         raise BadInput(
             f"--copy-to is the registry of {version.label} itself",
-            remedy="Name another one, or leave it out.",
+            remedy="Name another registry, or leave --copy-to out.",
         )
 
 
 def _has_itself(target: Any, version: Version) -> bool:
-    """Return whether a registry has this very version: a copy has a date of its own."""
+    """Return whether a registry has this very version; a copy has another creation time."""
     with target_account():
         number = find_version(target, version.name, version.tags[DIGEST_TAG])
         if number != version.number:
@@ -137,7 +137,7 @@ def _has_itself(target: Any, version: Version) -> bool:
 
 
 def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
-    """Warn of a copy that existed before and refers to other files than a new one would."""
+    """Warn if a copy existed before and refers to other files than a new copy would."""
     both = zip(files_of(copy), expected, strict=True)
     if others := [uri or "no adapter" for uri, wanted in both if uri != wanted]:
         emit(
@@ -148,7 +148,12 @@ def _warn_of_other_files(copy: Version, expected: ModelLocation) -> None:
 
 
 def _copy_files(uri: str, files: str) -> str:
-    """Copy the stage of a URI to a store; return the URI there, or `uri` if it is no stage's."""
+    """Copy the stage that holds a model to a store, and return the model's URI there.
+
+    Args:
+        uri: the model's or adapter's URI, returned as it is if it is in no stage.
+        files: URI of the store; "" to copy nothing and return `uri`.
+    """
     found = model_files_at(uri)
     if not files or not found:
         if files:
@@ -174,14 +179,14 @@ def _copy_stage(uri: str, files: str) -> str:
 
 
 def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store) -> str:
-    """Return the folder for the target's audit log, which no other registry uses."""
+    """Return the folder of the target's audit log, which no other registry uses."""
     uri = default_audit_log(root or audit_log.uri.rpartition("/registry/")[0], version.name)
     server = urlsplit(target.tracking_uri)
     return f"{uri}@{quote((server.netloc + server.path).strip('/'), safe=':')}"
 
 
 def _note_copy(client: Any, version: Version, server: str) -> None:
-    """Name a registry in the version's tag, which others may have changed since it was read."""
+    """Add a registry to the version's tag, read again as others may have changed it."""
     name, number = version.name, str(version.number)
     with wrap_mlflow_errors(client, f"version {version.label}"):
         tags = client.get_model_version(name, number).tags

@@ -1,4 +1,4 @@
-"""A warning about answers that were cut at the token limit, and so count as wrong."""
+"""A warning about answers that were cut at the token limit, which lowers the accuracy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidr.components.shared.stats.intervals import Interval
 
 
 def truncation_warning(languages: Mapping[str, Any]) -> str:
-    """Return a warning if accuracies would differ were all cut answers right, else "".
+    """Return a warning if any accuracy would be higher if all cut answers were right, else "".
 
     Args:
         languages: `accuracy`, `if_cut_right` and `truncated` of an evaluation, by language code.
@@ -23,7 +23,7 @@ def truncation_warning(languages: Mapping[str, Any]) -> str:
     if not changed:
         return ""
     return (
-        "answers that were cut at the token limit count as wrong; were they right, "
+        "answers were cut at the token limit; if all of them were right, "
         f"{'; '.join(changed)}. A larger evaluation.max_tokens would tell"
     )
 

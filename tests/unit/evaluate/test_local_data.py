@@ -94,7 +94,7 @@ def test_a_language_s_own_file_goes_before_the_split_s(tmp_path):
     write(tmp_path / "es.jsonl", [{"question": "¿Cuántos?", "answer": "8"}])
     (row,) = problems("mgsm", "es", {"mgsm": str(tmp_path)})
     assert row["answer"] == "8"
-    with pytest.raises(BadInput, match=r"has a file of es, and none of de.*Add de\.jsonl"):
+    with pytest.raises(BadInput, match=r"has a file for es, and none for de.*Add de\.jsonl"):
         problems("mgsm", "de", {"mgsm": str(tmp_path)})
 
 
@@ -104,7 +104,7 @@ def test_one_file_is_not_the_items_of_several_languages(tmp_path, task, given):
     write(tmp_path / "test.jsonl")
     data = {"juletxara/mgsm": str(tmp_path / given)}
     settings = {"tasks": [task], "languages": {task: ["es", "de"]}, "data": data}
-    with pytest.raises(BadInput, match="would be the items of es and de alike") as refused:
+    with pytest.raises(BadInput, match="would hold the items of both es and de") as refused:
         run_tasks(FakeEngine(says("2")), make_recipe(evaluation=settings), [TASKS], Path())
     assert refused.value.file == str(tmp_path / "test.jsonl")
 

@@ -99,7 +99,7 @@ def test_truncation_stands_beside_every_accuracy_and_warns_where_it_decides(tmp_
     assert first["truncated"] == {"en": 0.0, "es": 0.33, "de": 0.01, "fr": 0.0}
     assert first["if_cut_right"]["es"] == wilson(233, 300)
     [warning] = result["warnings"]
-    assert warning.startswith("M₀: answers that were cut at the token limit count as wrong")
+    assert warning.startswith("M₀: answers were cut at the token limit")
     assert "es 44.7 [39.1, 50.3] would be 77.7 [72.6, 82.0] (33.0% cut)" in warning
     assert "; de" not in warning and ", de" not in warning
     text = unescape(page)

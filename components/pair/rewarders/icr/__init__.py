@@ -2,7 +2,7 @@
 
 Of several samples in a language, the one with the highest implicit reward of a model that was tuned
 on preferences is chosen over the one with the lowest: r = beta * log(policy / reference), both
-reading the instruction in the dominant language. The step `score` computes it. As in the authors'
+reading the instruction in the dominant language. The step `score` computes r. As in the authors'
 code (ZNLP/Implicit-Cross-Lingual-Rewarding, utils/generate_preference_pair.py), a penalty on the
 length in characters is set in each language so that chosen and rejected texts are equally long on
 average. Unlike that code, which leaves out the first token of a response, we sum the

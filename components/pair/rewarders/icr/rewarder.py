@@ -43,11 +43,11 @@ class IcrRewarder(SampleRewarder):
 
 
 def length_penalty(groups: Sequence[Sequence[ScoredSample]], beta: float) -> float:
-    """Return the penalty per character with which chosen and rejected texts are equally long.
+    """Return the penalty per character that makes chosen and rejected texts most equal in length.
 
     Args:
         groups: the scored samples of each prompt of one language.
-        beta: of the scores.
+        beta: factor that the scores contain.
 
     Returns:
         Nats of log(policy / reference) per character: of the values from 0 to 0.999 in steps of

@@ -1,4 +1,4 @@
-"""The two texts of each candidate: answers, and the model's own translations of other answers."""
+"""Candidates of the rewarder lidr: an answer, and the model's translation of another answer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _NO_ANSWER = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
 
 @dataclass(frozen=True)
 class SampleRecords:
-    """The records that the pairs of one sample of responses are made from.
+    """The records from which the pairs of the i-th responses are made.
 
     Attributes:
-        prompts: those that were answered in any language; by (prompt_id, language).
+        prompts: the prompts that were answered in any language; by (prompt_id, language).
         responses: by (prompt_id, language).
         translations: by (prompt_id, source, target).
         round_trips: the translations back; by (prompt_id, source, target) of the first leg.
@@ -66,9 +66,9 @@ def read_samples(
 def candidates(languages: Languages, samples: Sequence[SampleRecords]) -> list[Candidate]:
     """Return the two candidates of every prompt and other language, failed ones included.
 
-    In language l the translated dominant response is chosen over the own one; in the dominant
-    language the own response is chosen over the translated one (paper, section 3.2). With several
-    samples, the i-th responses of both languages are paired.
+    In language l the translated dominant response is chosen over the response in l; in the dominant
+    language the dominant response is chosen over the one translated from l (paper, section 3.2).
+    With several samples, the i-th responses of both languages are paired.
     """
     answered = [
         list(dict.fromkeys(prompt_id for prompt_id, _ in records.responses)) for records in samples
@@ -123,15 +123,15 @@ def _candidate(
     answers: tuple[Response | None, Response | None],
     task: bool,
 ) -> Candidate:
-    """Return a candidate.
+    """Return a candidate, with the reasons why a text is missing.
 
     Args:
-        prompt: in the pair's language.
-        sample: number of the responses, from 0.
-        partner: the language of the answer that the other side comes from.
+        prompt: the prompt in the pair's language.
+        sample: number of the sample, from 0.
+        partner: the other of the two languages.
         kind: TRANSLATION_CHOSEN or OWN_CHOSEN.
         sides: chosen and rejected.
-        answers: the dominant language's, then the other one's; the sides come from them.
+        answers: the answers behind the sides: in the dominant language, then in the other one.
         task: whether the prompt is about translation.
     """
     chosen, rejected = sides
@@ -177,7 +177,7 @@ def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
 
 
 def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:
-    """Return why a side is missing; for a translation whose source failed, why the source did."""
+    """Return why a side is missing; for a translation of a failed answer, why the answer failed."""
     for side in sides:
         if side is None:
             return DropReason.MISSING_PARTNER

@@ -393,7 +393,7 @@ def test_a_gated_model_is_read_with_a_token_or_unknown(bare: Checked, hub, monke
     bare.cluster.configure(secrets={})
     code, found, _ = bare.check("--only", "model")
     assert (code, found["model files"]["state"]) == (2, "missing")
-    assert "must its terms be accepted? Then set HF_TOKEN" in found["model files"]["remedy"]
+    assert "must be accepted, accept them and set HF_TOKEN" in found["model files"]["remedy"]
     monkeypatch.setenv("HF_TOKEN", "hf_token")
     code, found, _ = bare.check("--only", "model")
     assert (code, unknown(found)) == (0, {})

@@ -209,7 +209,7 @@ def test_without_an_answer_of_the_cluster_one_thing_is_missing(bare: Checked):
 def test_without_a_kubeconfig_it_says_so(bare: Checked):
     bare.cluster.file.with_name("kubeconfig").unlink()
     _, found, _ = bare.check(*ON_CLUSTER)
-    assert found["Kubernetes API"]["remedy"].startswith("Set $KUBECONFIG, or run it in a pod")
+    assert found["Kubernetes API"]["remedy"].startswith("Set $KUBECONFIG, or run this in a pod")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
-"""Of the original: URIs of the registries with a copy, separated by spaces.
+"""Tag of the original: URIs of the registries with a copy, separated by spaces.
 
 It is written before the copy is made: `lidr prune` must never remove what a copy refers to.
 """
@@ -79,8 +79,8 @@ def copy_version(
     """Return a version's copy in another registry, created if there is none.
 
     Args:
-        client: of the version's registry.
-        version: to copy.
+        client: client of the version's registry.
+        version: the version to copy.
         target: client of the other registry, used under `target_account`.
         files: URI of a store to copy the files to; "" to refer to them where they are, since a
             stage never changes.

@@ -180,7 +180,10 @@ class ChatRenderer:
         return bool(chat.primer) and (direct or not self.template.opened)
 
     def thinks(self, chat: Chat) -> bool:
-        """Tell whether a thought that is removed may precede the answer; it may hold stop strings."""
+        """Tell whether a thought may precede the answer and is removed.
+
+        Stop strings in such a thought do not count.
+        """
         thinking = self.template.thinking
         removed = thinking == "remove" or (thinking == "keep" and bool(chat.primer))
         return removed and not self.primed(chat)

@@ -209,7 +209,7 @@ def test_without_an_answer_of_the_cluster_one_thing_is_missing(bare: Checked):
 def test_without_a_kubeconfig_it_says_so(bare: Checked):
     bare.cluster.file.with_name("kubeconfig").unlink()
     _, found, _ = bare.check(*ON_CLUSTER)
-    assert found["Kubernetes API"]["remedy"].startswith("Set $KUBECONFIG, or run it in a pod")
+    assert found["Kubernetes API"]["remedy"].startswith("Set $KUBECONFIG, or run this in a pod")
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def test_a_gated_model_is_read_with_a_token_or_unknown(bare: Checked, hub, monke
     bare.cluster.configure(secrets={})
     code, found, _ = bare.check("--only", "model")
     assert (code, found["model files"]["state"]) == (2, "missing")
-    assert "must its terms be accepted? Then set HF_TOKEN" in found["model files"]["remedy"]
+    assert "must be accepted, accept them and set HF_TOKEN" in found["model files"]["remedy"]
     monkeypatch.setenv("HF_TOKEN", "hf_token")
     code, found, _ = bare.check("--only", "model")
     assert (code, unknown(found)) == (0, {})

@@ -30,7 +30,7 @@ class ChatRequest:
         messages: the chat, to be rendered with the model's chat template.
         decoding: how the answer is decoded.
         primer: first characters of the assistant's turn, not part of the completion.
-        seed: of the request's own random stream, so that other requests do not change its answer.
+        seed: seed of the request's own random stream: other requests do not change its answer.
         group: consecutive requests of the same group may share a batch. Engines that work in
             batches keep groups apart, so that results do not depend on other groups.
     """

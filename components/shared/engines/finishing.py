@@ -1,4 +1,4 @@
-"""Makes completions of what a model wrote, in the same way for every engine."""
+"""Turns what a model wrote into completions, in the same way for every engine."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Refusals:
 class FirstAnswers(Generic[Answer]):
     """The answers of one call, held back until the engine accepts a request.
 
-    An engine that refuses all of them has wrong settings. Its refusals must not be written as
-    failures of the prompts: finished work is reused.
+    An engine that refuses every request has wrong settings. Its refusals must not be written as
+    failures of the prompts, because finished work is reused.
 
     Args:
         refusals: counts what is refused.
@@ -103,7 +103,7 @@ class FirstAnswers(Generic[Answer]):
         self._accepted = False
 
     def take(self, answer: Answer | Refused[Answer]) -> list[Answer]:
-        """Return the answers to pass on, now that another one has come.
+        """Take another answer; return those to pass on.
 
         Raises:
             EngineFailed: the engine has refused each of the first `MAX_FIRST_REFUSALS` requests.
@@ -128,7 +128,7 @@ class FirstAnswers(Generic[Answer]):
         return self.release()
 
     def release(self) -> list[Answer]:
-        """Return the answers that were held back: no others come before the caller has them."""
+        """Return the answers that were held back, on which the next requests may depend."""
         held, self._held = self._held, []
         return held
 

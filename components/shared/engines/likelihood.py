@@ -76,7 +76,7 @@ class Scorer:
 
 
 def _input_ids(one: Pass) -> list[int]:
-    """Return what the model reads: everything but the last target, which predicts nothing."""
+    """Return what the model reads: the context, then all but the last token of a continuation."""
     return one.context if one.together else one.context + one.targets[:-1]
 
 

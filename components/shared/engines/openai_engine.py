@@ -55,8 +55,9 @@ class OpenAIEngine:
 
     Args:
         folder: the model's tokenizer and configuration; weights are not needed.
-        name: of the model on the server.
-        max_length: context in tokens; 0 for the server's limit or else the model's.
+        name: the model's name on the server.
+        max_length: context in tokens, at most the server's limit; 0 for that limit, or else the
+            model's own.
         server: its address, and the limits on requests.
         chat: how chats are rendered.
 
@@ -351,7 +352,7 @@ class OpenAIEngine:
     def _failure(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
             f"{self._server.url} {what}: {error}",
-            remedy="Run again: finished work is kept. If it says the same then, serve the model "
+            remedy="Run again: finished work is kept. If the error comes again, serve the model "
             "with vLLM, or choose another engine.",
         )
 
@@ -369,6 +370,9 @@ async def _unless_refused(call: Awaitable[Any], refused: Answer) -> Any:
 
 
 def _context_of(card: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> int:
-    """Return a served model's context in tokens, 0 if unknown; vLLM's adapters name their model."""
+    """Return a served model's context in tokens, 0 if unknown.
+
+    On vLLM's server an adapter has no length of its own, but names its base model (`parent`).
+    """
     base = cards.get(card.get("parent") or "", {})
     return int(card.get("max_model_len") or base.get("max_model_len") or 0)

@@ -11,8 +11,8 @@ from lidr.components.shared.models.chat import ChatRenderer
 def written_text(chat: ChatRenderer, choice: Any) -> str:
     """Return what the model wrote (openai's `CompletionChoice`), from its tokens if there are any.
 
-    A server's text lacks incomplete characters. Servers that ignore `include_stop_str_in_output`
-    omit the stop string, but may name it.
+    A server's text lacks incomplete characters. After a stop string it is used all the same;
+    servers that ignore `include_stop_str_in_output` omit the stop string, but may name it.
 
     Raises:
         ValueError: the token ids are invalid, or they are missing and the text does not suffice.

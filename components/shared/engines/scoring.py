@@ -48,7 +48,7 @@ class Scoring:
 
     Attributes:
         chat: the model's renderer.
-        max_tokens: of context and continuation together.
+        max_tokens: limit on the tokens of context and continuation together.
         together: whether one pass may score several one-token continuations.
         refused: answers to requests that cannot be scored, for the caller to yield.
     """
@@ -81,7 +81,7 @@ class Scoring:
 
         No scores mean that the engine refused the pass, which fails its request.
         """
-        if one.request not in self._pending:  # another pass of it was refused
+        if one.request not in self._pending:  # another pass of the same request was refused
             return
         found = self._found[one.request]
         key, tokens, count = self._pending[one.request]

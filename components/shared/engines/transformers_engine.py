@@ -132,7 +132,7 @@ class TransformersEngine:
             )
 
     def _split_by_longrope(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
-        """Keep rows apart that must not share a batch: longrope's longest row sets the factors."""
+        """Keep rows apart that must not share a batch: its longest row sets longrope's factors."""
         threshold = self._longrope_threshold
         short = [row for row in rows if len(row.prompt) + row.limit <= threshold]
         long = [row for row in rows if len(row.prompt) > threshold]

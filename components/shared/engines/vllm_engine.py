@@ -49,8 +49,8 @@ Answer = TypeVar("Answer")
 _END: Any = object()
 
 _REQUESTS_PER_SLOT = 2
-"""Requests given to vLLM for each one that it can run at once: its queue never runs dry, and memory
-does not grow with the number of requests."""
+"""Requests given to vLLM for each one that it can run at once, so that its queue never runs dry and
+memory does not grow with the number of requests."""
 
 _START_REMEDY = (
     "See vLLM's log above. If GPU memory is short, give the step more GPUs or raise "
@@ -67,7 +67,7 @@ class VllmEngine:
         folder: the model's files.
         dtype: precision as in the recipe.
         max_length: context in tokens; 0 for the model's own.
-        seed: of the engine; requests have their own.
+        seed: the engine's seed; requests have their own.
         options: vLLM settings from the recipe that change its output.
         machine: the profile's settings for this machine.
         adapter: a LoRA adapter for all requests.

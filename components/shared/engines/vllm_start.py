@@ -1,4 +1,4 @@
-"""Around vLLM: its environment, an adapter's arguments, its errors, and noticing a dead core."""
+"""Starting vLLM: its environment, an adapter's arguments, its errors, and noticing a dead core."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def vllm_lora_rank(adapter: Path) -> int:
         raise BadInput(
             f"vLLM serves adapters up to rank {max(get_args(MaxLoRARanks))}, this one has {rank}",
             file=adapter / "adapter_config.json",
-            remedy="Add it to the weights: training.lora.merge true, or PEFT's merge_and_unload.",
+            remedy="Merge it into the weights: training.lora.merge true, or PEFT's "
+            "merge_and_unload.",
         )
     return allowed
 

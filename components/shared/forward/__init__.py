@@ -1,4 +1,4 @@
 """Pairs of texts as tokens and micro-batches, and a model's forward pass over them.
 
-Training and scoring share it. Imports `engines`, `models`, `records` and `core`.
+Training and scoring share this package. Imports `engines`, `models`, `records` and `core`.
 """

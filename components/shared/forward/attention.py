@@ -38,10 +38,10 @@ def flat_attention(
         module: the attention layer.
         query: (1, heads, tokens, head size).
         key: (1, heads or fewer, tokens, head size).
-        value: as `key`; in some models its head size is another.
+        value: as `key`; in some models with another head size.
         attention_mask: None; a model that makes a mask of its own is refused.
-        segments: of the row.
-        scaling: of the scores; None for one over the root of the head size.
+        segments: the row's segments.
+        scaling: factor of the scores; None for 1 / sqrt(head size).
         sliding_window: tokens that each token sees, itself included; None for all before it.
         kwargs: arguments of other attention functions.
 
@@ -95,8 +95,8 @@ def varlen_attention(
     """Attend in one call of a kernel for sequences of different lengths (FlashAttention on a GPU).
 
     Keys and values of a prompt are laid out twice, before chosen and before rejected; the kernel
-    aligns shorter queries to the end of their keys, and wants values of the same head size: smaller
-    ones (multi-head latent attention) are padded, and the result is cropped.
+    aligns shorter queries to the end of their keys. It wants values of the queries' head size, so
+    smaller ones (multi-head latent attention) are padded, and the result is cropped.
     """
     size, own_size = query.shape[-1], value.shape[-1]
     if own_size < size:

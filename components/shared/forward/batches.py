@@ -32,7 +32,7 @@ class Segments:
 
     Attributes:
         spans: one for each pair, or for each side with its own prompt, in the row's order.
-        device: of the row.
+        device: the row's device.
     """
 
     spans: tuple[Span, ...]
@@ -80,7 +80,7 @@ class MicroBatch:
     Attributes:
         ids: token ids, (rows, tokens).
         positions: position ids of the same shape; None where they count from 0 in each row.
-        segments: of a flat row; None for padded rows.
+        segments: a flat row's segments; None for padded rows.
         sources: for each response token, the index (into all rows, flattened) of the token that
             predicts it; pair by pair, chosen before rejected.
         targets: the response tokens, in the same order.
@@ -171,11 +171,11 @@ def micro_batches(
     """Divide rows into micro-batches of pairs of similar length.
 
     Args:
-        rows: the pairs of one optimizer step, so that grouping changes no step.
+        rows: indices of the pairs of one optimizer step, so that grouping changes no step.
         pairs: all pairs, which rows refer to.
-        layout: of micro-batches; decides how many tokens each of them has.
-        tokens: of a micro-batch at most; a longer pair is a micro-batch by itself.
-        max_pairs: pairs in a micro-batch at most; 0 for no bound.
+        layout: layout of the micro-batches, which decides how many tokens each of them has.
+        tokens: most tokens of a micro-batch; a longer pair is a micro-batch by itself.
+        max_pairs: most pairs of a micro-batch; 0 for no bound.
     """
     packs: list[list[int]] = []
     for row in sorted(rows, key=lambda row: -pairs[row].longest):
@@ -189,7 +189,7 @@ def micro_batches(
 
 
 def token_budget(setting: int, pairs: Sequence[TokenPair]) -> int:
-    """Return the tokens of a micro-batch: the profile's, or those of the longest pair.
+    """Return the most tokens of a micro-batch: the profile's `setting`, or if 0 the longest pair's.
 
     The latter are at least `MIN_MICRO_BATCH_TOKENS`.
     """

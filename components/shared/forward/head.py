@@ -1,7 +1,7 @@
 """The LM head over response tokens only: log-probabilities without a batch's logits.
 
 With a vocabulary of 128k, the logits of a micro-batch would be larger than all other activations.
-Here only a tile of rows exists at a time; the backward pass computes each tile's softmax again.
+Here only a tile of their rows exists at a time; the backward pass computes each tile again.
 """
 
 from __future__ import annotations

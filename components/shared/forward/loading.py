@@ -24,7 +24,7 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
 
     Args:
         settings: how chats are rendered.
-        folder: the model's.
+        folder: the model's folder.
         others: folders of further models that read the same tokens.
 
     Raises:

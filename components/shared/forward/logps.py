@@ -36,12 +36,12 @@ def pair_logps(
 
     Args:
         model: after `install_scoring`.
-        pairs: those of all ranks.
-        layout: of the model's batches, from `install_scoring`.
-        tokens: of a micro-batch; 0: as many as the longest pair has, at least 2048.
-        bfloat16: run the passes in bfloat16.
-        meter: counts the pairs of this rank.
-        rank: whose share.
+        pairs: the pairs of all ranks.
+        layout: layout of the model's batches, from `install_scoring`.
+        tokens: most tokens of a micro-batch; 0 for those of the longest pair, at least 2048.
+        bfloat16: whether to run the passes in bfloat16.
+        meter: counts the pairs and tokens of this rank.
+        rank: the rank whose share to score.
         world_size: how many ranks there are.
 
     Returns:

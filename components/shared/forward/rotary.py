@@ -13,7 +13,7 @@ def split_rotary(model: Any) -> None:
     """Apply a model's rotary embeddings to one sequence at a time.
 
     Args:
-        model: of transformers; a sequence begins at each position 0.
+        model: a model of transformers; a sequence begins at each position 0.
     """
     for module in model.modules():
         if hasattr(module, "rope_type") and hasattr(module, "attention_scaling"):

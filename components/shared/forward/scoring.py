@@ -69,7 +69,9 @@ def install_scoring(
     separate = bool(threshold) and max(pair.longest for pair in pairs) > threshold
     if separate:
         emit(
-            "note", message=f"longrope: pairs beyond {threshold} tokens, so each text is a sequence"
+            "note",
+            message=f"longrope: some pairs are longer than {threshold} tokens, so each text is a "
+            "sequence of its own",
         )
         split_rotary(model)
     layout = separate_batch if separate else flat_batch

@@ -33,9 +33,9 @@ class Sharing:
 
     Attributes:
         pairs: all pairs, which rows refer to.
-        layout: of micro-batches.
-        tokens: of a micro-batch at most; a longer pair is a micro-batch by itself.
-        max_pairs: pairs in a micro-batch at most; 0 for no bound.
+        layout: layout of the micro-batches.
+        tokens: most tokens of a micro-batch; a longer pair is a micro-batch by itself.
+        max_pairs: most pairs of a micro-batch; 0 for no bound.
         world_size: number of ranks.
     """
 
@@ -49,8 +49,8 @@ class Sharing:
         """Return the micro-batches of a rank; every rank has equally many.
 
         Args:
-            rows: those of all ranks.
-            rank: whose micro-batches to return.
+            rows: indices of the pairs of all ranks.
+            rank: the rank whose micro-batches to return.
         """
         shares = [
             micro_batches(share, self.pairs, self.layout, self.tokens, self.max_pairs)

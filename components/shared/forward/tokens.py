@@ -108,12 +108,12 @@ def tokenize_pairs(
 
     Args:
         records: the pairs.
-        chat: of the model that is trained.
+        chat: the model's chat renderer.
         max_length: most tokens of prompt and response together.
         overflow: refuse or drop a pair whose prompt leaves no room for a response.
         file: where the pairs come from, for errors.
         cut: sides whose text ends where max_tokens cut it.
-        by_model: `max_length` is the model's context, which no setting can raise.
+        by_model: whether `max_length` is the model's context, which no setting can raise.
 
     Raises:
         BadInput: a prompt is too long (or all are, where they are dropped).

@@ -18,7 +18,7 @@ POLICY_SIGNS = (
     "violates PodSecurity",
     _TERMINATING,
 )
-"""Texts in the message of a 403 that admission control sends; in others a right is missing."""
+"""Parts of the message of a 403 by admission control; any other 403 means a missing right."""
 
 
 def status_of(error: BaseException) -> int:
@@ -50,7 +50,7 @@ def transient_reason(error: Exception, what: str) -> str:
     if 400 <= status < 500 and status not in (404, 408, 409, 429):
         raise BadInput(f"cannot {what}: {message_of(error)}") from error
     root = error.__cause__ or error
-    # An answer that breaks off is urllib3's error; its cause may be http.client's, which is not.
+    # If an answer breaks off, the error is urllib3's, but its cause may be http.client's.
     if not status and not any(isinstance(each, _TRANSIENT) for each in (error, root)):
         raise error
     if status >= 500:

@@ -32,7 +32,7 @@ def connect(*, pod_first: bool = False) -> str:
             return namespace
     raise BadInput(
         "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
-        remedy="Set $KUBECONFIG, or run it in a pod with a service account's token.",
+        remedy="Set $KUBECONFIG, or run this in a pod with a service account's token.",
     )
 
 

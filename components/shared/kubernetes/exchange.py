@@ -31,7 +31,7 @@ class Exchange(Generic[Job, Summary]):
         stage: the stage being written.
         job: class of the job.
         summary: class of a node's summary.
-        folder: of the stage, `launch` or one in it: launches in different folders share no file.
+        folder: folder of the stage, `launch` or one in it: different folders share no file.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Exchange(Generic[Job, Summary]):
         self._write(f"failure-{failure.node}.json", failure)
 
     def forget_failure(self, node: int) -> None:
-        """Delete why a node failed before: it has been started again."""
+        """Delete a node's failure: the node has been started again."""
         self._store.delete(self._key(f"failure-{node}.json"))
 
     def failure(self) -> RecordedFailure | None:

@@ -124,5 +124,5 @@ def failure_of(error: LidrError) -> RecordedFailure:
 
 
 def root_cause(failures: list[RecordedFailure]) -> RecordedFailure:
-    """Return the failure that caused the others: the first raised, else by order, then time."""
+    """Return the failure that caused the others: the first raised, else the first by `order`."""
     return min(failures, key=lambda each: (not each.deliberate, each.order, each.time))

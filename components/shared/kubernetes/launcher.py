@@ -74,10 +74,10 @@ class TrainJobLauncher:
     """Runs a program on the nodes of a Kubeflow TrainJob.
 
     Args:
-        launch: from the profile.
-        placement: of the nodes, from KFP.
-        poll_seconds: between two readings of the TrainJob.
-        retry_seconds: for which API errors are retried; by default LIDR_RETRY_SECONDS.
+        launch: settings from the profile.
+        placement: placement of the nodes, from KFP.
+        poll_seconds: time between two readings of the TrainJob.
+        retry_seconds: how long API errors are retried; by default LIDR_RETRY_SECONDS.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ def _other_live_run(cluster: Cluster, found: TrainJob) -> str:
 def _failed(
     name: str, job: TrainJob | None, pods: TrainJobPods, exchange: Exchange[Any, Any]
 ) -> LidrError:
-    """Return why a TrainJob failed, by its ranks, its pods, or the TrainJob itself."""
+    """Return why a TrainJob failed, according to its ranks, its pods, or the TrainJob itself."""
     failure = exchange.failure()
     if failure is not None and failure.deliberate:
         return failure.as_error()

@@ -17,7 +17,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, has_ended, name_of
 
 _FIRST_LINES = 1000
-"""Lines, at most, that are read of a log from before this launcher started."""
+"""Most lines that are read of a log from before this launcher started."""
 
 _OVERLAP_SECONDS = 10
 """Seconds of a log that are read again, because clocks differ and the API takes whole seconds;
@@ -40,9 +40,8 @@ class LogFollower:
 
     Args:
         cluster: reads the logs.
-        container: of each pod, the one whose log is followed.
-        first_lines: lines, at most, that are read of the log from before a pod was first seen; 0
-            for all.
+        container: name of the container whose log is followed.
+        first_lines: most lines to read of what a pod printed before it was first seen; 0 for all.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ class TrainJobPods:
         scheduled: how many had been scheduled to a node then.
         waiting: why the first waiting pod waits; "" if none does.
         sharded: whether each node does a shard of the work.
-        failures: of the newest attempt by node, in the order in which they were seen, without those
-            of pods that have been replaced.
+        failures: failures of the newest attempt, by node, in the order in which they were seen,
+            without those of pods that have been replaced.
     """
 
     cluster: Cluster
@@ -111,7 +111,7 @@ class TrainJobPods:
 
 
 class AdmissionTimeout:
-    """Measures how long a TrainJob has lacked pods, whether for admission, a node or an image.
+    """Measures how long a TrainJob lacks running pods, waiting for admission, a node or an image.
 
     Training needs all of its nodes; of shards, which do not wait for each other, one is enough.
     The limit is in seconds.

@@ -14,7 +14,7 @@ from lidr.components.shared.kubernetes.trainjobs import Cluster
 _NAME_VARIABLE = "KFP_POD_NAME"
 """Environment variable with this pod's name.
 
-Kubernetes cuts a host's name after 63 characters; those of Kubeflow's pods are often longer.
+Kubernetes cuts a host's name after 63 characters; the names of Kubeflow's pods are often longer.
 """
 
 

@@ -99,8 +99,8 @@ def missing_resources(message: str) -> list[str]:
 def why_failed(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not.
 
-    A reason of the pod as a whole counts first, e.g. its eviction; then the container; then the
-    others: one that initializes, or Argo's, which uploads what the container has left.
+    A reason of the pod as a whole counts first, e.g. its eviction; then `container`; then the other
+    containers: one that initializes, or Argo's, which uploads the step's outputs.
     """
     ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)

@@ -1,6 +1,6 @@
-"""Asks the Kubernetes API, from a pod, whether another run of Kubeflow Pipelines is still alive.
+"""Asks the Kubernetes API, from a pod, whether a run of Kubeflow Pipelines is still alive.
 
-It uses no client library, which not every image has.
+This needs no client library, as not every image has one.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _NO_ANSWER = (
 def cluster_id() -> str:
     """Return an id that the pods of one account of one cluster share; "" where it is not known.
 
-    Clusters may share the certificate authority of their API servers. The uid of the service
-    account, which its token names, is of one cluster.
+    Clusters may share the certificate authority of their API servers, but not the uid of a service
+    account, which its token names.
     """
     try:
         authority = (_ACCOUNT / "ca.crt").read_bytes()
@@ -87,8 +87,8 @@ def was_cancelled(namespace: str, run: str) -> bool:
     """Return whether somebody has cancelled a run.
 
     Kubeflow cancels by a deadline of zero seconds (2.17, TerminateWorkflow in
-    backend/src/apiserver/resource/resource_manager.go). Its exit task gets the state `RUNNING`, as
-    after a killed pod. Also False if the API server does not answer.
+    backend/src/apiserver/resource/resource_manager.go). The run's exit task gets the state
+    `RUNNING`, as after a killed pod. Also False if the API server does not answer.
     """
     if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(run)):
         return False

@@ -1,4 +1,4 @@
-"""The Kubernetes API as a launcher needs it: creates TrainJobs by Kubeflow's SDK, retries calls.
+"""The Kubernetes API as a launcher needs it: creates TrainJobs with Kubeflow's SDK, retries calls.
 
 API servers are restarted and upgraded while jobs run for days. One error ends the SDK's own
 `wait_for_job_status`; here every call but `log` is retried until it has failed for minutes.
@@ -34,7 +34,7 @@ class TrainJob:
         stage: URI of the stage it works for.
         run: id of the KFP run that created it; "" for none.
         nodes: number of its nodes; 0 if the runtime sets it.
-        conditions: message by type, of those that are true.
+        conditions: the message of each condition that is true, by type.
         deleting: whether it is being deleted.
     """
 
@@ -55,7 +55,7 @@ class Cluster:
 
     Args:
         namespace: "" for the client's own.
-        seconds: for which errors of a call are retried; by default LIDR_RETRY_SECONDS.
+        seconds: how long errors of a call are retried; by default LIDR_RETRY_SECONDS.
     """
 
     def __init__(self, namespace: str = "", seconds: float | None = None) -> None:

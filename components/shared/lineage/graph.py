@@ -1,7 +1,7 @@
 """Lineage: what a stage was made from, stage by stage, back to the base model and the prompt files.
 
 The graph is read from markers alone. A marker names its stage's inputs by digest, so the graph is
-the same wherever the store is now, across runs that share stages. A deleted stage stays in the
+the same wherever the store is now, and spans runs that share stages. A deleted stage stays in the
 graph, as gone.
 """
 
@@ -56,10 +56,10 @@ class Node:
     """One stage of a lineage.
 
     Attributes:
-        stage: with its store and digest.
+        stage: the stage, with its store and digest.
         presence: which parts of it exist.
-        marker: the content of its marker; empty if it is missing or damaged. Of one that was
-            changed after it was written, only identity, counts and files.
+        marker: the content of its marker; empty if it is missing or damaged; only identity, counts
+            and files if it was changed after it was written.
         data: the marker's bytes; None if it is missing or cannot be read.
         marker_name: the file name of its marker.
         inputs: URI of each stage it read, by the name of the input; `source`, `adapter` and `base`
@@ -142,7 +142,7 @@ def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_:
 
     Args:
         roots: URIs of stages.
-        follow: called with a stage and the name of one of its inputs; whether to trace that input.
+        follow: returns whether to trace an input, given a stage and the input's name.
 
     Raises:
         BadInput: a URI is not a stage's, or the roots' store cannot be read.
@@ -211,7 +211,7 @@ class _UnopenedStore:
 def _read_elsewhere(uri: str, lost: set[str]) -> Node:
     """Return a stage of another store than the lineage's own; damaged if it cannot be read.
 
-    A store that cannot be opened is asked once: that may take a minute.
+    A store that cannot be opened is tried only once, as that may take a minute.
     """
     root, _, rest = uri.rpartition("/stages/")
     stage = Stage(cast("Store", _UnopenedStore(root)), f"stages/{rest}")
@@ -247,7 +247,7 @@ def _inputs_of(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str],
 def _stage_with(store: Store, steps: Sequence[str], digest: str) -> str:
     """Return the URI of the stage with a digest, made by one of some steps.
 
-    Without such a stage it is the first step's.
+    If there is none, the URI is that of the first step's stage.
     """
     prefixes = [f"stages/{step}/{digest}" for step in steps]
     if len(prefixes) == 1:
@@ -271,7 +271,7 @@ def _model_uris(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str,
 
 
 def _json(stage: Stage, marker: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a stage's JSON file; empty if there is none, or not as written (see `verify`)."""
+    """Return a stage's JSON file; empty if it is missing or was changed (`verify` reports it)."""
     if name not in marker["files"]:
         return {}
     try:

@@ -29,7 +29,7 @@ class LineageFinding:
     """Something in a lineage that is not as it was recorded.
 
     Attributes:
-        uri: of the file or stage.
+        uri: URI of the file or stage.
         what: what is wrong, as a predicate, e.g. `is gone`.
     """
 
@@ -40,16 +40,16 @@ class LineageFinding:
 def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[LineageFinding]:
     """Return what is wrong anywhere in a lineage: markers and outside models, then stages' files.
 
-    Files of stages are hashed four at a time. What cannot be read is a finding, too. Another store
-    than the lineage's own that does not answer is not asked again.
+    Files of stages are hashed four at a time. What cannot be read is a finding, too. A store that
+    does not answer is not asked again.
 
     Of a pruned stage only the marker is checked. A model from outside the store is compared with
     the fingerprint that was taken when it was brought in: every byte of a folder, the listing of
-    an `s3://` prefix; `hf://` is pinned by its revision and is not fetched. Of one that `lidr
-    fetch` has brought, every byte is compared with its marker.
+    an `s3://` prefix; `hf://` is pinned by its revision and is not fetched. If `lidr fetch` has
+    brought the model, every byte is compared with its marker.
 
     Args:
-        graph: to verify.
+        graph: the lineage to verify.
         advance: called after each file of a stage with its recorded size; models outside are not
             counted.
 
@@ -119,7 +119,7 @@ class _Verifier:
         source = locate_source(uri)
         if what := _outside_fault(uri, source, expected):
             yield LineageFinding(uri, what)
-        elif source:  # its fingerprint covers what pins it: no file was read
+        elif source:  # its fingerprint covers only what pins it, so no file has been read yet
             for name, described in sorted(source.marker()["files"].items()):
                 yield from self.file_faults(source, name, described)
 
@@ -130,9 +130,9 @@ class _Verifier:
 
         Args:
             root: URI of the store that it is in.
-            uri: of the file or model.
+            uri: URI of the file or model.
             check: returns the findings.
-            args: of the check.
+            args: the arguments of `check`.
 
         Raises:
             StoreUnavailable: the lineage's own store does not answer.

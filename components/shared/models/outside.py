@@ -41,9 +41,10 @@ class NotRegistered(BadInput):
 
 
 def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
-    """Return where the files of a model are: the source of an MLflow model, others unchanged.
+    """Return where the files of a model are, with an alias, or an unpinned hub model, resolved.
 
-    Aliases and branches move, so they are resolved only once, when the loop starts.
+    Aliases and branches move, so they are resolved only once, when the loop starts. Any other
+    source is returned as it is.
 
     Args:
         source: as in the recipe, e.g. `models:/name@alias` or `models:/name/version`.
@@ -132,8 +133,8 @@ def model_names(source: str) -> list[str]:
     found = ask_hub(
         lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
         f"{source} cannot be looked up",
-        f"See https://huggingface.co/{name}: is the revision there, must its terms be accepted? "
-        "Then set HF_TOKEN.",
+        f"See https://huggingface.co/{name}: the revision must exist. If the model's terms must be "
+        "accepted, accept them and set HF_TOKEN.",
     )
     return [file.rfilename for file in found.siblings or ()]
 
@@ -142,8 +143,8 @@ def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) 
     """Return a digest that changes with an outside model's files.
 
     A folder is checked by `check`, and its files are hashed; an `s3://` prefix is identified by its
-    listing (names, sizes and ETags: another checkpoint of the same shape has equal sizes), `hf://`
-    by its revision.
+    listing (names, sizes and ETags: another checkpoint of the same shape has equal sizes), a model
+    of the hub, fetched or not, by its revision, any other fetched model by its digest.
     """
     if held := find_fetched(source):
         pins = held[0].marker()["identity"]["source"]
@@ -173,7 +174,7 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
         if "/" not in entry.key  # excludes ../x as well
         and any(Path(entry.key).match(pattern) for pattern in _file_patterns(weights))
     ]
-    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:  # each one is read in parallel ranges, too
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:  # a file is read in parallel ranges, too
         for _ in pool.map(lambda key: store.download(key, folder / key), wanted):
             pass
 

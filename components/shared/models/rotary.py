@@ -12,7 +12,7 @@ from lidr.components.shared.core.errors import BadInput
 
 
 def longrope_threshold(config: Any) -> int:
-    """Return the tokens above which a model's longrope uses its long factors; 0 without longrope.
+    """Return the length in tokens above which longrope uses its long factors; 0 without longrope.
 
     Source: LongRoPE, arXiv 2402.13753, as in Phi-3.
     """

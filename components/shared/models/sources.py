@@ -126,7 +126,7 @@ def model_config(stage_uri: str) -> dict[str, Any]:
 def _outside_model(stage: Stage) -> dict[str, Any]:
     if not stage.files(prefix="model.json"):
         raise BadInput(
-            f"stage {stage.uri} holds no model", remedy="Name one of `prepare` or `train`."
+            f"stage {stage.uri} holds no model", remedy="Name a stage of `prepare` or `train`."
         )
     outside: dict[str, Any] = json.loads(stage.read("model.json"))
     uris = {name: outside[name] for name in ("source", "adapter") if outside.get(name)}

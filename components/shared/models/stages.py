@@ -40,7 +40,7 @@ def model_stage(store: Store, source: str) -> str:
 
 
 def stage_of_files(store: Store, files: ModelLocation) -> str:
-    """Return the URI of the stage that holds a model, from where its files are.
+    """Return the URI of the stage that holds the model with these files.
 
     Args:
         store: where the stage of an outside model is written.
@@ -66,7 +66,7 @@ def stage_of_files(store: Store, files: ModelLocation) -> str:
 
 
 def canonical_model_stage(store: Store, uri: str) -> str:
-    """Return the URI of the one stage that represents a stage's model, however it was named.
+    """Return the URI of the one stage that represents a model, whichever stage holds or names it.
 
     The inputs stage that holds a recipe's M_0 depends on the prompts too. With this stage instead,
     measurements of the model are shared with other recipes, commands, and the run that trained it.
@@ -113,7 +113,7 @@ def admit_stage(recipe: Recipe, uri: str, *, trained: bool = True) -> Admission:
 
 
 def admit_files(recipe: Recipe, files: ModelLocation, *, trained: bool = True) -> Admission:
-    """Return what admission decides about a model, from where its files are; see `admit_stage`."""
+    """Return what admission decides about the model with these files; see `admit_stage`."""
     source, adapter = files
     return admit(
         ModelCandidate(

@@ -112,7 +112,7 @@ def main() -> None:
     is not valid (with the `line`), or over a limit.
     """
     # At the soft limit the kernel sends SIGXCPU; at the hard one SIGKILL, as when memory is short.
-    # The kernel counts Python's start too, which is slow where memory is short: it is added.
+    # The kernel counts Python's start too, which is slow where memory is short: add its CPU time.
     limit = math.ceil(time.process_time()) + CPU_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -68,13 +68,13 @@ def check_no_pickles(folder: Path) -> None:
         raise BadInput(
             f"{found[0]} may be a pickle, which can run code when it is opened",
             file=folder,
-            remedy="Remove it where there are safetensors; else load it where you trust it, then "
+            remedy="Remove it if there are safetensors; else load it where you trust it, then "
             "model.save_pretrained(folder).",
         )
 
 
 def check_index(folder: Path, names: Collection[str] | None = None) -> None:
-    """Refuse weights of which a file is missing: one that the index names, or the only one.
+    """Refuse weights that lack a file: one that the index names or, without an index, `SINGLE`.
 
     Args:
         folder: the model's files, with or without weights.

@@ -37,8 +37,8 @@ JUDGING_TAGS = {step.name: step.digest_tag for step in STEPS if step.about and s
 _POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
 _ITERATION_TAG = "lidr.iteration"
 _STORE_OF_REGISTRY = (
-    "The registry names this store: name the one that has the stages by --store, or "
-    "`lidr relocate` it."
+    "The registry names this store: name the one that has the stages with --store, or run "
+    "`lidr relocate`."
 )
 
 
@@ -47,8 +47,8 @@ class Ancestry:
     """Everything that a version was made from.
 
     Attributes:
-        version: of a registered model.
-        store: with its stages.
+        version: the registered version.
+        store: the store with its stages.
         model: URI of the stage that holds its model.
         graph: that stage, the stages that judged it, and all that they were made from.
         runs: names of the runs on the store whose state names the version.
@@ -69,12 +69,12 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
 
     Args:
         client: of MLflow.
-        version: of a registered model.
+        version: the registered version.
         store: URI of the store with its stages; "" for the one that the registry names.
 
     Raises:
-        BadInput: the registry names no store, the stage with the model is gone, or the tag with the
-            iteration is no number.
+        BadInput: the registry names no store, the store or the stage with the model is gone, or the
+            tag with the iteration is no number.
     """
     remedy = "Correct --store." if store else _STORE_OF_REGISTRY
     home = open_existing(store or store_uri(client, version), remedy=remedy)
@@ -87,7 +87,7 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
     if graph.nodes[model].presence is Presence.GONE:
         raise BadInput(
             f"the stage with the model of {version.label} is gone: {model}",
-            remedy="Restore it, or name the store that holds it by --store.",
+            remedy="Restore it, or name the store that holds it with --store.",
         )
     runs, findings = _runs_of(home, version)
     return Ancestry(version, home, model, graph, runs, findings)
@@ -113,7 +113,7 @@ def store_uri(client: Any, version: Version) -> str:
         return root
     raise BadInput(
         f"nothing in MLflow says which store has the stages of {version.label}",
-        remedy="Name it by --store.",
+        remedy="Name it with --store.",
     )
 
 
@@ -121,7 +121,7 @@ def open_existing(uri: str, *, remedy: str = "Correct --store.") -> Store:
     """Open a store that must exist: a missing folder is not created.
 
     Args:
-        uri: of the store.
+        uri: URI of the store.
         remedy: the remedy if it does not exist.
 
     Raises:
@@ -170,9 +170,9 @@ def own_stage(version: Version) -> str:
 def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[LineageFinding, ...]]:
     """Return the runs that name a version, and where they disagree with the registry.
 
-    Runs with other recipes may make the same model, and so share its version. Its tags are those of
-    the run that registered it: where one run agrees with them, the others need not. A copy's run
-    names the original; it need not be on the store that the files were copied to.
+    Runs with other recipes may make the same model, and so share its version. The version's tags
+    are those of the run that registered it: if one run agrees with them, the others need not. If
+    the version is a copy, its run names the original, and may be on another store than the files.
     """
     runs: list[str] = []
     findings: list[LineageFinding] = []

@@ -38,12 +38,12 @@ class AliasMove:
 
     Attributes:
         action: what was requested.
-        alias: that moves.
-        version: that it moves to.
-        before: version that it pointed at; None if it did not exist.
-        reason: of the person who requested it; "" for none.
-        forced: whether it went against the gate, or without one.
-        verdict: of the gate on the version, as in the tag `lidr.gate_verdict`.
+        alias: the alias that moves.
+        version: the version that it moves to.
+        before: the version that it pointed at; None if it did not exist.
+        reason: the reason that was given for the move; "" for none.
+        forced: whether the move went against the gate, or without one.
+        verdict: the gate's verdict on the version, as in the tag `lidr.gate_verdict`.
         gate: URI of the gate stage with the verdict; "" if only the tag has it.
     """
 
@@ -62,9 +62,9 @@ class AuditEntry:
     """A move in the audit log.
 
     Attributes:
-        name: of its object, without suffix.
+        name: name of its object, without suffix.
         time: when it was written, ISO 8601 in UTC.
-        actor: who requested it.
+        actor: who requested the move.
         move: what was requested.
         done: whether it was carried out and confirmed.
     """
@@ -76,7 +76,7 @@ class AuditEntry:
     done: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
+        """Return the entry as JSON types."""
         return {"time": self.time, "actor": self.actor, **asdict(self.move), "done": self.done}
 
 
@@ -109,7 +109,7 @@ def entries(audit_log: Store) -> list[AuditEntry]:
         BadInput: one of them is not as lidr writes it.
     """
     names = _names(audit_log, _ENTRY)
-    done = set(_names(audit_log, _DONE))  # after them: a move may be made and confirmed meanwhile
+    done = set(_names(audit_log, _DONE))  # listed last: a move may be confirmed meanwhile
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda name: _read(audit_log, name, name in done), names))
 

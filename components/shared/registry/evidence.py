@@ -27,7 +27,7 @@ START = "start"
 _MODEL_FILES = re.compile(
     r"(?P<root>.+)/stages/(?P<step>[^/]+)/(?P<digest>[^/]+)/(?P<folder>model|adapter)/?"
 )
-"""URI of the files that a stage of lidr holds of a model."""
+"""URI of the folder with a model's or an adapter's files in a stage."""
 _MAX_NAMED = 3
 _REMAKE = "Restore them, or run the recipe again: it makes what is missing."
 _FETCH = "Restore them, or run `lidr fetch` again: it brings what is missing."

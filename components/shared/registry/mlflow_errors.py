@@ -32,8 +32,8 @@ def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[
         remedy: the remedy if `what` does not exist.
 
     Raises:
-        BadInput: it does not exist; the server refuses our login, cannot register files in a local
-            folder, or is not MLflow; or the database cannot be used.
+        BadInput: `what` does not exist; the server refuses our login, cannot register files in a
+            local folder, or is not MLflow; or the database cannot be used.
         TrackingFailed: the server or the database does not answer, or cannot work now.
         RegistryFailed: MLflow refused this request, or its answer is unusable.
     """

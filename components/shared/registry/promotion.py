@@ -31,7 +31,7 @@ from lidr.components.shared.tracking import ask_mlflow
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 
 PROMOTION_TAG = "lidr.promotion"
-"""Of a version: the last move of an alias to it, as JSON."""
+"""Tag of a version: the last move of an alias to it, as JSON."""
 
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # MLflow takes no dots
@@ -43,12 +43,12 @@ class PromotionOrder:
     """The options of a promotion.
 
     Attributes:
-        alias: to move.
+        alias: the alias to move.
         reason: why; required with `force`.
-        force: promote without a passed gate.
-        verify: compare the digests of all files first.
-        verdict: of the gate, to go by; None for what the version's own gate stage or tag says.
-        expected: version that the alias must still point at, unless it is at the promoted one
+        force: whether to promote without a passed gate.
+        verify: whether to compare the digests of all files first.
+        verdict: the gate's verdict to go by; None for that of the version's gate stage or tag.
+        expected: the version that the alias must still point at, unless it is at the promoted one
             already; 0 if it must not exist yet, None for any.
     """
 
@@ -169,18 +169,19 @@ def permit_promotion(
     """Refuse a promotion that is not allowed; return whether it is forced, against the gate.
 
     Args:
-        version: to be promoted.
-        verdict: of the gate.
+        version: the version to be promoted.
+        verdict: the gate's verdict.
         order: the promotion's options.
-        before: version that the alias points at; None if it does not exist.
+        before: the version that the alias points at; None if it does not exist.
 
     Raises:
-        GateRefused: it neither passed nor is forced, or the alias is not at `order.expected`.
+        GateRefused: the version neither passed nor is forced, or the alias is not at
+            `order.expected`.
     """
     if order.expected is not None and (before or 0) not in (order.expected, version.number):
         basis = f"compared with version {order.expected}" if order.expected else "to be the first"
         raise GateRefused(
-            f"{order.alias} of {version.name!r} is {version_text(before)} by now, and "
+            f"{order.alias} of {version.name!r} is {version_text(before)} by now, but "
             f"{version.label} was {basis}",
             remedy="Compare it with what the alias names now, if anything.",
         )
@@ -215,7 +216,7 @@ def _carry_out(
             moves.insert(0, (PREVIOUS, move.before))
         if move.action == "rollback":
             moves.reverse()
-        # Cut off between the two aliases, either order leaves both at the older champion.
+        # If this is cut off between the two moves, both aliases are at the older champion.
         for alias, number in moves:
             _set_alias(client, lease, name, alias, str(number))
         brief = {
@@ -250,11 +251,11 @@ def advance(
 
     Args:
         client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-        alias: to point.
-        number: of the version.
-        audit_log: of the model, for its lease.
-        if_unset: leave the alias where it is, if it is anywhere.
+        name: name of the registered model.
+        alias: the alias to move.
+        number: number of the version.
+        audit_log: the model's, for its lease.
+        if_unset: whether to leave the alias where it is, if it is anywhere.
     """
     with exclusive(audit_log) as lease:
         held = read_model(client, name).aliases.get(alias, 0)

@@ -22,7 +22,7 @@ from lidr.components.shared.store.lease import exclusive
 from lidr.components.shared.store.open import is_missing_folder, open_store
 
 AUDIT_LOG_TAG = "lidr.audit_log"
-"""Of a registered model: URI of the folder with its lease and its audit entries."""
+"""Tag of a registered model: URI of the folder with its lease and its audit entries."""
 
 _TAG_SECONDS = 1.0
 """How long we wait for others that set the same missing tag."""
@@ -40,11 +40,11 @@ def ensure_version(
 
     Args:
         client: of MLflow.
-        name: of the registered model, which is created if it is missing.
+        name: name of the registered model, which is created if it is missing.
         source: URI of the model's files.
-        tags: of the version, DIGEST_TAG among them. REGISTERED_TAG is left out: a copy has its own
-            date.
-        run_id: of the MLflow run with its metrics; "" for none.
+        tags: the version's tags, DIGEST_TAG among them. REGISTERED_TAG is left out: a copy has its
+            own date.
+        run_id: id of the MLflow run with its metrics; "" for none.
         audit_log: URI of the folder for lease and audit entries if the model has none yet.
     """
     digest = tags[DIGEST_TAG]
@@ -85,9 +85,9 @@ def ensure_model(client: Any, name: str, audit_log: str) -> Store:
 def audit_log_of(client: Any, model: RegisteredModel, default: str) -> Store:
     """Return the folder named by a registered model's tag, which is set to `default` if missing.
 
-    It is missing in a model that lidr did not create. MLflow overwrites a tag without asking:
-    of several writers the last one wins, so the tag is read again after a second. A writer that
-    takes longer between reading and setting it still makes two folders, whose leases do not exclude
+    The tag is missing in a model that lidr did not create. MLflow overwrites a tag without asking:
+    of several writers the last one wins, so the tag is read again after a second. If a writer takes
+    longer between reading and setting it, there are still two folders, whose leases do not exclude
     each other.
     """
     known = _audit_log_tag(model)

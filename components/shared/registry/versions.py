@@ -37,12 +37,12 @@ class Version:
     """One version of a registered model.
 
     Attributes:
-        name: of the registered model.
+        name: name of the registered model.
         number: the version number, from 1.
         source: URI of the files.
-        tags: e.g. `lidr.iteration`.
-        aliases: that point at it, sorted.
-        run_id: of the MLflow run with its metrics; "" without one.
+        tags: its tags, e.g. `lidr.iteration`.
+        aliases: the aliases that point at it, sorted.
+        run_id: id of the MLflow run with its metrics; "" without one.
         created: when it was registered, in UTC.
     """
 
@@ -82,7 +82,7 @@ def read_model(client: Any, name: str) -> RegisteredModel:
     """Return a registered model.
 
     Raises:
-        BadInput: there is none of this name. See wrap_mlflow_errors for the rest.
+        BadInput: there is none of this name. Other errors: see wrap_mlflow_errors.
     """
     with wrap_mlflow_errors(client, f"registered model {name!r}"):
         found = client.get_registered_model(name)
@@ -120,7 +120,7 @@ def all_versions(client: Any, name: str) -> list[Version]:
     """Return every version of a registered model, by number.
 
     Raises:
-        BadInput: there is none of this name. See wrap_mlflow_errors for the rest.
+        BadInput: there is none of this name. Other errors: see wrap_mlflow_errors.
     """
     model = read_model(client, name)
     with wrap_mlflow_errors(client, f"registered model {name!r}"):

@@ -1,7 +1,7 @@
 """Admission: whether and how a model can be used, decided from its files before any work on it.
 
 `lidr check`, the import of M_0 and `lidr evaluate` decide the same properties in the same order
-(`properties.PROPERTIES`); each gives a decision of one line, or refuses the model.
+(`properties.PROPERTIES`); each property gives a decision of one line, or refuses the model.
 """
 
 from lidr.components.shared.models.admission.admit import admit

@@ -40,7 +40,7 @@ def architecture(candidate: ModelCandidate) -> str:
 
 
 def vocabulary(candidate: ModelCandidate) -> str:
-    """Check that every token that can occur in a text has an embedding; return their numbers."""
+    """Check that every token that can occur in a text has an embedding; return the counts."""
     return require_embedded(candidate.tokenizer, candidate.config, candidate.folder)
 
 

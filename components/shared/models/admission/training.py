@@ -50,7 +50,7 @@ def adapter(candidate: ModelCandidate) -> str:
     setting = next(settings_beyond_factors(folder), "")
     if setting and choose_engine(recipe)[0] is EngineName.VLLM:
         raise BadInput(
-            f"the adapter has {setting}, and lidr gives vLLM adapters of plain factors only",
+            f"the adapter has {setting}, but with vLLM lidr supports only plain factors (A and B)",
             file=folder,
             remedy="Merge it into the weights where you trained it, and name the merged model.",
         )
@@ -76,7 +76,7 @@ def lora(candidate: ModelCandidate) -> str:
 
 
 def rotary(candidate: ModelCandidate) -> str:
-    """Refuse a context beyond dynamic rotary scaling; decide which texts may share a batch."""
+    """Refuse a context that needs dynamic rotary scaling; decide which texts share a batch."""
     config, recipe = candidate.config, candidate.recipe
     check_context(config, recipe.model.max_length)
     threshold = longrope_threshold(config)

@@ -15,7 +15,7 @@ class TextEncoder:
 
     Args:
         tokenizer: a transformers tokenizer based on `tokenizers`.
-        marks: all thought marks, joined: `decode` keeps the special tokens among them.
+        marks: thought marks that are not trained on, joined: `decode` keeps their special tokens.
         trained: marks of thoughts that are trained on, joined: `encode` keeps their tokens.
     """
 
@@ -40,7 +40,8 @@ class TextEncoder:
         tokens: list[int] = self._tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, verbose=False
         )["input_ids"]
-        # Not split: special tokens in a model's vocabulary, and control tokens not marked special.
+        # Still not split: special tokens in the vocabulary itself, and control tokens that are not
+        # marked special.
         whole = self._split_ids.isdisjoint(tokens)
         return tokens if whole else self._encode_without(text, self._split)
 
@@ -99,7 +100,7 @@ class TextEncoder:
         state = json.loads(whole.to_str())
         kept = [t for t in state["added_tokens"] if t["content"] not in names]
         state["added_tokens"] = kept
-        if state["model"]["type"] == "Unigram":  # also in its vocabulary: make them match no text
+        if state["model"]["type"] == "Unigram":  # its vocabulary has them too: match no text
             state["model"]["vocab"] = [
                 [f"\ue000{piece}" if piece in names else piece, score]
                 for piece, score in state["model"]["vocab"]

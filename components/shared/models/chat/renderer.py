@@ -133,8 +133,9 @@ class ChatRenderer:
     def render_answer(self, messages: Sequence[Message]) -> list[int]:
         """Return the token ids of a chat up to an answer that is trained on.
 
-        They are those the model continues from, plus what the template writes before an answer, if
-        that is more than white space, e.g. an empty thought.
+        They are the ids that the model continues from and, unless thoughts are trained on, what
+        the template writes before an answer, if that is more than white space, e.g. an empty
+        thought.
         """
         prefix = self._before_trained(messages)
         return prefix.tokens + self._encoder.encode_template(prefix.text)
@@ -146,8 +147,8 @@ class ChatRenderer:
 
         Args:
             messages: the chat that it answers.
-            text: the answer; control tokens spelt out in it stay text, but for the marks of
-                thoughts where these are trained on.
+            text: the answer; control tokens spelt out in it stay text, except the marks of
+                thoughts that are trained on.
             ended: whether the turn ends after it; False for an answer that was cut off.
         """
         text = valid_unicode(text)
@@ -179,7 +180,10 @@ class ChatRenderer:
         return bool(chat.primer) and (direct or not self.template.opened)
 
     def thinks(self, chat: Chat) -> bool:
-        """Tell whether a thought may precede the answer; stop strings do not count in it."""
+        """Tell whether a thought may precede the answer and is removed.
+
+        Stop strings in such a thought do not count.
+        """
         thinking = self.template.thinking
         removed = thinking == "remove" or (thinking == "keep" and bool(chat.primer))
         return removed and not self.primed(chat)
@@ -204,7 +208,7 @@ class ChatRenderer:
             return "", Failure.UNCLOSED_THOUGHT, False
         if chat.primer and not self.primed(chat):  # the model may write the primer itself
             _, found, rest = answer.partition(chat.primer)
-            # Translations are asked for between tags; other primers are in no instruction.
+            # Only requests for translations ask for their primer; without it there is no answer.
             answer = rest if found or chat.primer == TRANSLATION_PRIMER else answer
         ends = [answer.find(s) + len(s) for s in stop if s in answer] if self.thinks(chat) else []
         return (answer[: min(ends)], None, True) if ends else (answer, None, False)

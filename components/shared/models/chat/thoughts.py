@@ -85,7 +85,7 @@ def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = F
                 text = after.lstrip()
             elif not after or after[0].isspace():
                 text = before.rstrip() + after
-            else:  # the white space before a thought parts what is around it
+            else:  # keep the white space before the thought: it separates what is around it
                 text = before + after
     return text.lstrip() if opened else text
 

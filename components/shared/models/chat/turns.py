@@ -26,8 +26,8 @@ class Turn:
     """How a template writes an assistant's turn after messages of certain roles.
 
     Attributes:
-        direct: whether a finished chat starts with the generation prompt.
-        head: if direct, what comes between that beginning and the text; else "".
+        direct: whether a finished chat starts with the text that the model continues from.
+        head: if direct, what comes between that text and the answer; else "".
         end: what ends the turn; "" if the template writes no end.
         tokens: token ids of the end.
     """
@@ -106,7 +106,7 @@ class TurnReader:
         return after.partition(_NEXT["content"])[0] if found else None
 
     def _find_end(self, last: str, middle: str | None) -> tuple[str, tuple[int, ...]]:
-        """Return the end of a turn, from the texts after the last turn and after an earlier one."""
+        """Return the end of a turn, given the texts after the last answer and an earlier one."""
         shared = last if middle is None else _shared_start(last, middle)
         tries = (
             (shared, self._eos_ids),  # the same for every turn, and generation stops at it

@@ -11,7 +11,8 @@ from lidr.components.shared.core.errors import BadInput
 def without_embedding(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
     """Return the tokens of a tokenizer for which a model has no embedding.
 
-    A special token cannot occur unless the chat template writes it: spelt out, it stays text.
+    A special token other than BOS and EOS cannot occur unless the chat template writes it: spelt
+    out in a text, it stays text.
 
     Args:
         tokenizer: a transformers tokenizer.

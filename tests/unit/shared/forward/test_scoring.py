@@ -137,7 +137,7 @@ def test_longrope_knows_short_pairs_from_long_ones(capsys):
     assert any(max(pair) <= 20 for pair in lengths)
     assert "longrope" not in capsys.readouterr().err
     assert install_scoring(random_model(longrope(20)), PAIRS) is separate_batch
-    assert "longrope: pairs beyond 20 tokens" in capsys.readouterr().err
+    assert "longrope: some pairs are longer than 20 tokens" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing():

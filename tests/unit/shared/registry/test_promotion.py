@@ -153,7 +153,7 @@ def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client,
 def test_a_first_champion_replaces_none_that_came_meanwhile(store, client, name, audit_log):
     start, first = registered(client, store, name, "promote")
     assert promote(client, start, audit_log, PromotionOrder(expected=0)).move.before is None
-    with pytest.raises(GateRefused, match=r"is version 1 by now, and .*/2 was to be the first"):
+    with pytest.raises(GateRefused, match=r"is version 1 by now, but .*/2 was to be the first"):
         promote(client, first, audit_log, PromotionOrder(expected=0))
 
 

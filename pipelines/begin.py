@@ -69,10 +69,10 @@ def begin(
         store: where the run may have begun already, and copies of inputs may be; None to look for
             neither.
         run: its name, if one was given; a run keeps the engine that it began with.
-        here: whether this machine does the work, whatever the profile is for.
+        here: whether this machine only evaluates models, whatever the profile is for.
         today: the day of a run that begins now; "" if no run begins now.
-        scheduled: whether this is a schedule, whose runs begin later, each under a longer name: it
-            takes over nothing of a run with its own name.
+        scheduled: whether this is a schedule, whose runs begin later under longer names; nothing is
+            taken over from a run that has the schedule's own name.
 
     Raises:
         BadInput: the recipe needs a server that the profile does not name, or a model that its
@@ -154,12 +154,12 @@ def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Reci
 def with_pinned_as_given(recipe: Recipe, given: Recipe) -> Recipe:
     """Return `given`, but with the places that `recipe` has for local inputs.
 
-    It is the same before and after `lidr fetch` has copied inputs that their addresses pin. A local
-    file may have changed, which only the place of its copy shows.
+    `lidr fetch` does not change the result by copying inputs whose addresses pin their content. A
+    local file may have changed, which only the place of its copy shows.
 
     Args:
         recipe: with the places of its copies, from `located`.
-        given: the recipe that it was made of.
+        given: the recipe that `recipe` was made from.
     """
     places = {each.key: each.source for each in named_inputs(recipe)}
     local = [each.key for each in named_inputs(given) if on_this_machine(each.source)]

@@ -1,8 +1,8 @@
-"""Copies what a recipe names into a store, into a bundle for an offline cluster, and out of it.
+"""Copies a recipe's inputs into a store, directly or by a bundle for an offline cluster.
 
-A bundle is a folder that is a store with `sources/`. Its `inputs.json` maps each input of the
-recipe to one of the sources, `images.txt` lists the images with their digests, and `images/` holds
-their archives.
+A bundle is a folder that is itself a store, with the inputs in `sources/`. Its `inputs.json` maps
+each input of the recipe to one of these sources, `images.txt` lists the images with their digests,
+and `images/` holds their archives.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FetchResult:
         bytes: size of all its files; 0 if it stays in place.
         licence: as the recipe or the hub names it, or "unknown".
         outcome: fetched, unpacked, there already, stays there, or stays in MLflow.
-        digest: of its place in the store; "" if it stays in place.
+        digest: of its stage in the store; "" if it stays in place.
     """
 
     label: str
@@ -78,7 +78,7 @@ def fetch_inputs(recipe: Recipe, store: Store, advance: Advance) -> list[FetchRe
         advance: called with progress.
 
     Raises:
-        BadInput: one cannot be fetched, or is not what the recipe pins.
+        BadInput: an input cannot be fetched, or is not what the recipe pins.
     """
     named = [each for each in inputs_of(recipe) if not is_left_in_place(each, store)]
     return [*_fetch_all(_plans(recipe, named, store), advance), *_in_place(recipe, named)]
@@ -139,7 +139,7 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
     named = [each for each in inputs_of(recipe) if not in_bucket(each)]
     results = []
     try:
-        # All are checked before any is copied.
+        # All sources are checked before any is copied.
         sources = {each: _packed(each, bundle, index) for each in named}
         for each, source in sources.items():
             known = Stage(store, source.prefix).done()
@@ -153,10 +153,11 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
 def _packed(named: NamedInput, bundle: Store, index: Mapping[str, Any]) -> Stage:
     """Return the complete copy of an input in a bundle.
 
-    The copy of a local file is not compared with the file: it may exist only where it was packed.
+    The copy of a local file is not compared with the file, which may be only where the bundle was
+    made.
 
     Raises:
-        BadInput: the bundle lacks it, holds another one, or was copied in part.
+        BadInput: the bundle lacks the input, holds another one, or was copied in part.
     """
     address, file = parse_source(named.source).address, f"{bundle.uri}/{_INDEX}"
     if named.label not in index:
@@ -219,7 +220,7 @@ def _fetch_all(plans: Mapping[NamedInput, FetchPlan], advance: Advance) -> list[
         for pool in (files, inputs):
             pool.shutdown(wait=False, cancel_futures=True)
     if wait(jobs, timeout=_STOP_SECONDS).not_done:  # the hub's client cannot be stopped
-        note = "files of the hub that are under way are completed first; Ctrl-C ends at once"
+        note = "downloads from the hub that have begun are completed first; Ctrl-C ends at once"
         print(f"lidr: note: {note}", file=sys.stderr, flush=True)
     return [job.result() for job in jobs if job in done]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lidr.pipelines.placement import Placement
 
 MAX_BYTES = 350_000
-"""Bytes of a pipeline: its Argo Workflow is about twice as large, and refused above 700 kB."""
+"""Most bytes of a pipeline: its Argo Workflow is about twice as large, refused above 700 kB."""
 
 
 def compile_loop(
@@ -190,7 +190,8 @@ def _rewritten(text: str, *, lifted: bool) -> str:
 
     Args:
         text: as KFP's compiler wrote it.
-        lifted: whether to put the rounds' conditions on their tasks, which only KFP's backend runs.
+        lifted: whether to name tasks after their models and to put conditions on the tasks
+            themselves, which only KFP's backend can run.
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     if lifted:

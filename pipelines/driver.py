@@ -63,7 +63,7 @@ def _run(job: dict[str, Any]) -> None:
 
 
 def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a job's pipeline, and the arguments beside recipe and store."""
+    """Return a job's pipeline, and its arguments other than recipe and store."""
     from lidr.pipelines.loop import LoopShape, build_loop
     from lidr.pipelines.placement import place_locally
     from lidr.pipelines.promote import build_promotion

@@ -20,7 +20,7 @@ _REGISTRY_SECONDS = 20.0
 
 
 def find_tool() -> str:
-    """Return the first of the tools that is installed.
+    """Return the first tool of `_TOOLS` that is installed.
 
     Raises:
         BadInput: none is installed.
@@ -48,14 +48,14 @@ def list_images(store: Store, images: Sequence[str], folder: Path) -> dict[str, 
     if store.exists(_LIST):
         lines = store.read(_LIST).decode("utf-8", "replace").splitlines()
         listed = {image: digest for image, _, digest in (line.partition(" ") for line in lines)}
-    with report_wait("waiting for the registries to tell the images' digests"):
+    with report_wait("waiting for the registries to report the images' digests"):
         for image in images:
             before = listed.get(image, _UNKNOWN)
             kept = before if (folder / _archive_name(image, before)).exists() else _UNKNOWN
             listed[image] = registry_digest(image, _REGISTRY_SECONDS) or kept
             if listed[image] == _UNKNOWN:
                 _tell(
-                    f"no registry tells the digest of {image}; {_LIST} calls it unknown, and "
+                    f"no registry reports the digest of {image}; {_LIST} calls it unknown, and "
                     "--archives saves the image anew each time"
                 )
     store.write(_LIST, "".join(f"{image} {listed[image]}\n" for image in listed).encode())
@@ -70,14 +70,14 @@ def save_images(tool: str, images: Sequence[str], listed: Mapping[str, str], fol
     Args:
         tool: skopeo, podman or docker.
         images: to be saved.
-        listed: each image's digest, or `unknown`; those of other profiles too.
+        listed: each image's digest, or `unknown`; also for the images of other profiles.
         folder: of the archives.
 
     Raises:
         BadInput: the tool cannot save one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("*.part"):  # by a process that was killed
+    for left in folder.glob("*.part"):  # files of a process that was killed
         left.unlink(missing_ok=True)
     archives = {image: folder / _archive_name(image, digest) for image, digest in listed.items()}
     for image in images:
@@ -120,9 +120,9 @@ def _save(tool: str, image: str, digest: str, archive: Path) -> None:
 
 
 def _source(image: str, digest: str) -> str:
-    """Return what to pull an image by: its digest if that is known, for its tag may move.
+    """Return the reference to pull an image by: with its digest if known, as the tag may move.
 
-    The tag is left out beside a digest: skopeo refuses references with both.
+    The tag is left out if there is a digest: skopeo refuses references with both.
     """
     name, _, own = image.partition("@")
     digest = own or digest

@@ -87,7 +87,7 @@ class LocalJob:
 
     @property
     def work(self) -> Path:
-        """Folder of temporary files; short, as paths of sockets in it may have 107 characters."""
+        """Folder of temporary files; short, as a socket's path has at most 107 characters."""
         name = f"lidr-{os.getuid()}-{digest_of(str(self.folder))[:8]}"
         return Path(tempfile.gettempdir()) / name
 

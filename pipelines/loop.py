@@ -46,8 +46,7 @@ class _Rounds:
         iteration: the sub-pipeline of one round.
         shape: which rounds there are.
         judged: whether a judge judges every model's answers.
-        inline_recipe: the recipe as JSON, which the first task puts on the store; "" if it is
-            there.
+        inline_recipe: the recipe as JSON, if the first task must put it on the store; else "".
     """
 
     place: Placement
@@ -76,13 +75,13 @@ class _Rounds:
             state = _state(concluded.after(done.set_caching_options(False)))
 
     def _resume(self, common: dict[str, Any], _: Any) -> tuple[Any, dict[str, Any]]:
-        """Read the first round's start from the run's state."""
+        """Add the task that reads what the first round starts from in the run's state."""
         known = common | ({"recipe": self.inline_recipe} if self.inline_recipe else {})
         state = dict(self.place(resume_state(**known, iteration=self.shape.first - 1)).outputs)
         return state.pop("inputs"), state
 
     def _start(self, common: dict[str, Any], max_iterations: Any) -> tuple[Any, dict[str, Any]]:
-        """Measure M_0."""
+        """Add the tasks that prepare, measure and register M_0."""
         place = self.place
         put = self.inline_recipe and not self.shape.watching
         known = common | ({"recipe": self.inline_recipe} if put else {})

@@ -46,7 +46,8 @@ def model_card(found: Ancestry, *, merged: bool = False) -> str:
 
     Args:
         found: its lineage.
-        merged: whether the files have the adapter merged that was evaluated beside the weights.
+        merged: whether the files have the adapter merged into the weights; it was evaluated beside
+            them.
     """
     recipe = _recipe(found)
     tags = found.version.tags
@@ -126,7 +127,10 @@ def _base_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
     licence = _origin(recipe.model.source)[1] if recipe else _UNKNOWN
     yield f"`{one_line(_base(found, recipe))}`, licence: {one_line(licence)}."
     if licence == _UNKNOWN:
-        yield "The licence of the base model holds for this one: look it up before passing it on."
+        yield (
+            "The licence of the base model also holds for this model: look it up before passing "
+            "the model on."
+        )
 
 
 def _data_lines(recipe: Recipe | None) -> Iterator[str]:
@@ -211,9 +215,9 @@ def _limit_lines(found: Ancestry, recipe: Recipe | None, merged: bool) -> Iterat
     yield f"- {_WEAKNESSES[recipe.pairing.rewarder if recipe else 'lidr']}"
     if merged:
         yield (
-            "- Evaluated with its adapter beside the weights. In these files it is merged into "
-            "them; bfloat16 weights are rounded up or down at random, which keeps its effect on "
-            "average."
+            "- Evaluated with its adapter beside the weights. In these files the adapter is merged "
+            "into the weights; bfloat16 weights are rounded up or down at random, which keeps the "
+            "adapter's effect on average."
         )
 
 

@@ -1,9 +1,9 @@
 """Names the tasks that Kubeflow's page shows after their models, e.g. `M_1 train`.
 
-KFP's compiler names tasks after their components, `train` and `train-2`. With these names rounds no
-longer share groups of tasks, but they still share the components of steps. Only people read the
-names: since 2.17 at least, Kubeflow's drivers find a task's inputs by its key in the pipeline,
-which Argo passes as `--task_name`.
+KFP's compiler names tasks after their components, `train` and `train-2`. With the names set here,
+rounds no longer share groups of tasks, but they still share the components of steps. Only people
+read the names: since 2.17 at least, Kubeflow's drivers find a task's inputs by its key in the
+pipeline, which Argo passes as `--task_name`.
 """
 
 from __future__ import annotations

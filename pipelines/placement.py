@@ -78,8 +78,8 @@ _RUN_ID = [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid'
 """From a label that every pod of a run has; stages record it."""
 
 _RETRY_WINDOW = "2592000s"
-"""30 days. Argo counts its backoff's maxDuration from the start of the first attempt, and stops
-retrying after it: it must be longer than any step may take."""
+"""30 days. Argo counts its backoff's maxDuration from the start of the first attempt, and does not
+retry later; so this must be longer than any step may take."""
 
 
 def place_locally(task: PipelineTask) -> PipelineTask:
@@ -174,7 +174,7 @@ def kubernetes_config(
 
 
 def _notify_secret(notify: Notify) -> dict[str, object]:
-    """Return the receiver's address as a variable; optional, so that a run ends without it."""
+    """Return the receiver's address as a variable; optional, so that a run can end without it."""
     return _named_keys("secret", notify.secret, [NOTIFY_URL], optional=True)
 
 

@@ -59,7 +59,7 @@ def build_promotion(
             store: URI of the store, a folder or `s3://bucket/prefix`.
             name: of the registered model.
             version: the challenger, a number or an alias after @.
-            alias: that it wants.
+            alias: the alias that the version is to get.
             reason: why, for the record; empty for the gate's own.
 
         Returns:
@@ -91,7 +91,7 @@ def build_promotion(
                 **common,
                 before=measured[0],
                 after=measured[1],
-                iteration=2,  # 1 would hold the champion to what is said of an M_0
+                iteration=2,  # at 1, the gate would also check the premise, which is about M_0
                 max_iterations=_MAX_ITERATIONS,
                 **verdicts,
             )

@@ -1,7 +1,7 @@
 """The lock of a run that `lidr run` executes: a file that names the process.
 
 The kernel releases it when the process ends. On a shared file system other machines see it as well,
-so the file also names the machine: elsewhere the process's id is another process's.
+so the file also names the machine: a process's id is valid there only.
 """
 
 from __future__ import annotations

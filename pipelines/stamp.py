@@ -17,7 +17,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of
 
 MAX_CHARS = 255
-"""Of a run's description."""
+"""Most characters of a run's description."""
 
 _STAMP = re.compile(
     r"lidr (?P<version>[^\s,]{1,40}), recipe (?P<recipe>[0-9a-f]{16}) "

@@ -19,7 +19,7 @@ _CALL = re.compile(r"KFP driver: driver\.\w+\(.*?\) failed: ")
 """What a driver prints before its error: its call with all arguments."""
 
 _MAX_CHARS = 300
-"""Of a launcher's error; of a longer one, only the end is shown."""
+"""Most characters of a launcher's error that are shown: the last ones."""
 
 _NO_CAUSE = re.compile(r"exit status \d+$|signal: \w+$|[sS]kipping publish")
 
@@ -60,7 +60,7 @@ class OwnLines:
 
 
 def last_words(log: str) -> str:
-    """Return a failed step's last line, or its launcher's error if the step itself did not fail.
+    """Return a failed step's error or last line; if no step failed, the launcher's error.
 
     Args:
         log: the end of its pod's log.

@@ -48,7 +48,7 @@ class StoredRun:
 
     @classmethod
     def read(cls, store: Store, run: str) -> StoredRun | None:
-        """Read it; return None if the run has no state yet.
+        """Read a run; return None if it has no state yet.
 
         Raises:
             BadInput: one of its files is damaged.
@@ -184,7 +184,7 @@ def uris_under_way(store: Store, run: str) -> set[str]:
 
 
 def _written(stage: Stage) -> list[str]:
-    """Return the keys of a stage's files but for the record of one that was pruned, which stays."""
+    """Return the keys of a stage's files, without the marker that stays when it is pruned."""
     record = stage.key(PRUNED_MARKER)
     return [entry.key for entry in stage.store.list(stage.prefix) if entry.key != record]
 

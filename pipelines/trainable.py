@@ -1,4 +1,4 @@
-"""Refuses early what else only training would refuse, after the steps before it were paid for."""
+"""Refuses early what otherwise only training would refuse, after earlier steps were paid for."""
 
 from __future__ import annotations
 

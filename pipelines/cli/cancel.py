@@ -68,7 +68,7 @@ def _cancel(profile: Profile, run: str, discard: bool) -> Cancelled:
         store = open_store(profile.store)
         names = names_on_store(client, profile, store, run)
         sharing = sharing_run(client, profile, store, names) if discard else ""
-    except LidrError as error:  # a store that fails keeps no run alive
+    except LidrError as error:  # a run can be cancelled without its store
         problem = _not_cleaned(error, discard=False)
     _require_alone(sharing)
     done = cancel(client, profile, run)
@@ -97,7 +97,7 @@ def _require_alone(sharing: str) -> None:
 
 
 def _has_ended(client: Client, profile: Profile, done: Cancelled) -> bool:
-    """Wait for the runs and their TrainJobs' pods, which write until they end; False if not."""
+    """Return whether the runs and their TrainJobs' pods, which may still write, end in time."""
     try:
         every = [*done.ended, *done.removed]
         return wait_for_end(client, done.ended) and wait_for_jobs(profile, every)
@@ -111,7 +111,7 @@ def cancel_here(profile: Profile, run: str, discard: bool) -> Cancelled:
     done, sharing = Cancelled(run), ""
     try:
         sharing = _sharing_here(existing_store(profile.store), run) if discard else ""
-    except LidrError as error:  # a store that fails keeps no run alive
+    except LidrError as error:  # a run can be cancelled without its store
         done.notes.append(f"its stages were kept: {error}")
         discard = False
     _require_alone(sharing)

@@ -48,7 +48,7 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     Raises:
         BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed.
-        typer.Exit: a signal stopped the run; 128 and its number.
+        typer.Exit: a signal stopped the run; the code is 128 plus the signal's number.
     """
     url = os.environ.get(NOTIFY_URL, "") if notify else ""
     try:

@@ -52,7 +52,7 @@ def export_command(
     ],
     store: StagesOption = None,
 ) -> None:
-    """Write a version as transformers and vLLM take it, with a card made of its lineage."""
+    """Write a version as transformers and vLLM load it, and a card made from its lineage."""
     named = _MODEL.fullmatch(model)
     if not named:
         raise BadInput(
@@ -87,7 +87,7 @@ def export_command(
 
 @contextmanager
 def _temporary(parent: Path) -> Iterator[Path]:
-    """Yield a path for a folder to make; it is deleted at the end unless it has been moved."""
+    """Yield the path for a new folder, which is deleted at the end unless it has been moved."""
     with tempfile.TemporaryDirectory(prefix=".lidr-export-", dir=parent) as name:
         yield Path(name) / "model"
 
@@ -106,7 +106,7 @@ def _explaining_disk(place: Path, elsewhere: str) -> Iterator[None]:
     roomier = f"{elsewhere} on a disk with more room."
     try:
         yield
-    except StoreError as error:  # of `Export`, with a remedy for training
+    except StoreError as error:  # from `Export`, whose remedy is for training
         raise StoreError(error.message, remedy=roomier) from error
     except OSError as error:
         if error.errno not in (*_FULL, *_UNWRITABLE):
@@ -131,9 +131,9 @@ def _write(files: ModelFiles, card: str, folder: Path) -> None:
 def _merge(base: Path, adapter: Path, folder: Path) -> None:
     """Write a model with its adapter added to the weights, as training writes merged models.
 
-    Weights in bfloat16 are rounded stochastically: to the nearest, most of a small update would be
-    lost. Other weights become float32, and config.json says so. All other files are the base
-    model's own.
+    Weights in bfloat16 are rounded stochastically, as rounding to the nearest number would lose
+    most of a small update. Other weights become float32, and config.json says so. All other files
+    are the base model's own.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -160,7 +160,7 @@ def _merge(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def _name_float32(config: Path) -> None:
-    """Make a configuration name float32: by default, transformers loads weights in that type."""
+    """Make a configuration name float32: transformers loads weights in the type that it names."""
     settings = json.loads(config.read_text("utf-8"))
     changed = False
     for part in (settings, settings.get("text_config") or {}):

@@ -21,7 +21,7 @@ def log_path(name: str) -> Path:
 
 @contextmanager
 def logging_libraries(path: Path) -> Iterator[TextIO]:
-    """Append everything that is printed inside to a log.
+    """Append to a log everything that is printed in the `with` block.
 
     Args:
         path: of the log; its folder is made.

@@ -52,7 +52,7 @@ GpusOption = Annotated[
 MtbfOption = Annotated[
     float | None,
     typer.Option(
-        "--node-mtbf-hours", min=0.01, help="Simulate nodes that fail after so long on average."
+        "--node-mtbf-hours", min=0.01, help="Simulate nodes that fail after this long on average."
     ),
 ]
 ReplacementOption = Annotated[

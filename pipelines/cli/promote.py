@@ -124,7 +124,7 @@ def _promote_after_evaluation(
     job = LocalJob(
         recipe=begun.recipe.model_dump_json(),
         store=home.uri,
-        # A digest, since the name of a registered model need not be one that a folder may have.
+        # A digest, since a registered model may have a name that a folder may not have.
         run=f"promotion-{digest_of(audit_log.uri)[:RUN_DIGEST_CHARS]}-{version.number}",
         settings=tuple((name, value) for name, value in settings.items() if value),
         promotion=(

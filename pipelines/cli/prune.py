@@ -114,7 +114,7 @@ def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
 
 
 def _require_idle(store: Store, dry_run: bool) -> None:
-    """Refuse while this machine executes a run on the store: its needs are not known yet.
+    """Refuse while this machine executes a run on the store: what it needs is not known yet.
 
     A dry run prints a note instead.
     """

@@ -72,7 +72,7 @@ def connect(uri: str, *, remedy: str = "Correct the address of the registry.") -
 def audit_log_at(client: Any, name: str, store: str) -> Store:
     """Return the folder that holds a registered model's lease and audit log.
 
-    A model without the tag that names this folder is given it.
+    A model without the tag that names this folder gets the tag.
 
     Args:
         client: an `mlflow.MlflowClient`.

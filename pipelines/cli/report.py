@@ -1,4 +1,4 @@
-"""lidr report: rewrite the report of a run, or write one of a model's runs or of two runs."""
+"""lidr report: rewrite the report of a run, or write that of a model's runs or of two runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report_command(
     against: AgainstOption = None,
     store: StoreOption = "lidr-store",
 ) -> None:
-    """Write a run's report and result again, or that of a model or of two runs."""
+    """Rewrite a run's report and result, or write the report of a model or of two runs."""
     if (run is None) == (model is None) or (against and run is None):
         raise BadInput(
             "lidr report takes a RUN, a RUN and --against, or --model",

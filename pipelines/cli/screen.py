@@ -144,7 +144,7 @@ def _draw_running(step: BoardStep) -> Table:
 
 @dataclass(frozen=True)
 class _ScoreTable:
-    """Scores by language; if not all columns fit, of the dominant one and the lowest other.
+    """Scores by language; if not all fit, of the dominant one, and the others' mean and lowest.
 
     Attributes:
         board: the run so far.

@@ -202,7 +202,7 @@ class ClusterApi:
     def _is_anonymous(self) -> bool:
         """Return whether we are not logged in; False if the server cannot say.
 
-        Kubernetes before 1.28 has no such review.
+        Kubernetes before 1.28 has no SelfSubjectReview.
         """
         version = "authentication.k8s.io/v1"
         body = {"apiVersion": version, "kind": "SelfSubjectReview"}

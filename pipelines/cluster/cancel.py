@@ -41,7 +41,8 @@ class Cancelled:
         kept: step and URI of each unfinished stage that a later run continues from.
         discarded: step and URI of each unfinished stage that was deleted.
         notes: what could not be done.
-        incomplete: whether something of the run may go on, as the notes say: cancel again.
+        incomplete: whether part of the run may still be running, as the notes say; then cancel
+            again.
     """
 
     run: str
@@ -98,7 +99,9 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
             remove_run(client, run, why, done.notes)
             done.removed.append(run.run_id)
     if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
-        done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
+        done.notes.append(
+            "its last run has not ended yet, so the schedule was only disabled: cancel again"
+        )
         done.incomplete = True
         return done
     for each in schedules:
@@ -196,7 +199,7 @@ def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
 def sharing_run(client: Client, profile: Profile, store: Store, names: Sequence[str]) -> str:
     """Return the name of another live run that may be writing the same stages; "" for none.
 
-    Such a run has the same recipe, or one of the stages in its iteration under way: runs of similar
+    Such a run has the same recipe, or makes one of the unfinished stages, too: runs of similar
     recipes (another bound, another beta) share the stages that the difference does not affect.
 
     Args:
@@ -217,7 +220,7 @@ def sharing_run(client: Client, profile: Profile, store: Store, names: Sequence[
 
 
 def _name_of(profile: Profile, run: runs.Run) -> str:
-    """Return the name on the store of a run that was submitted to it; "" for any other."""
+    """Return the name on the profile's store of a run that was submitted with it; else ""."""
     stamp = Stamp.parse(run.description)
     return str(run.display_name) if stamp and stamp.is_on(profile.store) else ""
 

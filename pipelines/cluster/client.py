@@ -215,7 +215,7 @@ class Client:
             if token in seen:
                 raise BadInput(
                     f"cannot {what}: {self.host} returns the same page again and again",
-                    remedy="Check kubeflow.host, the server's version, and any proxy before it.",
+                    remedy="Check kubeflow.host, the server's version, and any proxy in between.",
                 )
             seen.add(token)
 
@@ -247,7 +247,7 @@ class Client:
                 f"Kubeflow Pipelines at {self.host} is up, but cannot {what} "
                 f"(HTTP {status}{reason})",
                 remedy="Look at the log of Deployment ml-pipeline, at its database and its object "
-                "store, then run the same again.",
+                "store, then run the same command again.",
             )
         return BadInput(f"cannot {what}: Kubeflow Pipelines refuses it (HTTP {status}{reason})")
 

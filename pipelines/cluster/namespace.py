@@ -1,6 +1,6 @@
 """What a run's pods, TrainJobs and queue report, read through the Kubernetes API.
 
-To a status this only adds: where access is refused or the API does not answer, the status catches
+A status does without these reports where access is refused or the API does not answer: it catches
 `BadInput` and shows less. Reading logs and deleting TrainJobs need the access.
 """
 
@@ -167,7 +167,7 @@ class RunNamespaces:
         return f"queue {queue}{position}: {why}"
 
     def _queue_position(self, workload: str, queue: str, namespace: str) -> str:
-        """Return a workload's position in its queue; "" if Kueue's visibility API does not tell."""
+        """Return a workload's position in its queue; "" if Kueue's visibility API does not say."""
         try:
             pending = self._list(
                 f"read queue {queue}",

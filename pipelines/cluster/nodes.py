@@ -121,7 +121,7 @@ def read_graph(client: Client, run: Any) -> WorkflowGraph:
     """
     try:
         workflow = parse_workflow(client.workflow(run.run_id))
-    except BadInput:  # an installation, or a proxy before it, serves only v2beta1
+    except BadInput:  # an installation, or a proxy in front of it, serves only v2beta1
         workflow = WorkflowGraph(())
     known = task_graph(run)
     if not workflow.nodes:

@@ -28,7 +28,7 @@ class RunOutcome:
     Attributes:
         state: one of the values of `RUN_STATES`.
         note: how and why Kubeflow's state differs; "" if it does not.
-        budget_stopped: whether the budget has stopped the run, which a larger budget lets
+        budget_stopped: whether the budget has stopped the run, so that a larger one lets it
             continue; set by `read_outcome` alone.
     """
 
@@ -50,7 +50,7 @@ def outcome_of(
         run: `V2beta1Run`.
         graph: its workflow.
         stored: its folder on the store, or None.
-        known: whether a result that is missing means a failure: the store can be read, and has the
+        known: whether a missing result means a failure, because the store can be read and has the
             run under its name in Kubeflow.
     """
     state = RUN_STATES.get(run.state or "PENDING", "waiting")
@@ -76,8 +76,8 @@ def outcome_of(
 def _has_results(run: Any, stored: StoredRun) -> bool:
     """Return whether all results of a run are on the store.
 
-    Until it goes on, a run submitted again after a budget stop finds the result of the execution
-    that was stopped, which is not its own.
+    A run that is submitted again after a budget stop first finds the result of the execution that
+    was stopped, which is not its own.
     """
     if not stored.complete:
         return False

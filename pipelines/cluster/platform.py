@@ -126,14 +126,14 @@ def version_text(version: tuple[int, ...]) -> str:
 
 
 def running_version(part: PlatformPart, images: list[str]) -> tuple[str, tuple[int, ...]]:
-    """Return the image that a part's controller runs as, and the version in its tag.
+    """Return the image that a part's controller runs, and the version in the image's tag.
 
     Args:
         part: what is looked for.
         images: of every Deployment in the cluster.
 
     Returns:
-        "" if none matches; () if it has no tag, or one without a version.
+        The image, "" if none matches; the version, () if the tag has none.
     """
     running = next((image for image in images if re.search(part.image, image)), "")
     last = running.partition("@")[0].rpartition("/")[2]  # a registry's port is no tag

@@ -36,7 +36,7 @@ def experiment_id(client: Client, name: str) -> str | None:
 
 
 def mlflow_link(profile: Profile, recipe: Recipe) -> dict[str, str]:
-    """Return the address of the registered model's page by "MLflow"; {} without a server."""
+    """Return the address of the registered model's page under "MLflow"; {} without a server."""
     if not is_server(profile.tracking_uri):
         return {}
     uri = profile.tracking_uri.rstrip("/")

@@ -28,7 +28,7 @@ _MARGIN_SECONDS = 60.0
 """A token is fetched again this long before it expires."""
 
 _DEFAULT_LIFETIME_SECONDS = 300.0
-"""Of a token whose issuer does not say when it expires."""
+"""Assumed for a token whose issuer does not say when it expires."""
 
 _FOREIGN_ANSWERS = (
     MissingTokenError,
@@ -75,7 +75,8 @@ def _for_header(token: str, origin: str) -> str:
     """Return a token; refuse one that an HTTP header cannot hold."""
     if not (token.isascii() and token.isprintable()):
         raise BadInput(
-            f"the token from {origin} holds a line break, or what no HTTP header may hold",
+            f"the token from {origin} holds a line break or another character that no HTTP header "
+            "may hold",
             remedy="Set it to the token alone.",
         )
     return token
@@ -103,8 +104,8 @@ class _OidcToken:
                 f"kubeflow.oidc needs the client's secret in ${given.client_secret_env}",
                 remedy="Set the variable.",
             )
-        # The scope is not given to the client: that would raise a Warning instead of returning
-        # the token where a provider grants other scopes, as Keycloak does.
+        # The scope is not given to the client, which would otherwise raise a Warning instead of
+        # returning the token where a provider grants other scopes, as Keycloak does.
         more = {"audience": given.audience, "scope": " ".join(given.scope.split())}
         more = {name: value for name, value in more.items() if value}
         session = OAuth2Session(client=BackendApplicationClient(given.client_id))
@@ -122,7 +123,8 @@ class _OidcToken:
             ) from error
         except UnicodeEncodeError as error:
             raise BadInput(
-                "kubeflow.oidc: the client's name or secret holds what no HTTP header may hold",
+                "kubeflow.oidc: the client's name or secret holds a character that no HTTP header "
+                "may hold",
                 remedy=f"Check client_id and ${given.client_secret_env}.",
             ) from error
         except _FOREIGN_ANSWERS as error:
@@ -147,6 +149,6 @@ class _OidcToken:
         if answer.status_code >= 500 or answer.status_code in (408, 429):
             raise Unavailable(
                 f"{self._settings.token_url} is up, but gives no token (HTTP {answer.status_code})",
-                remedy="Look at the identity provider's log, then run the same again.",
+                remedy="Look at the identity provider's log, then run the same command again.",
             )
         return answer

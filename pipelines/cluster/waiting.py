@@ -129,11 +129,11 @@ class _Lookups:
         return self._try(lambda: self._namespace.jobs(run_id), [])
 
     def why_gated(self, pod: Pod) -> str:
-        """Return why Kueue does not admit a step's pod yet; "" if it does not tell."""
+        """Return why Kueue does not admit a step's pod yet; "" if it does not say."""
         return self._try(lambda: self._namespace.why_gated(pod), "")
 
     def why_queued(self, job: RunTrainJob) -> str:
-        """Return why Kueue does not admit a TrainJob yet; "" if it does not tell."""
+        """Return why Kueue does not admit a TrainJob yet; "" if it does not say."""
         return self._try(lambda: self._namespace.why_queued(job), "")
 
     def pods_of_job(self, job: RunTrainJob) -> list[Pod]:

@@ -11,7 +11,7 @@ from lidr.pipelines.status import Status
 
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 600.0
-"""Following gives up when requests have failed for so long; the run itself continues."""
+"""Following gives up when requests have failed for this long; the run itself continues."""
 
 _SERVICES = "Kubeflow or the store"
 

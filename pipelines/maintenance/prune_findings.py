@@ -1,4 +1,4 @@
-"""What scheduled pruning adds: the live runs in Kubeflow, and its numbers on the store."""
+"""What scheduled pruning needs: the live runs in Kubeflow, and a record of what each plan found."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.maintenance.prune_plan import PrunePlan
 
 PRUNED = "maintenance/prune.json"
-"""Key of the numbers of the last plan that was recorded, dry or not; `lidr notify --port` serves
+"""Key of the numbers of the last recorded plan, of a dry run or not; `lidr notify --port` serves
 them."""
 
 
 def live_runs(profile: Profile, store: Store) -> tuple[str, ...]:
-    """Return the names on the store of the live runs in the experiment of a profile.
+    """Return the live runs in a profile's experiment, by their names on the store.
 
     In Kubeflow a schedule's run has a name of its own; the store says which run it executes.
 

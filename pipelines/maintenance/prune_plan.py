@@ -125,7 +125,7 @@ def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) ->
 def _is_here(stages: StoredStages, version: Version) -> bool:
     try:
         return model_stage_of(version, stages.store) in stages.by_uri
-    except StoreError:  # nothing is unused because the store did not answer
+    except StoreError:  # else all would look unused while the store does not answer
         raise
     except BadInput:  # it is not lidr's
         return False

@@ -41,7 +41,7 @@ def prune(
     Args:
         plan: what is removed.
         client_of: returns the `mlflow.MlflowClient` of a version's registry.
-        advance: called after each stage with its planned bytes, also where it was kept after all.
+        advance: called after each stage with its planned bytes, even if it was kept after all.
 
     Raises:
         LidrError: a version has got an alias, or a copy in another registry, since the plan was
@@ -126,7 +126,7 @@ def _put_marker_aside(stage: Stage, *, needed: bool) -> None:
     """Copy the marker to another name, and remove it.
 
     Raises:
-        DamagedObject: a marker that the lineage needs is read damaged; it stays.
+        DamagedObject: a marker that the lineage needs is damaged; it stays.
     """
     try:
         marker = stage.store.read(stage.key(MARKER))

@@ -12,10 +12,10 @@ from lidr.pipelines.maintenance.prune_stages import StoredStages
 from lidr.pipelines.stored import StoredRun
 
 _PROMOTION_SECONDS = 600.0
-"""A promotion renews its lease every 12 seconds; after so long without a renewal, it has ended."""
+"""A promotion whose lease was not renewed for this long has ended; it is renewed every 12 s."""
 
 _STARTING_SECONDS = 86400.0
-"""A run without a first state that wrote nothing for so long was given up."""
+"""A run without a first state that has written nothing for this long was given up."""
 
 _LOCATED_STEPS = ("generate", "translate", "pair", "train")
 """Steps whose unfinished stages `StoredRun.under_way` finds, by their addresses."""
@@ -34,7 +34,7 @@ def require_no_promotion(store: Store, policy: PrunePolicy) -> None:
 
 
 def runs_under_way(store: Store, policy: PrunePolicy) -> list[StoredRun]:
-    """Return the runs that have not ended: live ones, and those that go on and wrote lately.
+    """Return the runs under way: live ones, and recent ones whose verdict is `continue`.
 
     Raises:
         BadInput: a run has not evaluated M_0 yet, or one of its files is missing or damaged.
@@ -60,7 +60,7 @@ def stages_of_run(run: StoredRun, stages: StoredStages) -> set[str]:
 
 
 def unfinished_of_any_run(stages: StoredStages) -> set[str]:
-    """Return the unfinished stages whose run cannot be told, e.g. scores and evaluations.
+    """Return the unfinished stages whose run is unknown, e.g. scores and evaluations.
 
     Their addresses depend on models and prompts that may be unreachable from here.
     """
@@ -72,7 +72,7 @@ def unfinished_of_any_run(stages: StoredStages) -> set[str]:
 
 
 def _last_changes(store: Store, parent: str) -> dict[str, float]:
-    """Return when anything in each subfolder of a folder was last written, by its name."""
+    """Return when each subfolder of a folder was last written to, by the subfolder's name."""
     changed: dict[str, float] = {}
     for entry in store.list(parent):
         run = entry.key.split("/")[1]

@@ -87,9 +87,10 @@ class StoredStages:
         return self._reach(roots, inputs)
 
     def next_iteration(self, model: str) -> set[str]:
-        """Return a model, what one iteration made from it, and what follows the trained models.
+        """Return a model and the stages of the iteration that starts from it.
 
-        These are followed by evaluations, judgements, decisions and registrations.
+        Of what was made from the models trained there, these are the evaluations, judgements,
+        decisions and registrations, but not the stages of a later iteration.
         """
         users: dict[str, list[str]] = defaultdict(list)
         for stage in self.by_uri.values():

@@ -22,7 +22,7 @@ def copy_grants(uri: str, name: str, copy: str) -> list[str]:
     if not uri.startswith("http"):
         return []
     status, answer = _call(uri, _USERS, "GET")
-    if status == 404:  # it runs without accounts, or with those of a proxy before it
+    if status == 404:  # MLflow has no accounts, or a proxy in front of it has them
         return []
     if status != 200:
         return ["all others"]

@@ -34,7 +34,7 @@ def conclude(
     """Gate, register and state of an iteration: decide on M_{t+1}, register it, write the state.
 
     Args:
-        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
@@ -80,7 +80,7 @@ def finish(
     """Clean up after the loop, however it ended, and write its report.
 
     Args:
-        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run; empty if check-inputs chooses it.
         status: how the loop ended; filled in by KFP.
@@ -127,7 +127,7 @@ def roll_out(
     """Let M_t answer and translate in several shards, and finish both stages.
 
     Args:
-        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        recipe: the resolved recipe as JSON, or its reference on the store.
         store: URI of the store.
         run: name of the run.
         inputs: URI of the stage `prepare`, which holds the prompts.

@@ -58,7 +58,7 @@ def finish(
     if not name:
         return ""
     if not well and state not in _CANCELLED:  # the user who cancelled it knows
-        # Before the report, which may fail too and then notes that as the run's failure.
+        # Before the report: should that fail too, its error would replace the run's.
         notify_end(home, name, well=False)
     if well:
         forget_failure(home, name)

@@ -477,7 +477,9 @@ def test_a_schedule_whose_run_does_not_end_stays_switched_off(
     monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
     done = cluster.json("cancel", "nightly", code=1)
     assert done["ended"] == [submitted] and not done["schedules"]
-    assert done["notes"] == ["its last run has not ended yet: the schedule is off; cancel again"]
+    assert done["notes"] == [
+        "its last run has not ended yet, so the schedule was only disabled: cancel again"
+    ]
     assert cluster.kubeflow.recurring[identity].status == "DISABLED"
     for more in ((), ("--dry-run",)):
         code, out, err = cluster.lidr(

@@ -90,7 +90,7 @@ def test_an_image_of_unknown_digest_is_saved_again(tool, tmp_path, monkeypatch, 
     for _ in range(2):
         assert saved(tmp_path / "b", monkeypatch, "") == [UNKNOWN]
         unknown, saving = capsys.readouterr().err.splitlines()
-        assert unknown.startswith(f"lidr: no registry tells the digest of {IMAGE}; images.txt ")
+        assert unknown.startswith(f"lidr: no registry reports the digest of {IMAGE}; images.txt ")
         assert saving == f"lidr: saving {IMAGE} with docker"
     assert saved(tmp_path / "b", monkeypatch, NEW) == [archive(NEW)]
 

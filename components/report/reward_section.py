@@ -157,11 +157,11 @@ def _numbers(settings: Recipe, item: Round) -> Table:
     translated = settings.pairing.rewarder == "lidr"
     trips = ["chrF of round trips"] if translated else []
     head = ["Direction" if translated else "Language", *(_MEASURES[name] for name in shown), *trips]
-    shares = "shares of translations or pairs" if translated else "shares of pairs"
+    what = "shares of translations or pairs" if translated else "shares of pairs"
     chrf = "chrF from 0 to 100, copies left out; " if translated else ""
     of = "translations relative to sources" if translated else "chosen relative to rejected texts"
     return Table(
-        f"What the check measured for {item.name}: {shares} with 95% intervals; {chrf}median "
+        f"What the check measured for {item.name}: {what} with 95% intervals; {chrf}median "
         f"length of {of}",
         [*head, "Length ratio"],
         [

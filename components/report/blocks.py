@@ -13,7 +13,7 @@ from lidr.components.report.words import language, limits, percent
 from lidr.components.shared.config.recipe import Languages
 
 COLOURS = 8
-"""Colours in style.css for other languages; more languages start over."""
+"""Number of colours in style.css for other languages; further languages repeat them."""
 
 _SHAPES = (0, 2, 3)
 
@@ -70,7 +70,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A menu over entries: those stay whose tag has the chosen value."""
+    """A menu that keeps the entries whose tag has the chosen value."""
 
     tag: str
     label: str
@@ -135,7 +135,7 @@ def marker_shape(languages: Languages, code: str) -> int:
 
 
 def swatch(languages: Languages, code: str) -> Markup:
-    """Return a language's name behind a dot in its colour."""
+    """Return a language's name after a dot in its colour."""
     colour = colour_class(languages, code)
     return Markup('<i class="swatch {}"></i>{}').format(colour, language(code))
 
@@ -146,14 +146,14 @@ def by_language(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row]
 
 
 def by_direction(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Return rows by direction, out of the dominant language first, in the recipe's order."""
+    """Return rows by direction, those out of the dominant language first, in the recipe's order."""
     keys = [f"{languages.dominant}-{code}" for code in languages.others]
     keys += [f"{code}-{languages.dominant}" for code in languages.others]
     return {key: rows[key] for key in keys if key in rows}
 
 
 def verdict(item: Round) -> Markup:
-    """Return the gate's decision on a model as a badge, in the gate's own words."""
+    """Return the gate's decision on a model as a badge."""
     kind, word = {
         "promote": ("good", "promoted"),
         "keep": ("plain", f"keep {item.predecessor}"),
@@ -181,7 +181,7 @@ def scored(row: Mapping[str, Any] | None) -> Markup:
 
 
 def averaged(counts: Mapping[str, Any]) -> Markup:
-    """Return a cell as from `scored` for the average of the other languages."""
+    """Return a cell like that of `scored`, for the average of the other languages."""
     if not counts["average"]["n"]:
         return measured(None)
     return _with_cut(counts["average"], counts["average_truncated"])

@@ -1,12 +1,12 @@
-// Shows the entries of each browser that fit its search box and menus, a few at a time.
+// Shows, a few at a time, the entries of each browser that match its search box and menus.
 "use strict";
 
 const PAGE = 5;
 // Characters that would change how the text around them is shown.
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]/g;
-const MOST_STEPS = 400000; // of one comparison; longer texts are not marked
-const [LONG, LINES] = [200, 8]; // texts that a phone's card has room for
-const ALIKE = 0.3; // texts less alike than this are not marked: everything would be
+const MAX_CELLS = 400000; // pairs of words to compare; words of longer texts are not marked
+const [MAX_CHARS, MAX_LINES] = [200, 8]; // a longer text may need scrolling on a phone
+const MIN_OVERLAP = 0.3; // share of common words; below it almost every word would be marked
 
 function element(name, kind, ...children) {
   const node = document.createElement(name);
@@ -15,7 +15,7 @@ function element(name, kind, ...children) {
   return node;
 }
 
-// Returns text nodes, and control characters by number.
+// Returns a text as nodes, with control characters shown by number.
 function visible(text) {
   const parts = [];
   let at = 0;
@@ -35,7 +35,7 @@ function words(text, language) {
   return Array.from(segmenters[language].segment(text), (each) => each.segment);
 }
 
-// Returns numbers for words, equal ones for equal words: they compare faster.
+// Returns lists of words as lists of numbers, which compare faster; equal words have equal numbers.
 function numbered(...lists) {
   const known = new Map();
   return lists.map((list) =>
@@ -43,7 +43,7 @@ function numbered(...lists) {
   );
 }
 
-// Returns, for each word of both lists, whether the other list has it too, in order.
+// Returns, for each word of both lists, whether it is in their longest common subsequence.
 function common(first, second) {
   const [own, other] = numbered(first, second);
   const width = other.length + 1;
@@ -64,15 +64,15 @@ function common(first, second) {
   return found;
 }
 
-// Returns both texts as nodes, the words that only one of them has marked.
+// Returns both texts as nodes, in which the words that only one text has are marked.
 function marked(first, second, language) {
   const plain = () => [visible(first), visible(second)];
   const both = [words(first, language), words(second, language)];
-  if (first === second || both[0].length * both[1].length > MOST_STEPS) return plain();
+  if (first === second || both[0].length * both[1].length > MAX_CELLS) return plain();
   const kept = common(...both);
   const count = (side, test) => both[side].filter((word, n) => word.trim() && test(kept[side][n])).length;
   const all = count(0, () => true) + count(1, () => true);
-  if (!all || (2 * count(0, (same) => same)) / all < ALIKE) return plain();
+  if (!all || (2 * count(0, (same) => same)) / all < MIN_OVERLAP) return plain();
   return both.map((list, side) => {
     const nodes = [];
     for (let from = 0, to = 0; from < list.length; from = to) {
@@ -85,14 +85,15 @@ function marked(first, second, language) {
   });
 }
 
-// A text that something untrusted wrote: its own direction, and its language for voices and glyphs.
+// Returns an element for untrusted text, with its own direction and, for screen readers and fonts,
+// its language.
 function written(name, kind, label, nodes, language) {
   const node = element(name, kind, ...nodes);
   node.dir = "auto";
   if (language) node.lang = language;
   const content = node.textContent;
-  if (content.length > LONG || content.split("\n").length > LINES) {
-    node.tabIndex = 0; // it may have to be scrolled; to measure it would cost a layout
+  if (content.length > MAX_CHARS || content.split("\n").length > MAX_LINES) {
+    node.tabIndex = 0; // for scrolling by keyboard; measuring if it is needed would cost a layout
     node.setAttribute("role", "group");
     node.setAttribute("aria-label", label);
   }
@@ -152,7 +153,7 @@ function start(section) {
     }
     list.replaceChildren();
     show(0);
-    said.textContent = `${found.length} of ${entries.length} fit`;
+    said.textContent = `${found.length} of ${entries.length} match`;
   };
   form.addEventListener("input", apply);
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -1,4 +1,4 @@
-"""Entries for browser.js: model text as data, never as markup, up to a number of bytes."""
+"""Entries for browser.js: model text as data, never as markup, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lidr.components.shared.core.text import valid_unicode
 
 PAIRS_BUDGET = 2_600_000
 FLIPS_BUDGET = 1_400_000
-"""Bytes for pairs and for flipped items, so that a page with charts and tables is under 5 MB."""
+"""Bytes of pairs and of flipped items; with charts and tables the page stays under 5 MB."""
 
 _MAX_CHARS = 3000
-"""Characters shown of a text."""
+"""Characters of a text that are shown."""
 
 _UNSAFE = re.compile(f"[<\u2028\u2029]|{CONTROLS.pattern}")
 

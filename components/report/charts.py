@@ -31,7 +31,7 @@ class Series:
     Attributes:
         label: its name.
         kind: CSS class of its colour.
-        shape: of its marks, as `svg.marker` numbers them.
+        shape: number of its marks' shape in `svg.marker`.
         values: one interval per iteration, None where it was not measured.
         written: the last value as text, shown beside the label.
     """
@@ -45,7 +45,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One training metric as (step, value) points; a part per iteration, none empty."""
+    """One training metric as (step, value) points; one part per iteration that has any."""
 
     label: str
     kind: str

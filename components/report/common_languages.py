@@ -1,4 +1,4 @@
-"""What two runs with different languages share: averages over the same ones, the same items."""
+"""What can be compared of two runs: averages over common languages, and common items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidr.components.shared.stats.paired import PairedItems, compare
 
 
 def common_languages(first: Run, second: Run) -> tuple[list[str], list[str]]:
-    """Return the other languages that both runs measured, and those that only one averages."""
+    """Return the other languages that both runs average over, and those that only one does."""
     own = [_averaged(run) for run in (first, second)]
     codes = [code for code in own[0] if code in own[1]]
     return codes, [code for code in dict.fromkeys((*own[0], *own[1])) if code not in codes]
@@ -27,7 +27,7 @@ def _averaged(run: Run) -> list[str]:
 
 
 def average_over(codes: Sequence[str], run: Run) -> Run:
-    """Return a run whose averages are over these languages alone; over none they have `n` = 0."""
+    """Return a run whose averages are over these languages alone; without any, `n` is 0."""
     return replace(run, rounds=[_average_over(codes, item) for item in run.rounds])
 
 
@@ -56,7 +56,7 @@ def averages_note(codes: Sequence[str], left_out: Sequence[str]) -> str:
 def paired_items(first: Evaluated, second: Evaluated) -> dict[str, PairedItems]:
     """Return the items of two models, for the languages in which both have the same ones.
 
-    An item's id may be no more than its row in the runs' own files, so the answers must agree, too.
+    An item's id may be just its row in a file of its run, so the right answers must agree, too.
     """
     keys = [
         {(item.language, item.task, item.item_id, item.target) for item in model.items}

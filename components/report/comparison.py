@@ -40,7 +40,7 @@ class Evaluated:
 
     Attributes:
         name: A or B, for charts and tables.
-        source: as the user named it.
+        source: the model, as the user named it.
         counts: of the evaluate stage.
         items: every item.
     """
@@ -72,12 +72,12 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         models: one or two.
 
     Returns:
-        `models` (name, source, languages, average, average_truncated) and, for two models, also:
-        `gains`, by language: `gain` (an interval by paired bootstrap), `won` and `lost` items, and
-        the language's `p` (two-sided sign-flip test, McNemar's for items that are right or wrong,
-        Holm-corrected). `mean_gain`, over the other languages, and beside it the mean's own `p`;
-        both count a question that is asked in several languages once. `unmatched`: the tasks whose
-        questions could not be matched.
+        `models` (name, source, languages, average, average_truncated). For two models also:
+        `gains`, which has by language the `gain` (an interval by paired bootstrap), the `won` and
+        `lost` items, and `p` (two-sided sign-flip test, which is McNemar's if items are right or
+        wrong; Holm-corrected over languages); `mean_gain` over the other languages, and its `p`,
+        both of which count a question that is asked in several languages once; and `unmatched`,
+        the tasks whose questions could not be matched between languages.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -194,10 +194,10 @@ def scores(settings: Recipe, models: Sequence[Evaluated]) -> Section:
 
 
 def _answers(settings: Recipe, names: Sequence[str], rows: Sequence[Any]) -> Table:
-    """Return off-target and cut shares and the mean length of the answers."""
+    """Return the shares of off-target and cut answers, and the mean length of answers."""
     head = [f"{what}, {name}" for what in ("Off target", "Cut", "Tokens") for name in names]
     return Table(
-        "Answers: in another language, cut at the token limit, mean tokens",
+        "Answers in another language or cut at the token limit, and the mean length in tokens",
         ["Language", *head],
         [
             [
@@ -217,8 +217,8 @@ def _unmatched(tasks: Sequence[str]) -> str:
     if not tasks:
         return ""
     return (
-        f" The questions of {listed(tasks)} could not be matched between languages: the mean's "
-        "interval and p are for the matching with which the mean varies most."
+        f" The questions of {listed(tasks)} could not be matched between languages, so the mean's "
+        "interval and p assume the matching under which the mean varies most."
     )
 
 
@@ -258,9 +258,9 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
     return Section(
         "gain",
         "Gain",
-        f"On the same items, by paired bootstrap; {level(settings.gate.confidence)} intervals. "
-        "p: two-sided sign-flip test; those of the languages are corrected for their number "
-        f"(Holm), that of the mean is not.{_unmatched(result['unmatched'])}",
+        f"On the same items, with {level(settings.gate.confidence)} intervals by paired bootstrap. "
+        "p is that of a two-sided sign-flip test; the p of each language is corrected for the "
+        f"number of languages (Holm), that of the mean is not.{_unmatched(result['unmatched'])}",
         charts=[Chart(title, image)],
         tables=[table],
     )

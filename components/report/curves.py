@@ -55,7 +55,7 @@ _PANELS = (
 
 
 def training(rounds: list[Round]) -> Section | None:
-    """Return the training curves of all iterations, one behind the other; None without any."""
+    """Return the training curves of all iterations, one after the other; None without any."""
     trained = [item for item in rounds if item.curves]
     if not trained:
         return None
@@ -68,8 +68,8 @@ def training(rounds: list[Round]) -> Section | None:
     return Section(
         "training",
         "Training",
-        "By optimizer step; a vertical line marks where an iteration begins. The loss is the sum "
-        "of the DPO and NLL parts, each with its weight in the recipe.",
+        "By optimizer step; a vertical line marks where an iteration begins. The total loss is the "
+        "sum of the DPO and NLL losses, each multiplied by its weight in the recipe.",
         charts=[chart for chart in drawn if chart is not None],
         tables=[_training_table(trained)],
     )
@@ -97,7 +97,7 @@ def _chart(
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return at most 300 points: means of neighbours."""
+    """Return at most 300 points, each the mean of neighbours if there were more."""
     size = -(-len(points) // _MAX_POINTS)
     if size <= 1:
         return points

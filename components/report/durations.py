@@ -26,11 +26,11 @@ class StageDuration:
     Attributes:
         item: the iteration.
         step: its step.
-        seconds: from when the process that finished it began the stage; the slowest worker's if
-            several shared it; 0 if another step's time includes it.
-        gpu_seconds: seconds times GPUs, summed over workers, of a training without the wait for
+        seconds: from the last start of the stage to its end; the slowest worker's if several
+            shared it; 0 if another step's time includes it.
+        gpu_seconds: seconds times GPUs, summed over workers; for a training, without the wait for
             nodes; None if not known.
-        reused: whether it was made before; totals leave it out.
+        reused: whether it had been made before; totals leave it out.
     """
 
     item: Round
@@ -41,10 +41,10 @@ class StageDuration:
 
 
 def durations_of(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[StageDuration]:
-    """Return what every stage took; one that several iterations use counts once.
+    """Return what every stage took; all uses of a stage but the first are marked as reused.
 
     Args:
-        rounds: iterations, of one run or several.
+        rounds: iterations of one run or several.
         earlier: URIs of stages that an earlier run made.
     """
     seen = set(earlier)
@@ -86,7 +86,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], usage: s
     elif unknown:
         used = ""
     else:
-        used = "; no GPU hours in addition" if on_gpus else "; no step saw a GPU"
+        used = "; no GPU hours beyond those of reused stages" if on_gpus else "; no step saw a GPU"
     if unknown:
         used += f"; the GPU hours of {counted(len(unknown), 'stage')} are not known"
     reused = sum(each.reused for each in times)
@@ -125,7 +125,7 @@ def _gpu_seconds(step: str, marker: Counts) -> float | None:
     if "gpu_seconds" in counts:
         return float(counts["gpu_seconds"])
     gpus, seconds = marker.get("gpus"), _seconds(marker)
-    if step == "train":  # the marker is its launcher's, which also waits for nodes
+    if step == "train":  # the marker has the launcher's time, which includes the wait for nodes
         gpus, seconds = counts.get("gpus"), float(counts.get("seconds", seconds))
     return None if gpus is None else float(gpus) * seconds
 
@@ -160,14 +160,14 @@ def _work_and_rate(item: Round, step: str) -> list[str]:
     rate = counts.get("tokens_per_second", 0.0)
     if step == "train":
         rates = [row["tokens_per_second"] for row in item.curves if "tokens_per_second" in row]
-        rate = harmonic_mean(rates) if rates else 0.0  # a slow step takes longer than a fast one
+        rate = harmonic_mean(rates) if rates else 0.0  # slow steps count by their time
     units = ("responses", "translations", "pairs", "steps", "prompts", "items", "judgements")
     work = next((f"{number(counts[unit])} {unit}" for unit in units if unit in counts), "–")
     return [work, number(rate) if rate else "–"]
 
 
 def _engines(rounds: Sequence[Round]) -> list[str]:
-    """Return which engines were used, and why; the GPUs of a server are not counted."""
+    """Return a sentence on each engine that was used: why, and if its GPUs are not counted."""
     found = set()
     for item in rounds:
         for step in ("generate", "evaluate"):

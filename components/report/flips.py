@@ -20,20 +20,20 @@ from lidr.components.shared.stats.paired import is_off_target, is_truncated
 from lidr.components.shared.store.stage import open_stage
 
 _MIN_RIGHT_SCORE = 0.5
-"""Score from which an item counts as right; most scores are 0 or 1."""
+"""Lowest score that counts as right; most scores are 0 or 1."""
 
 _CAUSES = (
     ("off_target", "in another language"),
     ("cut", "cut at the token limit"),
     ("wrong", "wrong"),
 )
-"""What was wrong with an answer; the first that applies."""
+"""What was wrong with an answer: the first of these that applies."""
 
 Flip = tuple[EvalItem, EvalItem]
 """An item as the earlier and as the later model answered it."""
 
 Group = tuple[str, bool]
-"""Language, and whether the item was gained."""
+"""Language, and whether its items went from wrong to right."""
 
 
 def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Section]:
@@ -70,11 +70,11 @@ def flips(
 
     Args:
         languages: the recipe's.
-        before: items of the one model.
-        after: items of the other; an item that only one of them has is left out.
-        names: of both.
+        before: items of the earlier model.
+        after: items of the later model; an item that only one model has is left out.
+        names: of the two models.
         identity: the section's anchor.
-        budget: bytes for the items, of which each `Group` gives one in turn.
+        budget: bytes for the items shown, which are taken from each `Group` in turn.
     """
     changed = _changed(before, after)
     present = {old.language for old, _ in changed}
@@ -86,7 +86,7 @@ def flips(
     flipped = [flip for flip in chain.from_iterable(zip_longest(*groups.values())) if flip]
     taken = within(_entries(names, flipped), budget)
     gained = sum(len(group) for (_, is_gain), group in groups.items() if is_gain)
-    sample = f" {number(len(taken))} of them are here." if len(taken) < len(flipped) else ""
+    sample = f" {number(len(taken))} of them are shown." if len(taken) < len(flipped) else ""
     return Section(
         identity,
         f"Flipped from {names[0]} to {names[1]}",

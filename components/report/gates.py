@@ -20,7 +20,7 @@ from lidr.components.shared.config.recipe import Recipe
 
 
 def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return the gate's verdicts with their numbers; None before the first one."""
+    """Return the gate's verdicts with their numbers; None without any."""
     judged = [item for item in rounds if item.counts("gate")]
     if not judged:
         return None
@@ -36,11 +36,12 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         f"Each model is compared with its predecessor on the same items (paired bootstrap, "
         f"{level(settings.gate.confidence)} intervals, {level(1 - 2 * alpha)} for the mean). "
         "Promoted: the lower limit of the mean gain over the other languages is above "
-        f"{signed(settings.gate.min_gain)} points, which happens in at most {level(alpha)} of the "
-        "cases if the model is no better, and no language falls by more than its tolerance (the "
-        "dashed marks). Keep: the predecessor stays for lack of evidence, and the loop continues. "
-        "Stop: it stays, and the loop ends. Falls and the bars on off-target and cut answers "
-        f"together stop a model that is no worse in at most {level(alpha)} of the cases.",
+        f"{signed(settings.gate.min_gain)} points, and no language falls by more than its "
+        "tolerance (the dashed marks); a model that is no better is promoted in at most "
+        f"{level(alpha)} of cases. Keep: the predecessor stays for lack of evidence, and the loop "
+        "continues. Stop: the predecessor stays, and the loop ends. Together, the tests for falls "
+        "and for the bars on off-target and cut answers stop a model that is no worse in at most "
+        f"{level(alpha)} of cases.",
         warnings=[f"{name}: {each}" for name, each in said],
         charts=[_chart(settings, item, domain) for item in judged],
         tables=[
@@ -81,8 +82,9 @@ def _numbers(settings: Recipe, item: Round) -> Table:
     counts = item.counts("gate")
     mean = counts["mean_gain"]
     return Table(
-        f"{item.name} against {item.predecessor}: gain in points, items won and lost; p of the "
-        "mean for a gain (one-sided), of a language for any difference and for a fall (Holm)",
+        f"{item.name} against {item.predecessor}: gain in points, items won and lost. The p of the "
+        "mean is for a gain (one-sided), that of a language for any difference; the latter and the "
+        "p of a fall are Holm-corrected",
         ["Language", "Gain", "Interval", "p", "p of a fall", "Won", "Lost", "Tolerance"],
         [
             [
@@ -102,13 +104,13 @@ def _numbers(settings: Recipe, item: Round) -> Table:
 
 
 def _bars(settings: Recipe, item: Round) -> Table:
-    """Return the tests against the bars, Holm-corrected together with the tests for falls."""
+    """Return the tests of the bars, which are Holm-corrected together with those for falls."""
     tests = by_language(settings.languages, item.counts("gate")["languages"])
     heads = ("share", "raised", "lowered", "bar", "p")
     return Table(
-        f"{item.name} against {item.predecessor}: shares of off-target and cut answers, items "
-        "where only the new or only the old model has one, the bar, and p of a share above both "
-        "the bar and the predecessor's (Holm)",
+        f"{item.name} against {item.predecessor}: shares of off-target and cut answers, how many "
+        "items have one only now (raised) or only before (lowered), the bar, and the p of a share "
+        "above both the bar and the predecessor's share (Holm-corrected)",
         ["Language", *(f"{name} {head}" for name in ("Off-target", "Cut") for head in heads)],
         [
             [

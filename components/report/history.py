@@ -21,19 +21,19 @@ Counts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Round:
-    """One iteration of a run, the start included: its state and what its stages counted.
+    """One iteration of a run, or its start: its state and what its stages counted.
 
-    The `rounds` of a lineage graph are others: they count trainings, over all of its runs.
+    Not to be confused with the `rounds` of a lineage graph, which count trainings across runs.
 
     Attributes:
         state: the content of `state.json`.
-        model: URI of the folder with the model's files, of an adapter its base model's; "" without
-            a model.
+        model: URI of the model's folder, or of the base model's for a stage that holds only an
+            adapter; "" without a model.
         stages: the stage's marker by step (`prepare` at the start, then the iteration's steps);
             steps without a stage, or whose stage was removed, are absent.
         curves: the training metrics, one row per optimizer step.
-        source: the t of the model it was trained from, the last one promoted before.
-        label: prefix of its name where a page shows several runs, else "".
+        source: the t of the model it was trained from, which is the last one promoted before.
+        label: prefix of its name on a page with several runs, else "".
     """
 
     state: Counts
@@ -65,7 +65,7 @@ class Round:
 
     @property
     def measured(self) -> bool:
-        """Whether the iteration has an evaluated model; not if the reward check ended it."""
+        """Whether the iteration has an evaluated model; False if the reward check ended it."""
         return bool(self.state["evaluation"])
 
     @property
@@ -105,9 +105,10 @@ def read_history(store: Store, run: str) -> list[Round]:
     """Return a run's iterations, from M_0 to the last one that ended.
 
     Raises:
-        BadInput: the run has not evaluated M_0, or an evaluation was removed; as StoreError or
-            DamagedObject, a file cannot be read or has other bytes than were written.
-        CorruptStage: the same of a stage's marker or training metrics.
+        BadInput: the run has not evaluated M_0, or an evaluation was removed.
+        StoreError: a file cannot be read.
+        DamagedObject: a file arrived with other bytes than were written.
+        CorruptStage: the bytes of a stage's marker or training metrics have changed.
     """
     rounds: list[Round] = []
     for state in read_states(store, run):

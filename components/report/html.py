@@ -38,7 +38,7 @@ def page(
         subtitle: one or two sentences below it.
         sections: the parts of the page.
         figures: key numbers, shown first.
-        facts: labels and their texts, shown after the figures.
+        facts: pairs of a label and its text, shown after the figures.
         recipe: as YAML, shown in its own section; "" for none.
         notes: lines of the footer; empty ones are left out.
         contents: whether to link the sections at the top; inside another page's frame such links

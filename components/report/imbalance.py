@@ -1,4 +1,4 @@
-"""The imbalance map: how far the dominant language leads each other one, model by model."""
+"""The imbalance map: how far the dominant language leads each other language, by model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LEVELS = (1, 5, 10, 20, 40)
 """Lower bound of each shade, in points."""
 
 _LEGEND = (
-    ("behind5", "over 40 points behind"),
+    ("behind5", "40 or more points behind"),
     ("behind4", "20 to 40 behind"),
     ("behind3", "10 to 20 behind"),
     ("behind2", "5 to 10 behind"),
     ("behind1", "1 to 5 behind"),
     ("even", "within 1 point"),
     ("ahead1", "1 to 5 ahead"),
-    ("ahead2", "over 5 ahead"),
+    ("ahead2", "5 or more ahead"),
 )
 
 
@@ -50,13 +50,15 @@ def imbalance(languages: Languages, models: Sequence[Round]) -> Section | None:
     return Section(
         "imbalance",
         "Imbalance map",
-        f"The accuracy of {leader} minus that of each language, in points: below zero, {leader} "
-        "is behind. Training helps where the shades fade from left to right.",
+        f"The accuracy of {leader} minus that of each language, in points: above zero, the "
+        f"language is behind {leader}; below zero, it is ahead. Training helps where the shades "
+        "fade from left to right.",
         charts=[Chart("", Markup(""), legend=_LEGEND)],
         tables=[
             Table(f"Lead of {leader}, in points", titles, lines, heat=True),
             Table(
-                f"Lead of {leader} with 95% intervals (too wide: all languages share their items)",
+                f"Lead of {leader} with 95% intervals (somewhat too wide: they assume that "
+                "languages do not share items)",
                 titles,
                 [
                     [swatch(languages, code), *(_limits(code, dominant, item) for item in models)]
@@ -95,7 +97,7 @@ def _limits(code: str, dominant: str, item: Round) -> str:
 
 
 def _shaded(gap: float) -> Cell:
-    shown = abs(round(gap * 100, 1))  # as `lead` rounds it: the shade is that of the number shown
+    shown = abs(round(gap * 100, 1))  # as `lead` rounds it, so that shade and number agree
     level = sum(shown >= bound for bound in _LEVELS)
     if not level:
         return Cell(lead(gap), "even")

@@ -14,7 +14,7 @@ _TITLES = {
     "x_alpacaeval": "X-AlpacaEval: win rate against the reference answers",
     "mt_bench": "MT-Bench: mean grade, as a share of 10",
     "care": "CARE: mean grade, as a share of 10",
-    "head_to_head": "Head to head: win rate against its predecessor",
+    "head_to_head": "Head to head: win rate against the model's predecessor",
 }
 
 
@@ -29,8 +29,8 @@ def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
         "judged",
         "Judged answers",
         f"Open-ended answers, judged by {listed(models)}, with 95% intervals. Answers are "
-        "compared in both orders and count as won or lost where both agree; the length-controlled "
-        "win rate is the one that answers of equal length would have.",
+        "compared in both orders and count as won or lost where both agree. The length-controlled "
+        "win rate estimates what it would be if the two answers were equally long.",
         warnings=[warning for item in seen for warning in _warnings(settings, item)],
         tables=[
             *(_scores(settings, seen, name) for name in tasks),
@@ -81,7 +81,7 @@ def _scores(settings: Recipe, seen: list[Round], task: str) -> Table:
 
 def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
     return Table(
-        f"{_TITLES[task]}: in detail",
+        f"{_TITLES[task]}, in detail",
         [
             "Model and language",
             "Length-controlled",
@@ -108,7 +108,7 @@ def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
 
 
 def _costs(price: Price, seen: list[Round]) -> Table:
-    """Return what the judgements cost at the recipe's price, which a reused stage did not know."""
+    """Return what the judgements cost at the recipe's price, also if the stage was reused."""
     return Table(
         "Judgements and what they cost",
         ["Model", "Judgements", "Failed", "Tokens read", "Tokens written", "Dollars"],

@@ -19,7 +19,7 @@ _STEPS = tuple(step.name for step in STEPS if step.state or step.name == "model"
 _ROOTS = ("model", "evaluation", "judgements", "decision")
 _ASIDE = ("inputs", "reference")
 """Inputs without an edge: almost every stage reads `inputs`, and a training's `reference` is mostly
-its `start`, which has one."""
+the same stage as its `start`, which has an edge."""
 
 _BOX = (92.0, 40.0)
 _PAGE, _PHONE = 988, 354
@@ -49,8 +49,8 @@ class _Stages:
 
     Attributes:
         nodes: the stages that are not gone.
-        rounds: by URI, how many trainings are behind a stage: the number of its row.
-        first: those behind the run's M_0, which another run may have trained.
+        rounds: by URI, how many trainings are behind a stage; this is the number of its row.
+        first: the row of the run's M_0, which another run may have trained.
     """
 
     nodes: list[Node]
@@ -58,7 +58,7 @@ class _Stages:
     first: int
 
     def name(self, row: int) -> str:
-        """Return a row's model: M₀, M₁, ... of this run, or that it was before them."""
+        """Return a row's model, M₀, M₁, ... of this run, or `earlier` for a row before M₀."""
         return words.model(row - self.first) if row >= self.first else "earlier"
 
 
@@ -74,8 +74,9 @@ def lineage(made: list[Round]) -> Section | None:
     return Section(
         "lineage",
         "Lineage",
-        "What each model was made from: a box is a stage on the store, named by the digest of all "
-        "it read. The command lidr lineage follows one version to its beginning and verifies it.",
+        "What each model was made from. Each box is a stage on the store, named by the digest of "
+        "all that it read. The command lidr lineage follows one version to its beginning and "
+        "verifies it.",
         charts=[Chart("", *_images(stages))],
         tables=[_table(stages)],
     )

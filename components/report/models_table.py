@@ -14,7 +14,7 @@ from lidr.components.shared.config.recipe import Recipe
 
 
 def key_figures(settings: Recipe, rounds: list[Round]) -> list[KeyFigure]:
-    """Return the run's key figures, each with its value at the start."""
+    """Return the run's key figures, with their values at the start or the change since."""
     first, final = rounds[0], final_round(rounds)
     dominant, others = settings.languages.dominant, settings.languages.others
     before, after = first.accuracy[dominant]["value"], final.accuracy[dominant]["value"]
@@ -52,7 +52,7 @@ def models(rounds: list[Round], admission: Sequence[Mapping[str, str]] = ()) -> 
 
     Args:
         rounds: the run's iterations.
-        admission: what was decided about M_0 when it was imported, one finding a property.
+        admission: what was decided about M_0 when it was imported, one finding per property.
     """
     final = final_round(rounds)
     properties = [[found["property"], found["decision"]] for found in admission]
@@ -61,7 +61,7 @@ def models(rounds: list[Round], admission: Sequence[Mapping[str, str]] = ()) -> 
     return Section(
         "models",
         "Models",
-        "Safetensors folders; the final model is the last one that was promoted.",
+        "Models are folders of safetensors files. The final one is the last that was promoted.",
         tables=[
             Table(
                 "Where the models are",

@@ -57,8 +57,8 @@ def score_chart(
 
     Args:
         settings: the recipe.
-        names: of the models.
-        title: of the chart.
+        names: the models' names.
+        title: the chart's title.
         counts: of each model's evaluate stage.
     """
     values = {
@@ -77,7 +77,7 @@ def score_table(
 ) -> Table:
     """Return the scores of models by language, and their average where there is one.
 
-    `what` begins the caption; other arguments as of `score_chart`.
+    `what` begins the caption; the other arguments are those of `score_chart`.
     """
     average = ["Average of the other languages", *(averaged(each) for each in counts)]
     return Table(
@@ -97,7 +97,7 @@ def score_table(
 
 
 def balance(settings: Recipe, rounds: list[Round]) -> Section:
-    """Return the lead of the dominant language, and answers in the wrong language."""
+    """Return the dominant language's lead, and the shares of answers in the wrong language."""
     dominant = language(settings.languages.dominant)
     values = {
         code: [item.scores[code]["off_target"] if code in item.scores else None for item in rounds]
@@ -142,9 +142,9 @@ def by_model(
 
     Args:
         settings: the recipe.
-        names: of the models.
-        identity: unique on the page.
-        title: of the chart.
+        names: the models' names.
+        identity: the chart's id, unique on the page.
+        title: the chart's title.
         values: by language code, an interval per model, None where it was not measured.
         size: width and height in pixels.
     """
@@ -200,8 +200,8 @@ def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
 def _gap_table(settings: Recipe, rounds: list[Round]) -> Table:
     dominant = settings.languages.dominant
     return Table(
-        f"{language(dominant)} minus the average of the others, in points "
-        "(limits as if languages were independent)",
+        f"{language(dominant)} minus the average of the others, in points (the interval assumes "
+        "that languages do not share items)",
         ["Model", language(dominant), "Average of the other languages", "Gap", "95% interval"],
         [
             [

@@ -10,14 +10,14 @@ from lidr.components.shared.config.recipe import Recipe
 
 
 def overlaps(settings: Recipe, item: Round) -> list[Table]:
-    """Return how many items overlap with training prompts, and the scores without those."""
+    """Return how many items overlap with training prompts, and the accuracy without them."""
     found = item.counts("evaluate").get("contamination")
     if not found:
         return []
     head = [
         text
         for size, row in found.items()
-        for text in (f"Items sharing {size}", f"Accuracy without, {size}")
+        for text in (f"Items that share {size}", f"Accuracy without those, {size}")
     ]
     lines = [
         [
@@ -29,8 +29,8 @@ def overlaps(settings: Recipe, item: Round) -> list[Table]:
         if all(code in row["languages"] for row in found.values())
     ]
     caption = (
-        f"Evaluation items of {item.name} that share 13 or 8 words (or characters) in a row with a "
-        "training prompt, and accuracy without them"
+        f"Evaluation items of {item.name} that share 13 or 8 words (or characters) in a row, or "
+        "their whole text, with a training prompt, and accuracy without them"
     )
     return [Table(caption, ["Language", "Unit", *head], lines, folded=True)]
 

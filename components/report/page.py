@@ -27,7 +27,7 @@ from lidr.components.report.usage import NO_USAGE, RunUsage
 from lidr.components.report.words import language, listed, model
 from lidr.components.shared.config.recipe import Recipe
 
-_CONTINUE = "Run the same command again: it continues where the run stopped, finished work is kept."
+_CONTINUE = "Run the same command again: it continues where the run stopped; finished work is kept."
 
 _TRAIN_ANYWAY = (
     "To train anyway, use --set pairing.reward.on_stop=train and another --run; finished stages "
@@ -36,7 +36,7 @@ _TRAIN_ANYWAY = (
 
 CAVEAT = (
     "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
-    "this run shows the mechanism, it is not evidence for the method on real models."
+    "this run shows the mechanism and is no evidence for the method on real models."
 )
 
 
@@ -60,7 +60,8 @@ def render(
         sections: as `sections_of` returns them.
         failure: why the run failed; "" if it did not, or was cancelled.
         usage: what the run has used.
-        full: URI of the full report if this is to be its overview, small and without samples.
+        full: URI of the full report, for an overview, which is small and without samples; "" for
+            the full report itself.
         cancelled: whether its user ended it.
     """
     result = f"{non_breaking(outcome(settings, rounds))} " if rounds else ""
@@ -95,7 +96,7 @@ _OVERVIEW = (
     *("imbalance", "accuracy", "gap", "judged", "gate", "reward", "training", "models"),
     "throughput",
 )
-"""Sections of numbers alone, without texts of a model."""
+"""The overview's sections: those with numbers alone, without texts of a model."""
 
 
 def _broken_off(rounds: list[Round], how: str) -> str:
@@ -104,7 +105,7 @@ def _broken_off(rounds: list[Round], how: str) -> str:
 
 
 def _ended_early(rounds: list[Round], usage: RunUsage) -> str:
-    """Return the title of a run that stopped before a training; "" for any other run."""
+    """Return the title for a run that stopped before a training; "" for any other run."""
     if usage.stop:
         return f"{model(usage.stop['iteration'])} was not made: it would exceed the budget"
     if not rounds or rounds[-1].measured:
@@ -131,7 +132,7 @@ def _stopped(rounds: list[Round]) -> list[tuple[str, str]]:
 
 
 def non_breaking(sentence: str) -> str:
-    """Return a sentence in which no line ends beside an arrow or before "points"."""
+    """Return a sentence that does not break beside an arrow or before "points"."""
     return sentence.replace(" → ", "\u00a0→\u00a0").replace(" points", "\u00a0points")
 
 
@@ -148,7 +149,7 @@ def sections_of(
         settings: the recipe.
         rounds: the run's iterations, M_0 at least.
         earlier: URIs of stages that an earlier run made.
-        admission: what was decided about M_0, one finding a property.
+        admission: what was decided about M_0, one finding per property.
         usage: what the run has used.
     """
     languages, models_made = settings.languages, models_of(rounds)

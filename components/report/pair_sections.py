@@ -1,4 +1,4 @@
-"""The section on what the models learnt from: how many pairs, and why others were dropped."""
+"""The section on what the models learnt from: how many pairs, and why candidates were dropped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LEDES: dict[RewarderName, str] = {
 
 
 def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return how many pairs each iteration made, and why others were dropped; None without any."""
+    """Return how many pairs each iteration made and why candidates were dropped; None without."""
     paired = [item for item in rounds if item.counts("pair")]
     if not paired:
         return None
@@ -92,8 +92,8 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
     title = (
         f"{item.name} {'learnt' if item.measured else 'was to learn'} from "
         f"{number(counts['pairs'])} of "
-        f"{number(counts['candidates'])} candidates; {percent(counts['identical_share'])} of those "
-        "with both sides had identical ones"
+        f"{number(counts['candidates'])} candidates; of those with both sides, "
+        f"{percent(counts['identical_share'])} had identical ones"
     )
     described = "; ".join(
         f"{name}: {number(parts[0][0])} differ, {number(parts[1][0])} identical, "
@@ -108,7 +108,7 @@ def _yield_table(settings: Recipe, item: Round) -> Table:
     counted = by_language(settings.languages, item.counts("pair")["languages"])
     reasons = sorted({reason for row in counted.values() for reason in row["dropped"]})
     return Table(
-        f"{item.name}: pairs and reasons of those that were dropped",
+        f"{item.name}: pairs, and how many candidates were dropped for each reason",
         [
             "Language",
             "Candidates",

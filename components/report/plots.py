@@ -16,7 +16,7 @@ def plots(sections: Sequence[Section]) -> Iterator[tuple[str, bytes]]:
     style = style_sheet()
     for section in sections:
         for number, chart in enumerate(section.charts, start=1):
-            if not chart.image:  # a legend of its own
+            if not chart.image:  # a legend alone
                 continue
             words = _NON_WORD.sub("-", f"{section.identity} {number} {chart.caption[:60].lower()}")
             image = standalone(str(chart.image), style)

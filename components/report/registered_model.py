@@ -31,12 +31,12 @@ from lidr.components.report.words import (
 from lidr.components.shared.config.recipe import Languages
 
 _MAX_DETAILED_RUNS = 4
-"""The last runs, whose flipped items, training and pairs are shown within the page's size."""
+"""How many of the last runs show flipped items, training and pairs: the page's size is limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A version, and the run and iteration that made it first."""
+    """A version, with the run and the iteration that made it first."""
 
     name: str
     run: Run
@@ -55,8 +55,8 @@ def render_model(
 
     Args:
         model: the registered model's name.
-        runs: its runs in the order they ended, one at least.
-        unread: which other runs could not be read, and why.
+        runs: its runs in the order they ended, at least one.
+        unread: for each run that could not be read, its name and the reason.
         aliases: of each version, as `aliases_of` returns them.
         aliases_problem: why aliases are not known, or "".
     """
@@ -109,7 +109,7 @@ def _title(model: str, runs: Sequence[Run], versions: Sequence[_Version]) -> str
 
 def _subtitle(runs: Sequence[Run], aliases_problem: str) -> str:
     aliases = f" Aliases of versions are not known: {aliases_problem}." if aliases_problem else ""
-    recent = f" Items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
+    recent = f" Flipped items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
     order = f"R1 is the run that ended first, R{len(runs)} the last one."
     first = order if len(runs) > 1 else ""
     return f"{first}{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{aliases}".lstrip()
@@ -119,7 +119,7 @@ def _figures(
     runs: Sequence[Run], versions: Sequence[_Version], times: Sequence[StageDuration]
 ) -> list[KeyFigure]:
     alike = [each for each in versions if _measure(each.run) == _measure(runs[-1])]
-    # none is: earlier runs, evaluated otherwise, made all the last one's models first
+    # `alike` is empty if runs with another evaluation made all the last run's models first.
     best = max(alike or versions, key=lambda each: each.item.average["value"])
     seconds, gpu_seconds = total(times)
     return [
@@ -170,7 +170,7 @@ def _languages(runs: Sequence[Run]) -> Languages:
 
 
 def _measure(run: Run) -> tuple[object, ...]:
-    """Return what averages of runs must share to be comparable."""
+    """Return what runs must have in common for their averages to be comparable."""
     settings, languages = run.settings, run.settings.languages
     evaluation = settings.evaluation.model_dump_json()
     return evaluation, settings.items_per_task, languages.dominant, frozenset(languages.others)
@@ -181,8 +181,8 @@ def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
     leaders = dict.fromkeys(run.settings.languages.dominant for run in runs)
     if len(leaders) > 1:
         warnings.append(
-            f"The runs have different dominant languages ({listed(list(map(language, leaders)))}): "
-            "the imbalance map shows those of the last run's alone."
+            f"The runs have different dominant languages ({listed(list(map(language, leaders)))}); "
+            "the imbalance map shows only runs with the same one as the last run."
         )
     if len(set(map(_measure, runs))) > 1:
         warnings.append(
@@ -192,7 +192,7 @@ def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
     return Section(
         "runs",
         "Runs",
-        "From the start to the last promoted model, average of the other languages.",
+        "The average of the other languages, at the start and with the last promoted model.",
         warnings=warnings,
         tables=[
             Table(

@@ -30,7 +30,7 @@ def result_of(
         run: name of the run.
         rounds: its iterations.
         report: URI of the HTML report.
-        usage: what it has used.
+        usage: what the run has used.
     """
     return {
         "run": run,
@@ -56,7 +56,7 @@ def stopped(rounds: list[Round]) -> dict[str, Any] | None:
 
 
 def outcome(settings: Recipe, rounds: list[Round]) -> str:
-    """Return the run's outcome as one sentence."""
+    """Return the run's outcome in one or two sentences."""
     measured = rounds[0].scores
     names = [language(code) for code in settings.languages.others if code in measured]
     many = len(names) > _MAX_NAMED_LANGUAGES
@@ -87,8 +87,8 @@ def warnings_of(rounds: list[Round]) -> list[str]:
 def gap_of(item: Round, dominant: str) -> dict[str, float]:
     """Return by how much the dominant language leads the average of the others.
 
-    The limits combine both intervals (MOVER) as if languages were independent; as all languages
-    share their items, they are rather too wide.
+    The limits combine both intervals (MOVER) as if languages were independent. They are rather too
+    wide, as all languages share their items.
     """
     return difference(item.accuracy[dominant], item.average)
 
@@ -128,7 +128,7 @@ def _iteration(settings: Recipe, item: Round) -> dict[str, Any]:
 
 
 def _judged(settings: Recipe, item: Round) -> dict[str, Any]:
-    """Return the judge's scores by task: the average of the others, and that of each language."""
+    """Return the judge's scores by task: the other languages' average, and each language's."""
     return {
         task: {
             "average": found["average"],

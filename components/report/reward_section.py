@@ -33,16 +33,16 @@ _MEASURES = {
     "links": "Links kept",
     "names": "Names kept",
     "length": "Of similar length to the source",
-    "chosen_on_target": "Chosen in its language",
-    "rejected_on_target": "Rejected in its language",
+    "chosen_on_target": "Chosen text in the pair's language",
+    "rejected_on_target": "Rejected text in the pair's language",
     "right": "The one right side is chosen",
-    "agrees": "The one agreeing side is chosen",
+    "agrees": "The one side that agrees with the dominant answer is chosen",
     "yield": "Candidates used",
 }
 
 _WITHOUT_TRANSLATIONS = (
-    " What shows in translations alone (their language, copies, numbers, code, links, names, round "
-    "trips) is not verifiable here, as this rewarder makes none."
+    " What only translations show (their language, copies, numbers, code, links, names, round "
+    "trips) is not verifiable here, as this rewarder makes no translations."
 )
 
 _ASSUMED: dict[RewarderName, str] = {
@@ -57,8 +57,9 @@ _ASSUMED: dict[RewarderName, str] = {
 _CHARTS = {
     "on_target": "Translations by {} in the language they should be in, in percent",
     "numbers": "Translations by {} that keep the numbers, in percent",
-    "right": "Pairs of {} with one right side in which it is chosen, in percent",
-    "agrees": "Pairs of {} with one side as the dominant answer, where it is chosen, in percent",
+    "right": "Pairs of {} with one right side: how often that side is chosen, in percent",
+    "agrees": "Pairs of {} with one side that gives the dominant answer's number: how often that "
+    "side is chosen, in percent",
 }
 
 
@@ -98,9 +99,9 @@ def _lede(settings: Recipe, paired: list[Round]) -> str:
     )
     return (
         f"{said[0].upper()}{said[1:]}. {_ASSUMED[settings.pairing.rewarder].format(dominant)} A "
-        f"bar counts as broken if exact tests say so (level {rules.alpha:g}, corrected over "
-        f"measures and directions or languages), from {rules.min_texts} independent texts on; "
-        "with fewer it is not verifiable here."
+        f"bar counts as broken if a test proves it (level {rules.alpha:g}, corrected over measures "
+        f"and directions or languages), for which it takes {rules.min_texts} independent texts; a "
+        "measure with fewer is not verifiable here."
     )
 
 
@@ -110,7 +111,7 @@ def _findings(item: Round) -> list[dict[str, Any]]:
 
 
 def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
-    """Return the measurements by direction or language, then those of the pools."""
+    """Return the measurements by direction or language, followed by those of the pools."""
     places: dict[str, dict[str, Any]] = item.counts("pair")["reward"]["places"]
     dominant = languages.dominant
     pools = (f"{dominant}-*", f"*-{dominant}", "*-*", "*")
@@ -156,10 +157,12 @@ def _numbers(settings: Recipe, item: Round) -> Table:
     translated = settings.pairing.rewarder == "lidr"
     trips = ["chrF of round trips"] if translated else []
     head = ["Direction" if translated else "Language", *(_MEASURES[name] for name in shown), *trips]
-    ratio = "the source's" if translated else "the rejected one's"
+    what = "shares of translations or pairs" if translated else "shares of pairs"
+    chrf = "chrF from 0 to 100, copies left out; " if translated else ""
+    of = "translations relative to sources" if translated else "chosen relative to rejected texts"
     return Table(
-        f"What the check measured for {item.name}: shares of translations or pairs with their 95% "
-        f"intervals; chrF (0 to 100) without copies; median length relative to {ratio}",
+        f"What the check measured for {item.name}: {what} with 95% intervals; {chrf}median "
+        f"length of {of}",
         [*head, "Length ratio"],
         [
             [

@@ -23,7 +23,7 @@ class ReportRow:
     Attributes:
         label: shown on the left.
         kind: CSS class of its colour.
-        shape: of its mark, as `svg.marker` numbers them.
+        shape: number of its mark's shape in `svg.marker`.
         value: the interval, as fractions.
         written: the value as text, shown on the right.
         bar: a threshold, as a fraction, drawn in this row only.
@@ -53,7 +53,8 @@ def gain_rows(
     Args:
         languages: the recipe's.
         mean: interval of the mean gain.
-        rows: by language its `gain` and, if falls have one, their `tolerance`, drawn as the bar.
+        rows: by language its `gain` and, if there is one, the `tolerance` of a fall, drawn as the
+            bar.
     """
     return [
         ReportRow("Mean", "mean", 3, mean, signed(mean["value"])),
@@ -93,7 +94,7 @@ def dots(
     Args:
         rows: from top to bottom.
         domain: smallest and largest share of the axis.
-        references: CSS class of each vertical line, by where it is on the axis.
+        references: CSS class of each vertical line, by its value on the axis.
         width: in pixels.
     """
     height = 34.0 * len(rows) + 30

@@ -1,4 +1,4 @@
-"""report: a run's states and counts become result.json, a report, its overview and its charts."""
+"""report: turns a run's states and counts into result.json, a report, an overview and charts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def report(recipe: str, store: str, run: str) -> str:
     key = run_key(run, "report.html")
     earlier = reused(home, run)
     last = rounds[-1].state
-    # the gate says `stop` of the last iteration that may run too
+    # the last iteration that may run has the verdict `stop`, too
     usage = RunUsage.read(home, run, last, ended=last["verdict"] != "continue")
     result = result_of(settings, run, rounds, f"{home.uri}/{key}", usage)
     sections = sections_of(settings, rounds, earlier, read_admission(home, run), usage)
@@ -67,7 +67,7 @@ def report_failure(
         store: URI of the store.
         run: name of the run.
         reason: why it failed; "" if that is not known.
-        cancelled: whether its user ended it, which is reason enough.
+        cancelled: whether its user ended it; the report then gives no other reason.
 
     Returns:
         URI of the folder of the last promoted model; "" if there is none.
@@ -77,7 +77,7 @@ def report_failure(
     usage, rounds, sections = NO_USAGE, list[Round](), list[Section]()
     with _leaving_out_damaged("usage"):
         usage = RunUsage.read(home, run)
-    with _leaving_out_damaged("rounds"):
+    with _leaving_out_damaged("iterations"):
         if found := read_history(home, run) if home.exists(state_key(run, 0)) else []:
             earlier, admission = reused(home, run), read_admission(home, run)
             sections = sections_of(settings, found, earlier, admission, usage)
@@ -90,7 +90,7 @@ def report_failure(
 
 @contextmanager
 def _leaving_out_damaged(part: str) -> Iterator[None]:
-    """Warn that a report lacks a part: it is damaged, perhaps by that which made the run fail."""
+    """If a part is damaged, perhaps by what made the run fail, warn that the report lacks it."""
     try:
         yield
     except StoreError:

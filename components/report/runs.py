@@ -1,4 +1,4 @@
-"""The runs on a store: those of one registered model, and stages that a run has reused."""
+"""The runs on a store: those of one registered model, and which stages a run has reused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lidr.components.shared.store.runs import FOLDER, read_run_recipe, read_stat
 _RECIPE = re.compile(rf"{FOLDER}/([^/]+)/recipe\.json")
 _STATE = re.compile(rf"{FOLDER}/([^/]+)/iteration-(\d+)/state\.json")
 _READERS = 16
-"""Files that are read at the same time: a store of many runs has thousands of states."""
+"""Files read at the same time, as a store with many runs has thousands of states."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_run(store: Store, name: str) -> Run:
 
 
 def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
-    """Return a registered model's runs in the order they ended, and why others are not readable.
+    """Return a registered model's runs in the order they ended, and why others cannot be read.
 
     Args:
         store: where the runs are.
@@ -62,7 +62,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
             says otherwise.
 
     Raises:
-        BadInput: no run of it can be read; the message names the models there are.
+        BadInput: no run of the model can be read; the remedy names the models that have runs.
     """
     known: dict[str, list[str]] = defaultdict(list)
     unread = []
@@ -96,7 +96,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
 def reused(store: Store, run: str) -> frozenset[str]:
     """Return the URIs of a run's stages that an iteration of another run recorded first.
 
-    Where the other run has not recorded when its iteration ended, a stage counts as this run's own.
+    If the other run did not record when its iteration ended, a stage counts as this run's own.
     """
     first: dict[str, tuple[str, str]] = {}
     own: set[str] = set()
@@ -110,7 +110,7 @@ def reused(store: Store, run: str) -> frozenset[str]:
 
 
 def _states(store: Store, required: str) -> list[tuple[str, Counts]]:
-    """Return the states of all runs, each with its run; damaged ones of other runs are left out.
+    """Return all runs' states, each with its run; damaged ones of other runs are left out.
 
     Raises:
         BadInput: a state of the required run is damaged.

@@ -37,7 +37,7 @@ _SWAPPED: dict[str, str] = {
     PairKind.OWN_CHOSEN: PairKind.TRANSLATION_CHOSEN,
     PairKind.BEST_CHOSEN: _WORST_CHOSEN,
 }
-"""What a kind of pair becomes when its sides are exchanged."""
+"""The kind that a pair becomes when its sides are swapped."""
 
 _READ = 'python -c "import pyarrow.parquet as p; print(p.read_table({!r}).slice(0, 9).to_pylist())"'
 
@@ -52,20 +52,21 @@ class _Candidate:
 
     @property
     def swapped(self) -> bool:
-        """Whether chosen and rejected were exchanged after its kind was given (a control run)."""
+        """Whether chosen and rejected were swapped after its kind was set (in a control run)."""
         return bool(self.item.counts("pair").get("swapped"))
 
     @property
     def kind(self) -> str:
-        """The kind of pair that its chosen and rejected text make."""
+        """The kind of pair, given its chosen and rejected texts as they are now."""
         return _SWAPPED.get(self.pair.kind, self.pair.kind) if self.swapped else self.pair.kind
 
 
 def samples(
     languages: Languages, rounds: Sequence[Round], to_store: str = "../../"
 ) -> Section | None:
-    """Return the section with candidates, taken in turn from every iteration, language, kind and
-    outcome; None without any.
+    """Return the section with a sample of candidates; None without any.
+
+    They are taken in turn from every iteration, language, kind and outcome.
 
     Args:
         languages: the recipe's.
@@ -111,13 +112,13 @@ def _entries(candidates: Sequence[_Candidate]) -> Iterator[BrowserEntry]:
         pair = each.pair
         entry: BrowserEntry = {
             "language": pair.language,
-            "about": f"{_meaning(each)} · for {each.item.name} · {pair.prompt_id}",
+            "about": f"{_meaning(each)} · to train {each.item.name} · {pair.prompt_id}",
             "badges": _badges(each),
             "prompt": shortened(pair.prompt),
             "sides": (
                 ("Chosen", "chosen", _text(pair.chosen), _language_of(each, "chosen")),
                 ("Rejected", "rejected", _text(pair.rejected), _language_of(each, "rejected")),
-                *((("As it was written", "plain", _text(pair.raw), ""),) if pair.raw else ()),
+                *((("The model's output", "plain", _text(pair.raw), ""),) if pair.raw else ()),
             ),
             "tags": {
                 "language": pair.language,
@@ -176,6 +177,7 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Candid
     outcomes = [_KEPT, *(str(reason) for reason in DropReason)]
     found = {_learnt(each.margin) for each in shown}
     kinds = {each.kind for each in shown}
+    trained = dict.fromkeys(each.item.name for each in shown)
     seen = {each.pair.language for each in shown}
     names = {
         PairKind.TRANSLATION_CHOSEN: "translation chosen",
@@ -190,10 +192,8 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Candid
             Filter("language", "Language", [(c, language(c)) for c in languages.all if c in seen]),
             Filter("outcome", "Outcome", [(r, spelled(r)) for r in outcomes if r in seen_outcomes]),
             Filter("kind", "Kind", [(k, name) for k, name in names.items() if k in kinds]),
-            Filter("learnt", "In the end", [each for each in _LEARNT if each[0] in found]),
-            Filter(
-                "model", "For", [(n, n) for n in dict.fromkeys(each.item.name for each in shown)]
-            ),
+            Filter("learnt", "Trained model", [each for each in _LEARNT if each[0] in found]),
+            Filter("model", "To train", [(n, n) for n in trained]),
         ],
         "reward margin" if found - {"none"} else "",
     )
@@ -203,22 +203,22 @@ def _lede(paired: Sequence[Round], shown: Sequence[_Candidate]) -> str:
     made = sum(item.counts("pair")["candidates"] for item in paired)
     measured = sum(each.margin is not None for each in shown)
     margin = (
-        f" The reward margin (beta times the log-ratio of the chosen text to the reference, minus "
-        f"that of the rejected one, in nats, under the model that training ended with) was "
-        f"measured for {number(measured)} of them."
+        f" The reward margin (beta times the log-ratio of trained model to reference on the chosen "
+        f"text, minus the same on the rejected text, in nats) was measured for {number(measured)} "
+        "of them."
     )
     return (
         f"What the models were taught to prefer, and over what: {number(len(shown))} of "
-        f"{number(made)} candidates, taken in turn from every language, kind and outcome, those "
-        f"whose sides differ first. "
-        f"Words that only one side has are marked.{margin if measured else ''}"
+        f"{number(made)} candidates, taken in turn from every language, kind and outcome; within "
+        "each, those whose sides differ come first. Words that only one side has are marked."
+        f"{margin if measured else ''}"
     )
 
 
 def _files(paired: Sequence[Round], to_store: str) -> Table:
     return Table(
-        "All of them, as Parquet: chosen and rejected texts, and the reasons of what was dropped",
-        ["For", "Pairs", "Dropped", "To read them"],
+        "All candidates, as Parquet: pairs with their texts, and dropped ones with the reasons",
+        ["To train", "Pairs", "Dropped", "How to read the pairs"],
         [
             [
                 item.name,

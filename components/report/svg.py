@@ -1,4 +1,4 @@
-"""Inline SVG, drawn here: every text escaped, no script, colours from classes in style.css."""
+"""Inline SVG: every text is escaped, no script, colours from classes in style.css."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
 
 
 class Heading(NamedTuple):
-    """What names a chart.
+    """A chart's name and description.
 
     Attributes:
         id_: HTML id, unique on the page.
@@ -48,7 +48,7 @@ def figure(heading: Heading, size: tuple[float, float], *children: str) -> Marku
     """Return an SVG image of these elements.
 
     Args:
-        heading: what names it.
+        heading: its name and description.
         size: width and height in CSS pixels; the page may scale it down.
         children: its elements.
     """
@@ -133,7 +133,7 @@ def rounded_domain(low: float, high: float, count: int = 8) -> tuple[float, floa
 def spread_labels(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return label positions near the given ones, within low to high.
 
-    They are at least `gap` pixels apart, less where they do not all fit.
+    They are at least `gap` pixels apart, or closer if there is no room for all.
     """
     gap = min(gap, (high - low) / max(len(positions) - 1, 1))
     order = sorted(range(len(positions)), key=lambda index: positions[index])

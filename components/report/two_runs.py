@@ -72,7 +72,7 @@ def render_two_runs(first: Run, second: Run) -> str:
         product="lidr report",
         name=f"{first.name} – {second.name}",
         title=gain_title(gains["mean_gain"]) if gains else _title(finals, codes, left_out),
-        subtitle="The last promoted model of each run, and how the runs came to it.",
+        subtitle="The last promoted model of each run, and how the run got there.",
         facts=[
             (name, literal(f"{run.name} ({item.name})"))
             for name, run, item in zip(_NAMES, runs, finals, strict=True)
@@ -130,7 +130,7 @@ def _further_sections(
 def _not_compared(
     settings: Recipe, models: Sequence[Evaluated], paired: Mapping[str, PairedItems]
 ) -> Section | None:
-    """Name the languages without a gain: measured in one run only, or on other items."""
+    """Return a section on languages without a gain: only one run has them, or items differ."""
     first, second = (set(each.counts["languages"]) for each in models)
     codes = settings.languages.all
     once = [language(code) for code in codes if code in first ^ second]
@@ -138,8 +138,8 @@ def _not_compared(
     said = []
     if others:
         said.append(
-            f"In {listed(others)} the two runs were evaluated on different items: scores are side "
-            "by side above, but their difference has no paired interval."
+            f"In {listed(others)} the two runs were evaluated on different items: their scores "
+            "are above, but the difference has no paired interval."
         )
     if once:
         said.append(f"Only one of the runs was evaluated in {listed(once)}.")
@@ -156,7 +156,7 @@ def _paths(runs: tuple[Run, Run]) -> Section:
         charts=[_path_chart(runs, longest)] if drawn else [],
         tables=[
             Table(
-                "Average of the other languages, and what the gate found",
+                "Average of the other languages, and the gate's decision",
                 ["Model", *(f"{what}, {name}" for name in _NAMES for what in ("Average", "Gate"))],
                 [
                     [model(t), *(cell for run in runs for cell in _average_and_gate(run, t))]
@@ -232,7 +232,7 @@ def _yields(runs: tuple[Run, Run]) -> Section | None:
         "What each iteration learnt from.",
         tables=[
             Table(
-                "Pairs kept of the candidates, and how many candidates have identical sides",
+                "Pairs kept of the candidates; share of identical sides among candidates with both",
                 ["Model", *head],
                 [
                     [model(t), *(cell for run in runs for cell in _pair_counts(run, t))]

@@ -1,4 +1,4 @@
-"""The GPU hours and cost of a run, and where its budget stopped it."""
+"""The GPU hours and cost of a run, and the iteration before which its budget stopped it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunUsage:
     Attributes:
         account: budget and prices.
         used: the total.
-        lost: its part in processes that did not end in order: they were killed, or are running.
+        lost: the part of the total used by processes that were killed or are still running.
         stop: the iteration before which the budget stopped the run, and why; None if it did not.
     """
 
@@ -41,18 +41,18 @@ class RunUsage:
     def read(
         cls, store: Store, run: str, state: Mapping[str, Any] | None = None, *, ended: bool = False
     ) -> Self:
-        """Read a run's usage notes, by the account that is stored with the run.
+        """Read a run's usage notes, priced by the account that is stored with the run.
 
-        Where none is stored, it is this process's `Account`.
+        If none is stored, this process's `Account` is taken.
 
         Args:
-            store: that the run is on.
+            store: the store that the run is on.
             run: its name.
-            state: the run's last one; None if there is none, or if the run failed just now and
+            state: the run's last state; None if there is none, or if the run failed just now and
                 this process has its `Account`.
-            ended: whether the run ended with that state. If so, what it says was used counts:
-                repeating finished stages does not change it. Where it says nothing, or the budget
-                stopped the run, all notes are added up.
+            ended: whether the run ended with that state. If so, the amount that the state records
+                counts, which does not change if finished stages are repeated. If it records none,
+                or the budget stopped the run, all notes are added up.
 
         Raises:
             BadInput: a note, the state or the record of a budget stop is damaged.
@@ -82,8 +82,8 @@ class RunUsage:
         of = [f"{plain_amount(bounds.gpu_hours)} GPU hours"] if bounds.gpu_hours else []
         of += [f"{plain_amount(bounds.cost)} {currency}"] if bounds.cost else []
         budget = f" of a budget of {' and '.join(of)}" if of else ""
-        lost = f"; {self.lost.text(currency)} of that in processes that did not end in order"
-        # Notes may be newer than what a state says was used: then they are no part of that.
+        lost = f"; {self.lost.text(currency)} of that in processes that did not end cleanly"
+        # Notes may be newer than the amount in the state, and then are no part of it.
         part = 0 < self.lost.gpu_hours <= self.used.gpu_hours and self.lost.cost <= self.used.cost
         return (
             f"All attempts together used {self.used.text(currency)}{budget}{lost if part else ''}."

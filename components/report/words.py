@@ -24,7 +24,7 @@ def language(code: str) -> str:
 
 
 def level(share: float) -> str:
-    """Return a confidence level or an error rate with all its digits: `97.5%`."""
+    """Return a confidence level or an error rate as `97.5%`, unrounded."""
     return f"{100 * share:g}%"
 
 
@@ -40,7 +40,7 @@ def direction(key: str) -> str:
 
 
 def place_label(key: str) -> str:
-    """Return a key of the reward check's places in words: a direction, a language or a pool."""
+    """Return a place of the reward check (a direction, a language or a pool of them) in words."""
     if key in ("*-*", "*"):
         return "All"
     return direction(key).replace("*", "all") if "-" in key else language(key)
@@ -81,7 +81,7 @@ def lead(gap: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number in at most four significant digits, and all those before the point."""
+    """Return a number with at most four significant digits, but all digits before the point."""
     text = f"{value:z.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
     return text.replace("-", MINUS)
 
@@ -92,7 +92,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as `12 s`, `3 min 20 s` or `2 h 05 min`."""
+    """Return seconds as `2.3 s`, `12 s`, `3 min 20 s` or `2 h 05 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

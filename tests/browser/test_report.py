@@ -301,15 +301,15 @@ def test_a_page_of_many_pairs_is_small_and_answers_every_key(browser, scripts):
         " return spent; })()"
     )
     print(f"milliseconds a keystroke, the best of several: {spent}")
-    assert said(browser, "#pairs-browser") == f"{total} of {total} fit"
+    assert said(browser, "#pairs-browser") == f"{total} of {total} match"
 
 
 def test_pairs_are_searched_filtered_and_sorted(browser, page):
     browser.open(page)
     section = "#pairs-browser"
-    assert said(browser, section) == "24 of 24 fit"
+    assert said(browser, section) == "24 of 24 match"
     choose(browser, section, "outcome", "off_target")
-    assert said(browser, section) == "2 of 24 fit"
+    assert said(browser, section) == "2 of 24 match"
     assert all("dropped: off target" in text for text in badges(browser, section))
     choose(browser, section, "outcome", "")
     choose(browser, section, "learnt", "chosen")
@@ -322,23 +322,23 @@ def test_pairs_are_searched_filtered_and_sorted(browser, page):
     choose(browser, section, "text", "LÁPICES")
     choose(browser, section, "language", "es")
     choose(browser, section, "model", "M₁")
-    assert said(browser, section) == "3 of 24 fit"
+    assert said(browser, section) == "3 of 24 match"
     choose(browser, section, "language", "fr")
-    assert said(browser, section) == "0 of 24 fit"
+    assert said(browser, section) == "0 of 24 match"
 
 
 def test_flipped_items_are_searched_and_filtered(browser, page):
     browser.open(page)
     assert browser.complaints() == []
     section = "#flips-1"
-    assert said(browser, section) == "440 of 440 fit"
+    assert said(browser, section) == "440 of 440 match"
     choose(browser, section, "language", "fr")
-    assert said(browser, section) == "145 of 440 fit"
+    assert said(browser, section) == "145 of 440 match"
     assert all("French" in text for text in badges(browser, section))
     choose(browser, section, "text", "STYLOS")
-    assert said(browser, section) == "145 of 440 fit"
+    assert said(browser, section) == "145 of 440 match"
     choose(browser, section, "change", "lost")
-    assert said(browser, section) == "0 of 440 fit"
+    assert said(browser, section) == "0 of 440 match"
 
 
 def press(browser, key: str):

@@ -51,7 +51,7 @@ def test_run_stopped_by_its_budget_and_continued_is_equal_to_one_without(tmp_pat
         assert first["used"]["gpu_hours"] == 4.0
         assert [each["iteration"] for each in first["iterations"]] == [0, 1]
         page = (stopped / "runs" / "small" / "overview.html").read_text()
-        assert "M₂ was not started: it would exceed the budget" in page
+        assert "M₂ was not made: it would exceed the budget" in page
         again = run(stopped, receiver.url, budget={"gpu_hours": 7.0})
         assert again["stopped"] is None
     run(free)

@@ -65,4 +65,4 @@ def test_every_model_is_judged_in_every_language(tmp_path):
         assert stages <= step_named(marker.parts[-3]).reads.keys(), marker
     page = (store / "runs/small/report.html").read_text()
     assert 'id="judged"' in page
-    assert "Head to head: win rate against its predecessor" in page
+    assert "Head to head: win rate against the model&#39;s predecessor" in page

@@ -82,7 +82,7 @@ def test_judge_s_best_sample_is_learnt_without_a_translation(judged):
         assert own[pair.sample] == max(own)
     page = (store / "runs/judged/report.html").read_text()
     assert "by a judge&#39;s grades" in page or "by a judge's grades" in page
-    assert "not verifiable here, as this rewarder makes none" in page
+    assert "not verifiable here, as this rewarder makes no translations" in page
 
 
 def test_implicit_reward_s_best_sample_is_learnt(judged):

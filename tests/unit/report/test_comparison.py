@@ -74,8 +74,8 @@ def test_the_page_shows_gains_and_flipped_items(models):
 def test_the_gains_name_their_level_and_which_p_values_are_corrected(models):
     settings = recipe(gate={"confidence": 0.995})
     page = render(settings, models, compare(settings, models))
-    assert "by paired bootstrap; 99.5% intervals" in page
-    assert "those of the languages are corrected for their number (Holm), that of the mean" in page
+    assert "with 99.5% intervals by paired bootstrap" in page
+    assert "corrected for the number of languages (Holm), that of the mean is not" in page
 
 
 def entries(section: Section) -> list[dict]:
@@ -100,7 +100,7 @@ def test_few_bytes_hold_some_of_every_language(models):
     shown = entries(section)
     assert 8 < len(shown) < 20
     assert {entry["language"] for entry in shown} == {"en", "es", "de", "fr"}
-    assert f"{len(shown)} of them are here." in section.lede
+    assert f"{len(shown)} of them are shown." in section.lede
 
 
 def test_gains_say_what_was_wrong_before(models):

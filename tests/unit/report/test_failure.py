@@ -46,7 +46,7 @@ def test_report_of_a_run_that_failed_of_a_damaged_stage_is_written_all_the_same(
     for marker in Path(store, "stages", "evaluate").rglob("_SUCCESS"):
         marker.write_text("{")
     assert REASON.partition("<")[0] in page_of(store)
-    assert "the report has no rounds" in capfd.readouterr().err
+    assert "the report has no iterations" in capfd.readouterr().err
 
 
 def test_report_of_a_run_with_a_damaged_usage_note_or_state_is_written_all_the_same(
@@ -64,7 +64,7 @@ def test_report_of_a_run_with_a_damaged_usage_note_or_state_is_written_all_the_s
 
     monkeypatch.setattr("lidr.components.report.run.read_history", damaged)
     assert REASON.partition("<")[0] in page_of(store)
-    assert "the report has no rounds: state.json arrived damaged" in capfd.readouterr().err
+    assert "the report has no iterations: state.json arrived damaged" in capfd.readouterr().err
 
 
 def test_report_of_a_failed_run_needs_a_store_that_answers(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
     [
         (3600.0, 0.0, ", 1 GPU hours"),
         (0.0, 0.0, "no step saw a GPU"),
-        (0.0, 3600.0, "no GPU hours in addition"),
+        (0.0, 3600.0, "no GPU hours beyond those of reused stages"),
         (None, 3600.0, "the GPU hours of 1 stage are not known"),
     ],
 )
@@ -114,7 +114,7 @@ def test_gpu_hours_that_are_unknown_or_reused_are_not_none(store, fresh, reused,
     one, other, *_ = durations_of(run.rounds)
     times = [replace(one, gpu_seconds=fresh), replace(other, gpu_seconds=reused, reused=True)]
     lede = throughput(run.rounds, times).lede
-    every = (", 1 GPU hours", "no step saw", "no GPU hours in addition", "are not known")
+    every = (", 1 GPU hours", "no step saw", "no GPU hours beyond", "are not known")
     assert said in lede
     assert sum(each in lede for each in every) == 1
 

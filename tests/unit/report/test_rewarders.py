@@ -38,7 +38,7 @@ def sections(tmp_path_factory) -> list[Section]:
 def test_reward_section_says_what_needs_a_translation(sections: list[Section]):
     reward = sections[0]
     assert reward.title == "Can the reward be trusted? Yes"
-    assert "is not verifiable here, as this rewarder makes none" in reward.lede
+    assert "is not verifiable here, as this rewarder makes no translations" in reward.lede
     [table] = reward.tables
     assert table.columns[0] == "Language"
     assert "chrF of round trips" not in table.columns
@@ -46,7 +46,7 @@ def test_reward_section_says_what_needs_a_translation(sections: list[Section]):
     shown = dict(zip(table.columns, table.rows[1], strict=True))
     assert "100%" in shown["The one right side is chosen"]
     assert [chart.caption for chart in reward.charts] == [
-        "Pairs of M₀ with one right side in which it is chosen, in percent"
+        "Pairs of M₀ with one right side: how often that side is chosen, in percent"
     ]
 
 

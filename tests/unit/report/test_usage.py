@@ -43,7 +43,7 @@ def test_report_says_what_all_attempts_have_used_and_what_was_lost(tmp_path, mon
     assert result["used"] == {"gpu_hours": 3.5, "cost": 9.5, "currency": "USD"}
     said = (
         "All attempts together used 3.50 GPU hours (9.50 USD) of a budget of 20 GPU hours; 0.50 "
-        "GPU hours (1.50 USD) of that in processes that did not end in order."
+        "GPU hours (1.50 USD) of that in processes that did not end cleanly."
     )
     assert said in page and said in overview
 
@@ -64,7 +64,7 @@ def test_report_counts_what_was_lost_of_the_iterations_of_which_it_says_what_was
     store.write(key, json.dumps(state).encode())
     plant_usage(store, RUN, 2, hours=0.5, ended=False)
     plant_usage(store, RUN, 3, hours=99.0, ended=False)  # of a longer execution before
-    assert "0.50 GPU hours of that in processes that did not end in order" in pages(store.uri)[1]
+    assert "0.50 GPU hours of that in processes that did not end cleanly" in pages(store.uri)[1]
 
 
 def test_report_does_not_call_more_lost_than_was_used(tmp_path):
